@@ -1,0 +1,41 @@
+"""What can go wrong, sorted by what to do next.
+
+Every message names the object first and the cause last, in one line, because
+it goes to a terminal or to syslog as it is.  A bug of ours is none of these:
+it is an AssertionError and ends the process.
+"""
+
+
+class TcppipeError(Exception):
+    """Any error that this project foresees.  str() is a line for people."""
+
+
+class ConfigError(TcppipeError):
+    """A command line or configuration file is wrong: fix it, then start again."""
+
+
+class Refused(TcppipeError):
+    """The other side, or another process here, says no for good: end."""
+
+
+class LinkLost(TcppipeError):
+    """The connection is gone or was never made: connect again after a pause."""
+
+
+class PeerError(LinkLost):
+    """The other side broke the protocol: close, then connect again after a pause."""
+
+
+class Blocked(TcppipeError):
+    """A file cannot be read or written for now (disk full, read-only, no rights,
+    missing directory): keep what is in hand, say so, and try the same step again."""
+
+
+class SyncFailed(TcppipeError):
+    """The kernel could not write a file back.  Final for that descriptor: give up
+    what is not yet acknowledged, and start again from the last durable mark."""
+
+
+def reason(error):
+    """The cause of an exception in a few words: an OSError's text without its number."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
