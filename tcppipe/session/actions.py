@@ -1,0 +1,133 @@
+"""What a session asks its driver to do.
+
+A driver carries actions out in their order.  One that is Blocked stays at the head
+and is tried again later; the session does not notice.  Where "->" stands, the result
+goes back into the session with done(action, result), which may ask for more.
+"""
+
+from typing import NamedTuple
+
+from tcppipe.cursor import Generation
+
+
+class Send(NamedTuple):
+    """Either: hand these bytes to the link."""
+
+    data: bytes
+
+
+class Become(NamedTuple):
+    """Either: from here on another session serves this connection."""
+
+    session: object
+
+
+class Say(NamedTuple):
+    """Either: tell people.  `level` is a function of process.report by name."""
+
+    level: str
+    text: str
+
+
+class Candidate(NamedTuple):
+    """A file that a generation may be found in: the origin or one of its siblings."""
+
+    name: str
+    generation: Generation
+    size: int  # bytes when it was looked at; of a compressed file: of its content
+    mtime: int  # nanoseconds
+    live: bool  # it stands under the origin's own name
+    rotated: bool = True  # rotation gave it its name, or it was seen under the origin's
+
+
+class Search(NamedTuple):
+    """Source: look for the origin and its siblings -> list of Candidates, oldest first.
+
+    Siblings last changed before `since` (nanoseconds) need no look; None: the origin alone.
+    """
+
+    since: int | None
+
+
+class Measure(NamedTuple):
+    """Source: read these (first, length) ranges of a candidate -> tuple of SHA-256 digests.
+
+    The digest of a range that the candidate does not have in full is NO_DIGEST.
+    """
+
+    candidate: Candidate
+    ranges: tuple
+
+
+class Start(NamedTuple):
+    """Source: follow from this candidate and offset on; later candidates come after it.
+
+    proof: length and SHA-256 that the bytes just below the offset must still have.
+    """
+
+    candidate: Candidate
+    offset: int
+    proof: tuple
+
+
+class Save(NamedTuple):
+    """Source: everything below is durable at the sink; note it in the status file."""
+
+    generation: Generation
+    offset: int
+
+
+class Settle(NamedTuple):
+    """Source: the sink has recorded the oldest generation that ended; let go of it."""
+
+
+class Offer(NamedTuple):
+    """Sink: claim the pipe for this sender; what is here of it? -> Have."""
+
+    sender: bytes
+    about: str
+
+
+class Prove(NamedTuple):
+    """Sink: read these ranges of the destination -> tuple of SHA-256 digests."""
+
+    ranges: tuple
+
+
+class Open(NamedTuple):
+    """Sink: make ready for the bytes that Begin announces; durable before the first of them."""
+
+    begin: NamedTuple
+
+
+class Append(NamedTuple):
+    """Sink: append these bytes of the current generation.  Harmless when done twice."""
+
+    offset: int
+    data: bytes
+
+
+class Finish(NamedTuple):
+    """Sink: the generation is complete: make it durable and record it -> (length, digest)."""
+
+    end: NamedTuple
+
+
+class OpenLines(NamedTuple):
+    """Sink: make ready for bytes that come without a generation (version 1)."""
+
+
+class Flush(NamedTuple):
+    """Sink: make durable all that was appended -> True.  `count` is for the answer."""
+
+    count: int
+
+
+class Reopen(NamedTuple):
+    """Sink: open the destination by its name again, if it was renamed."""
+
+
+class Note(NamedTuple):
+    """Sink: record a gap."""
+
+    gap: NamedTuple

@@ -1,0 +1,36 @@
+"""What a follower reports of an origin: the words between follower and source session."""
+
+from typing import NamedTuple
+
+from tcppipe.cursor import NO_DIGEST, Generation
+from tcppipe.wire.events import Why
+
+
+class Began(NamedTuple):
+    """A generation begins; its bytes come from offset 0 on."""
+
+    generation: Generation
+
+
+class Piece(NamedTuple):
+    """Bytes of the current generation, from this offset on."""
+
+    offset: int
+    data: bytes
+
+
+class Ended(NamedTuple):
+    """The current generation is complete: `length` bytes, and their SHA-256 if known."""
+
+    why: Why
+    length: int
+    digest: bytes = NO_DIGEST
+
+
+class Lost(NamedTuple):
+    """Bytes of a generation that can no longer be read; last 0: nobody knows how many."""
+
+    generation: Generation
+    first: int
+    last: int
+    reason: str

@@ -1,0 +1,186 @@
+"""The source's side of version 2: greet, agree where to start, stream, take acknowledgements.
+
+Without I/O: bytes from the link and news of the origin in, actions out.  Does not
+know whether it dialled or was dialled.
+"""
+
+from tcppipe.errors import LinkLost, PeerError, Refused
+from tcppipe.session import news, states
+from tcppipe.session.actions import Measure, Save, Say, Search, Send, Settle, Start
+from tcppipe.session.agree import agree
+from tcppipe.session.keepalive import Keepalive
+from tcppipe.wire import events as ev
+from tcppipe.wire.frames import MAX_DATA, MINOR, Reader, data_header, encode
+
+
+class Source:
+    """One connection's source session.
+
+    sender: 16 bytes that name this run of the program.  witness: the status file's
+    Cursor or None.  resend: send the whole origin once more.
+    """
+
+    def __init__(self, sender, about, now, witness=None, resend=False):
+        self.state = states.GREETING
+        self.keepalive = Keepalive(now)
+        self.waiting = ""  # why the sink cannot write, in its own words
+        self._reader = Reader()
+        self._hello = ev.Hello(MINOR, sender, resend, about.encode(errors="replace"))
+        self._witness = witness
+        self._resend = resend
+        self._have = None
+        self._agreement = None
+        self._asked = 0  # digests that the last Probe asked for
+        self._sent = self._acknowledged = (0, 0)  # (serial, offset)
+        self._begun = []  # the generation that each Begin of this connection named
+
+    def open(self):
+        """The first actions."""
+        hello = self._hello
+        if self._witness is not None:
+            hello = hello._replace(
+                witness_offset=self._witness.offset, witness=self._witness.generation
+            )
+        return [Send(encode(hello))]
+
+    @property
+    def streaming(self):
+        """True when news of the origin may be delivered."""
+        return self.state == states.STREAMING
+
+    def receive(self, data, now):
+        """Bytes from the sink -> actions.  Raises PeerError, LinkLost or Refused."""
+        self.keepalive.heard = now
+        actions = []
+        for event in self._reader.feed(data):
+            self.state = states.follow(states.SOURCE, self.state, event)
+            actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
+        return actions
+
+    def done(self, action, result):
+        """The result of a Search or a Measure -> actions."""
+        if isinstance(action, Search):
+            self._agreement = agree(self._have, result, self._witness, self._resend)
+            return self._agree(None)
+        return self._agree(result)
+
+    def deliver(self, item):
+        """News of the origin (files/news) -> actions.  Only while streaming."""
+        assert self.streaming
+        if isinstance(item, news.Piece):
+            assert len(item.data) <= MAX_DATA
+            self._sent = (len(self._begun), item.offset + len(item.data))
+            return [Send(data_header(item.offset, len(item.data))), Send(item.data)]
+        if isinstance(item, news.Ended):
+            return [Send(encode(ev.End(item.why, item.length, item.digest)))]
+        if isinstance(item, news.Began):
+            return self._begin(ev.Begin(ev.Why.NEXT, item.generation, 0))
+        assert isinstance(item, news.Lost)
+        gap = ev.Gap(item.generation, item.first, item.last, item.reason.encode(errors="replace"))
+        return self._gap(gap)
+
+    def tick(self, now, deaf=False):
+        """Time passes -> actions.  deaf: the driver does not read from the link for now.
+
+        Raises LinkLost when the sink has been silent for too long.
+        """
+        if deaf:
+            self.keepalive.heard = now
+        if self.keepalive.dead(now):
+            raise LinkLost("no sign of life from the other side")
+        if self.keepalive.due(now):
+            self.keepalive.sent = now
+            return [Send(encode(ev.Ping(0)))]
+        return []
+
+    def bye(self):
+        """An orderly end -> actions."""
+        self.state = states.CLOSED
+        return [Send(encode(ev.Bye()))]
+
+    def due(self):
+        """When tick() has something to do."""
+        return self.keepalive.next()
+
+    @property
+    def settled(self):
+        """True when everything that was sent is acknowledged."""
+        return self._sent == self._acknowledged
+
+    # --- what the sink says
+
+    def _on_have(self, have):
+        self._have = have
+        if have.holding == ev.Holding.RECORDED:
+            return [Search(have.generation.born)]
+        return [Search(self._witness.generation.born if self._witness else None)]
+
+    def _on_proof(self, proof):
+        if self._agreement is None or not self._asked or len(proof.digests) != self._asked:
+            raise PeerError("a proof that nobody asked for")
+        self._asked = 0
+        return self._agree(proof.digests)
+
+    def _on_ack(self, ack):
+        if not 0 < ack.serial <= len(self._begun):
+            raise PeerError("an acknowledgement of a generation that was not sent")
+        if (ack.serial, ack.offset) > self._sent:
+            raise PeerError("an acknowledgement of bytes that were not sent")
+        self._acknowledged = (ack.serial, ack.offset)
+        return [Save(self._begun[ack.serial - 1], ack.offset)]
+
+    def _on_ended(self, _ended):
+        return [Settle()]
+
+    def _on_wait(self, wait):
+        self.waiting = wait.reason.decode(errors="replace")
+        if self.waiting:
+            return [Say("warning", f"the other side waits: {self.waiting}")]
+        return [Say("info", "the other side goes on")]
+
+    def _on_ping(self, ping):
+        return [Send(encode(ev.Pong(ping.token)))]
+
+    def _on_pong(self, _pong):
+        return []
+
+    def _on_failure(self, failure):
+        reason = failure.reason.decode(errors="replace")
+        raise LinkLost(reason) if failure.retry else Refused(reason)
+
+    def _on_bye(self, _bye):
+        raise LinkLost("closed by the other side")
+
+    # --- the agreement
+
+    def _agree(self, digests):
+        """Give the agreement what it asked for, and turn what it asks next into actions."""
+        try:
+            asked = self._agreement.send(digests)
+        except StopIteration as stop:
+            return self._settle(stop.value)
+        if isinstance(asked, Measure):
+            return [asked]
+        self._asked = len(asked.ranges)
+        return [Send(encode(asked))]
+
+    def _settle(self, plan):
+        self._agreement = None
+        if plan is None:
+            raise LinkLost("the origin has changed or is gone for now")
+        actions = self._gap(plan.gap) if plan.gap else []
+        actions.append(Start(plan.candidate, plan.begin.offset, plan.proof))
+        return actions + self._begin(plan.begin)
+
+    def _begin(self, begin):
+        self.state = states.STREAMING
+        self._begun.append(begin.generation)
+        self._sent = (len(self._begun), begin.offset)
+        return [Send(encode(begin))]
+
+    def _gap(self, gap):
+        return [
+            Say("critical", f"bytes lost from offset {gap.first} on: {gap.reason.decode()}"),
+            Send(encode(gap)),
+        ]
+

@@ -1,0 +1,143 @@
+"""The source's side of version 1: whole lines, a question after each batch, a count as answer.
+
+The sink cannot say what it has, so the status file is the only memory: the witness
+stands in for the sink's Have.  A line that is not whole yet is held back, because the
+original server would end it with a newline; one that grows too long for that is sent on
+as it comes, and the question waits for its end.
+"""
+
+from math import inf
+
+from tcppipe.cursor import Cursor
+from tcppipe.errors import PeerError
+from tcppipe.session import news, states
+from tcppipe.session.actions import Save, Say, Search, Send, Settle, Start
+from tcppipe.session.agree import agree
+from tcppipe.session.keepalive import Keepalive
+from tcppipe.wire import push1
+from tcppipe.wire.events import Have, Holding
+
+HELD = 64 * 1024  # bytes of a line without an end that are held back
+
+
+class LineSource:
+    """One connection's source session with an original server."""
+
+    def __init__(self, now, witness=None, resend=False):
+        self.state = states.AGREEING
+        self.keepalive = Keepalive(now)
+        self.waiting = ""
+        self._witness = witness
+        self._resend = resend
+        self._agreement = None
+        self._encoder = push1.Encoder()
+        self._line = b""  # bytes of a line whose end has not come
+        self._cursor = None  # behind the last byte that was given to us
+        self._asked = None  # (the counts that answer the open question, the Cursor to save, generations to settle)
+        self._answer = b""
+        self._ended = 0  # generations that ended since the last question
+
+    def open(self):
+        """The first actions."""
+        since = None
+        if self._witness and self._witness.generation.born:
+            since = self._witness.generation.born
+        return [Search(since)]
+
+    @property
+    def streaming(self):
+        """True when news of the origin may be delivered: no question is open."""
+        return self.state == states.STREAMING and self._asked is None
+
+    def done(self, action, result):
+        """The result of a Search or a Measure -> actions."""
+        if isinstance(action, Search):
+            self._agreement = agree(self._stand_in(), result, self._witness, self._resend)
+            result = None
+        try:
+            return [self._agreement.send(result)]
+        except StopIteration as stop:
+            plan = stop.value
+        self.state = states.STREAMING
+        self._cursor = Cursor(plan.candidate.generation, plan.begin.offset)
+        actions = [Start(plan.candidate, plan.begin.offset, plan.proof), Save(*self._cursor)]
+        if plan.gap:
+            actions.insert(0, Say("critical", f"bytes lost: {plan.gap.reason.decode()}"))
+        return actions
+
+    def _stand_in(self):
+        """What the sink would say of itself if it could, by the status file."""
+        witness = self._witness
+        if witness is None or not witness.generation.head_len:
+            return Have(Holding.NOTHING)
+        at = witness.offset
+        return Have(Holding.RECORDED, generation=witness.generation, first=at, end=at, mark=at)
+
+    def deliver(self, item):
+        """News of the origin -> actions.  Only while streaming."""
+        assert self.streaming
+        if isinstance(item, news.Piece):
+            self._cursor = self._cursor._replace(offset=item.offset + len(item.data))
+            return self._lines(self._line + bytes(item.data))
+        if isinstance(item, news.Began):
+            self._cursor = Cursor(item.generation, 0)
+        elif isinstance(item, news.Ended):
+            self._ended += 1
+        elif isinstance(item, news.Lost):
+            return [Say("critical", f"bytes lost from offset {item.first} on: {item.reason}")]
+        return []
+
+    def _lines(self, data):
+        whole = data.rfind(b"\n") + 1
+        if not whole and len(data) < HELD:
+            self._line = data
+            return []
+        if not whole:
+            self._line = b""
+            return [Send(self._encoder.encode(data))]
+        self._line = data[whole:]
+        sent = [Send(self._encoder.encode(data[:whole]))]
+        question, counts = self._encoder.boundary()
+        behind = self._cursor.offset - len(self._line)
+        # a line that began in the generation before is not to be skipped after a restart
+        safe = self._cursor._replace(offset=behind) if behind >= 0 else None
+        self._asked = (counts, safe, self._ended)
+        self._ended = 0
+        return sent + [Send(question)]
+
+    def receive(self, data, now):
+        """Bytes from the sink -> actions.  Raises PeerError when the answer is wrong."""
+        self.keepalive.heard = now
+        self._answer += bytes(data)
+        line, newline, rest = self._answer.partition(b"\n")
+        if not newline:
+            if len(line) > 64:
+                raise PeerError("the answer to a batch is not a count")
+            return []
+        self._answer = rest
+        if self._asked is None:
+            raise PeerError("an answer that nobody asked for")
+        counts, cursor, ended = self._asked
+        if push1.parse_count(line + newline) not in counts:
+            raise PeerError(f"the answer names {line[1:].decode()} bytes, {min(counts)} were sent")
+        self._asked = None
+        return ([Save(*cursor)] if cursor else []) + [Settle()] * ended
+
+    def tick(self, _now, deaf=False):
+        """Version 1 has no keepalive of its own; the kernel's probes find a dead peer."""
+        return []
+
+    def due(self):
+        """Never."""
+        return inf
+
+    @property
+    def settled(self):
+        """True when no question is open."""
+        return self._asked is None
+
+    def bye(self):
+        """An orderly end -> actions."""
+        self.state = states.CLOSED
+        return []
+

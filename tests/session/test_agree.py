@@ -1,0 +1,593 @@
+"""Where two copies last agree: every decision, in a little world of bytes in memory."""
+
+import hashlib
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN, Cursor, Generation
+from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.agree import PROOF, REACH, agree, common
+from tcppipe.wire.events import Have, Holding, Probe, Why
+from tcppipe.wire.frames import MAX_RANGES
+
+KEY = b"k" * 16
+
+
+def digest_in(data, first, length):
+    """What both sides answer for a range: NO_DIGEST when it is not there in full."""
+    if first < 0 or first + length > len(data):
+        return NO_DIGEST
+    return hashlib.sha256(data[first : first + length]).digest()
+
+
+def lines(seed, count):
+    """`count` bytes of lines that are nowhere alike."""
+    text = b"".join(b"%s line %d\n" % (seed.encode(), n) for n in range(count // 8 + 1))
+    return text[:count]
+
+
+def generation(data, ino=1, born=0, head_len=None):
+    """What identifies a file of this content."""
+    head = data[: HEAD if head_len is None else head_len]
+    digest = digest_in(head, 0, len(head)) if head else NO_DIGEST
+    return Generation(1, ino, 0, born, len(head), digest)
+
+
+class File(NamedTuple):
+    """A file at the origin."""
+
+    name: str
+    data: bytes
+    ino: int
+    mtime: int
+    live: bool = False
+    born: int = 0
+
+
+class World:
+    """Origin files, oldest first, and a destination with what a ledger says of it."""
+
+    def __init__(self, files, copy=b"", have=None):
+        self.copy = copy  # the bytes that the sink offers, from have.first on
+        self.have = have or Have(Holding.NOTHING)
+        self.candidates = []
+        self.content = {}
+        self.probed = self.measured = 0  # bytes
+        for file in files:
+            known, size = generation(file.data, file.ino, file.born), len(file.data)
+            self.candidates.append(Candidate(file.name, known, size, file.mtime, file.live))
+            self.content[file.name] = file.data
+
+    def run(self, generator):
+        """Answer what the generator asks for; its result."""
+        digests = None
+        while True:
+            try:
+                asked = generator.send(digests)
+            except StopIteration as stop:
+                return stop.value
+            assert len(asked.ranges) <= MAX_RANGES
+            if isinstance(asked, Measure):
+                data = self.content[asked.candidate.name]
+                self.measured += sum(length for _first, length in asked.ranges)
+                digests = tuple(digest_in(data, *item) for item in asked.ranges)
+            else:
+                assert isinstance(asked, Probe)
+                digests = tuple(self._prove(*item) for item in asked.ranges)
+
+    def _prove(self, first, length):
+        have = self.have
+        assert have.first <= first and first + length <= have.end, "asks for what was not offered"
+        self.probed += length
+        return digest_in(self.copy, first - have.first, length)
+
+    def agree(self, **kw):
+        """The plan."""
+        return self.run(agree(self.have, self.candidates, **kw))
+
+
+def recorded(data, copy=None, mark=None, ino=1, first=0, **kw):
+    """A Have of a generation with content `data`, durable below `mark`; copy: what stands there."""
+    copy = data[first:] if copy is None else copy
+    mark = first + len(copy) if mark is None else mark
+    tail_len = min(TAIL, mark - first)
+    have = Have(
+        Holding.RECORDED,
+        generation=generation(data[:mark], ino),
+        first=first,
+        end=first + len(copy),
+        mark=mark,
+        tail_len=tail_len,
+        tail=digest_in(data, mark - tail_len, tail_len),
+        clean=False,
+    )
+    return have._replace(**kw)
+
+
+def decided(plan):
+    """(file, reason, offset) of a plan."""
+    return plan.candidate.name, plan.begin.why, plan.begin.offset
+
+
+OLD = lines("old", 5000)
+NEW = lines("new", 3000)
+LIVE = File("log", OLD, 1, 10, True)
+
+# --- the first connection
+
+
+def test_nothing_there_begins_at_the_live_file():
+    """No ledger, no destination, no witness: the live file from its beginning."""
+    world = World([LIVE])
+    assert decided(world.agree()) == ("log", Why.FRESH, 0)
+    assert world.measured == 0
+
+
+def test_nothing_there_begins_at_what_was_the_live_file():
+    """It was rotated since we came and before the sink was reached: that one first."""
+    files = [File("log.1", OLD, 1, 5), File("log", NEW, 2, 10, True)]
+    assert decided(World(files).agree()) == ("log.1", Why.FRESH, 0)
+
+
+def test_a_lost_witness_brings_no_older_file_back():
+    """The witnessed generation is nowhere: on with what came after it."""
+    files = [File("log.2", OLD, 1, 5), File("log.1", NEW, 2, 20), File("log", b"x", 3, 30, True)]
+    gone = generation(lines("gone", 500), ino=9, born=10)
+    assert decided(World(files).agree(witness=Cursor(gone, 100))) == ("log.1", Why.FRESH, 0)
+
+
+def test_an_empty_origin():
+    """An empty live file is a beginning like any other."""
+    assert decided(World([File("log", b"", 1, 0, True)]).agree()) == ("log", Why.FRESH, 0)
+
+
+# --- the ledger knows the generation
+
+
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 4999, 5000])
+@pytest.mark.parametrize("clean", [False, True])
+def test_resumes_exactly(size, clean):
+    """The same bytes on both sides: on from the destination's end, whatever the mark says."""
+    for mark in {0, size // 2, size}:
+        if clean and mark != size:
+            continue
+        have = recorded(OLD, OLD[:size], mark, clean=clean)
+        world = World([LIVE], OLD[:size], have)
+        if have.generation.head_len:
+            assert decided(world.agree()) == ("log", Why.RESUMED, size)
+
+
+def test_what_is_durable_is_not_compared_again():
+    """A long clean copy costs the head and the tail, and a last look at the very end."""
+    data = lines("long", 1_000_000)
+    world = World([File("log", data, 1, 1, True)], data, recorded(data, clean=True))
+    assert decided(world.agree()) == ("log", Why.RESUMED, len(data))
+    assert world.probed <= PROOF and world.measured <= HEAD + TAIL + 2 * PROOF
+
+
+@pytest.mark.parametrize("first_bad", [2000, 2001, 3333, 4998, 4999])
+def test_a_torn_tail_is_cut_at_the_first_byte_that_differs(first_bad):
+    """Above the mark everything is compared; what is good is kept to the byte."""
+    copy = OLD[:first_bad] + bytes([OLD[first_bad] ^ 1]) + OLD[first_bad + 1 :]
+    world = World([LIVE], copy, recorded(OLD, copy, 2000))
+    assert decided(world.agree()) == ("log", Why.RESUMED, first_bad)
+
+
+def test_a_tail_of_zeros_is_cut():
+    """What file systems leave after a power cut."""
+    copy = OLD[:3000] + bytes(1500)
+    world = World([LIVE], copy, recorded(OLD, copy, 2000))
+    assert decided(world.agree()) == ("log", Why.RESUMED, 3000)
+
+
+def test_zeros_that_belong_there_are_kept():
+    """NUL bytes of the origin's own are bytes like others."""
+    data = OLD[:1000] + bytes(3000) + OLD[:1000]
+    copy = data[:2500]
+    world = World([File("log", data, 1, 1, True)], copy, recorded(data, copy, 1000))
+    assert decided(world.agree()) == ("log", Why.RESUMED, 2500)
+
+
+def test_garbage_behind_the_origins_end_is_cut():
+    """The destination is longer than the origin: no more than the origin has can be right."""
+    copy = OLD + b"garbage" * 100
+    world = World([LIVE], copy, recorded(OLD, copy, 4000))
+    assert decided(world.agree()) == ("log", Why.RESUMED, 5000)
+
+
+@pytest.mark.parametrize("end", [0, 1, 700, 2999])
+def test_shorter_than_its_mark_is_damaged(end):
+    """Cut below what was durable: the bytes that are left are compared from the beginning."""
+    copy = OLD[:end]
+    have = recorded(OLD, copy, 3000, damaged=True)
+    assert decided(World([LIVE], copy, have).agree()) == ("log", Why.RESUMED, end)
+
+
+@pytest.mark.parametrize("first_bad", [0, 1, 1500, 2999])
+def test_damaged_below_its_mark_is_healed_from_the_first_bad_byte(first_bad):
+    """A destination whose durable part is not what was recorded goes back as far as it must."""
+    copy = bytearray(OLD[:4000])
+    copy[first_bad] ^= 0xFF
+    have = recorded(OLD, bytes(copy), 3000, damaged=True)
+    assert decided(World([LIVE], bytes(copy), have).agree()) == ("log", Why.RESUMED, first_bad)
+
+
+def test_foreign_bytes_after_a_clean_end_stay():
+    """The sink closed in order at the mark, and somebody wrote behind it: on behind that."""
+    copy = OLD[:3000] + b"not ours\n"
+    world = World([LIVE], copy, recorded(OLD, copy, 3000, clean=True))
+    assert decided(world.agree()) == ("log", Why.FOREIGN, 3000)
+
+
+@pytest.mark.parametrize("mark", [0, 500, 1999])
+def test_a_stretch_that_begins_above_the_mark(mark):
+    """The destination went on elsewhere (truncated, or behind foreign bytes) after the last mark:
+    only what the stretch holds is asked for."""
+    have = recorded(OLD, OLD[2000:3000], 3000, first=2000)
+    tail_len = min(TAIL, mark)
+    tail = digest_in(OLD, mark - tail_len, tail_len)
+    have = have._replace(mark=mark, tail_len=tail_len, tail=tail)
+    have = have._replace(generation=generation(OLD[: mark or 100]))
+    assert decided(World([LIVE], OLD[2000:3000], have).agree()) == ("log", Why.RESUMED, 3000)
+
+
+# --- which file is the generation
+
+
+def test_found_by_content_under_another_name_and_inode():
+    """Renamed, or copied by copytruncate: the content tells, the inode number does not."""
+    files = [File("log.1", OLD, 77, 20), File("log", NEW, 1, 30, True)]
+    world = World(files, OLD[:4000], recorded(OLD, OLD[:4000], ino=1))
+    assert decided(world.agree()) == ("log.1", Why.RESUMED, 4000)
+
+
+def test_a_reused_inode_proves_nothing():
+    """The live file has the number of the old one, and other content: nothing is repeated."""
+    files = [File("log", NEW + OLD, 1, 30, True)]
+    plan = World(files, OLD, recorded(OLD, ino=1)).agree()
+    assert decided(plan) == ("log", Why.FORKED, 0)
+    assert plan.gap is not None and plan.gap.first == len(OLD)
+
+
+def test_same_beginning_is_told_apart_at_the_cursor():
+    """Two files begin with the same kilobyte: the bytes below the cursor decide."""
+    banner = lines("banner", HEAD)
+    files = [File("log.1", banner + OLD, 5, 20), File("log", banner + NEW + OLD, 6, 30, True)]
+    copy = (banner + OLD)[:4000]
+    world = World(files, copy, recorded(banner + OLD, copy, ino=99))
+    assert decided(world.agree()) == ("log.1", Why.RESUMED, 4000)
+
+
+def test_same_content_so_far_is_told_apart_by_inode_and_time():
+    """Two files are equal as far as the cursor: the generation is no file that was changed last
+    before it was begun."""
+    files = [File("log.1", OLD + b"1\n", 5, 20), File("log", OLD + b"2\n", 6, 30, True)]
+    for ino, born, name in (5, 10, "log.1"), (6, 25, "log"):
+        have = recorded(OLD, ino=ino)
+        have = have._replace(generation=have.generation._replace(born=born))
+        assert decided(World(files, OLD, have).agree()) == (name, Why.RESUMED, len(OLD))
+
+
+def test_a_file_shorter_than_what_is_durable_is_another():
+    """The origin was truncated, and holds the beginning again: a fork, nothing is cut."""
+    plan = World([File("log", OLD[:1000], 1, 30, True)], OLD, recorded(OLD)).agree()
+    assert decided(plan) == ("log", Why.FORKED, 0)
+
+
+def test_an_empty_generation_matches_nothing_but_itself():
+    """Nothing was delivered yet: the very inode is the same generation.  An older file that was
+    written to after this one was begun is another."""
+    files = [File("log.1", OLD, 5, 25), File("log", NEW, 6, 30, True)]
+    for ino, name in (5, "log.1"), (6, "log"):
+        have = recorded(b"", ino=ino)
+        have = have._replace(generation=have.generation._replace(born=20))
+        assert decided(World(files, b"", have).agree()) == (name, Why.RESUMED, 0)
+
+
+# --- generations that are complete
+
+
+def closed(data, **kw):
+    """A Have of a generation that was delivered to its end."""
+    return recorded(data, closed=True, **kw)
+
+
+def test_a_closed_generation_goes_to_the_next():
+    """Its file is found, complete; the one after it begins."""
+    files = [File("log.2", OLD, 1, 10), File("log.1", NEW, 2, 20), File("log", b"", 3, 30, True)]
+    assert decided(World(files, OLD, closed(OLD)).agree()) == ("log.1", Why.NEXT, 0)
+    assert decided(World(files, NEW, closed(NEW, ino=2)).agree()) == ("log", Why.NEXT, 0)
+
+
+def test_a_closed_generation_without_a_next_waits_at_its_end():
+    """There is no newer file yet: stand at the end of the old one."""
+    plan = World([File("log.1", OLD, 1, 10)], OLD, closed(OLD)).agree()
+    assert decided(plan) == ("log.1", Why.RESUMED, len(OLD))
+
+
+def test_a_closed_generation_is_never_the_live_file():
+    """Its inode was given to the new file, which begins in the same way: that is the next one."""
+    plan = World([File("log", OLD, 1, 10, True)], OLD, closed(OLD)).agree()
+    assert plan.begin.offset == 0 and plan.begin.why in (Why.LOST, Why.FORKED)
+    assert plan.gap is None
+
+
+def test_a_closed_generation_matches_only_its_length():
+    """A longer file with the same bytes, elsewhere, is another one."""
+    files = [File("log.1", OLD + NEW, 8, 10), File("log", b"x", 3, 30, True)]
+    assert decided(World(files, OLD, closed(OLD)).agree()) == ("log.1", Why.LOST, 0)
+
+
+def test_late_bytes_behind_a_closed_generation_repeat_nothing():
+    """A writer held on to the old file after it was closed: the file is longer now, and what
+    was delivered of it is not sent again."""
+    files = [File("log.1", OLD + b"late\n", 1, 10), File("log", NEW, 3, 30, True)]
+    name, _why, offset = decided(World(files, OLD, closed(OLD)).agree())
+    assert (name, offset) in [("log.1", len(OLD)), ("log", 0)]
+
+
+def test_foreign_bytes_behind_a_closed_generation_are_no_matter():
+    """The next generation goes behind them."""
+    files = [File("log.1", OLD, 1, 10), File("log", NEW, 2, 20, True)]
+    have = closed(OLD, copy=OLD + b"foreign", mark=len(OLD), clean=True)
+    assert decided(World(files, OLD + b"foreign", have).agree()) == ("log", Why.NEXT, 0)
+
+
+def test_a_torn_closed_generation_is_healed_first():
+    """The end was recorded, yet the destination lost a part of it."""
+    files = [File("log.1", OLD, 1, 10), File("log", NEW, 2, 20, True)]
+    have = closed(OLD, copy=OLD[:3000], mark=len(OLD), damaged=True)
+    assert decided(World(files, OLD[:3000], have).agree()) == ("log.1", Why.RESUMED, 3000)
+
+
+# --- what is gone
+
+
+def test_a_generation_that_is_gone_is_a_gap():
+    """Deleted before it was read to its end: said, and on with the oldest later file."""
+    files = [File("log.1", NEW, 2, 20), File("log", b"", 3, 30, True)]
+    plan = World(files, OLD[:100], recorded(OLD, OLD[:100])).agree()
+    assert decided(plan) == ("log.1", Why.LOST, 0)
+    assert (plan.gap.first, plan.gap.last, plan.gap.generation.ino) == (100, 0, 1)
+    assert b"deleted" in plan.gap.reason
+
+
+def test_a_closed_generation_that_is_gone_is_no_gap():
+    """It was delivered to its end."""
+    files = [File("log", NEW, 3, 30, True)]
+    plan = World(files, OLD, closed(OLD)).agree()
+    assert decided(plan) == ("log", Why.LOST, 0) and plan.gap is None
+
+
+def test_files_older_than_what_is_gone_are_not_sent():
+    """Only what came after it."""
+    files = [File("log.2", OLD, 2, 5), File("log.1", NEW, 3, 20), File("log", b"", 4, 30, True)]
+    have = recorded(lines("gone", 500))
+    have = have._replace(generation=have.generation._replace(ino=9, born=10))
+    assert decided(World(files, lines("gone", 500), have).agree()) == ("log.1", Why.LOST, 0)
+
+
+def test_a_rewritten_origin_is_a_fork():
+    """The same inode, other content: the new content from its beginning, behind the old."""
+    plan = World([File("log", NEW, 1, 30, True)], OLD[:900], recorded(OLD, OLD[:900])).agree()
+    assert decided(plan) == ("log", Why.FORKED, 0)
+    assert b"rewritten" in plan.gap.reason
+
+
+def test_a_rewritten_origin_brings_no_older_file_back():
+    """The rotated file was written to after the live one was begun; it is the older one still,
+    and was delivered: the fork begins at the live file."""
+    files = [File("log.1", OLD, 1, 25), File("log", lines("again", 700), 2, 30, True)]
+    have = recorded(NEW, ino=2, previous=generation(OLD), previous_len=len(OLD))
+    have = have._replace(previous_digest=digest_in(OLD, 0, len(OLD)))
+    have = have._replace(generation=have.generation._replace(born=20))
+    assert decided(World(files, NEW, have).agree()) == ("log", Why.FORKED, 0)
+
+
+@pytest.mark.parametrize("late", [b"", b"late line\n"])
+def test_the_generation_before_is_not_sent_again(late):
+    """The present one is gone; the one before it still is there, and was changed last in the
+    same tick or later."""
+    files = [File("log.2", OLD + late, 1, 25), File("log.1", b"x", 3, 30)]
+    have = recorded(NEW, ino=2, previous=generation(OLD), previous_len=len(OLD))
+    have = have._replace(previous_digest=digest_in(OLD, 0, len(OLD)))
+    have = have._replace(generation=have.generation._replace(born=20))
+    assert decided(World(files, NEW, have).agree()) == ("log.1", Why.LOST, 0)
+
+
+class Changing(World):
+    """The destination, or the origin, becomes another one while it is compared."""
+
+    def _prove(self, first, length):
+        super()._prove(first, length)
+        return digest_in(b"changed", 0, 7)
+
+
+def test_a_file_that_changes_meanwhile():
+    """Nothing is decided: all has to begin anew."""
+    assert Changing([LIVE], OLD[:3000], recorded(OLD, OLD[:3000])).agree() is None
+
+
+def test_the_place_to_go_on_from_can_be_checked():
+    """A plan has the digest of the bytes just below, for the one who begins to read there."""
+    plan = World([LIVE], OLD[:3000], recorded(OLD, OLD[:3000])).agree()
+    length, digest = plan.proof
+    assert length and digest == digest_in(OLD, 3000 - length, length)
+    assert World([LIVE]).agree().proof == (0, NO_DIGEST)
+
+
+def test_a_difference_below_the_mark_at_the_origin_is_a_fork():
+    """Somebody has edited what was delivered; the destination keeps its own."""
+    edited = OLD[:1500] + b"EDITED" + OLD[1506:]
+    plan = World([File("log", edited, 1, 30, True)], OLD[:4000], recorded(OLD, OLD[:4000])).agree()
+    assert decided(plan) == ("log", Why.FORKED, 0)
+
+
+# --- the ledger is lost, or never was
+
+
+def unrecorded(copy):
+    """A Have of a destination that nobody knows anything of."""
+    return Have(Holding.UNRECORDED, end=len(copy))
+
+
+@pytest.mark.parametrize("size", [1, 1024, 4999, 5000])
+def test_a_copy_made_by_hand_is_adopted(size):
+    """Its whole content is the beginning of the origin: on behind it."""
+    copy = OLD[:size]
+    assert decided(World([LIVE], copy, unrecorded(copy)).agree()) == ("log", Why.ADOPTED, size)
+
+
+def test_a_copy_of_a_rotated_file_is_adopted():
+    """It may have been copied before the rotation."""
+    files = [File("log.1", OLD, 5, 20), File("log", NEW, 6, 30, True)]
+    copy = OLD[:1234]
+    assert decided(World(files, copy, unrecorded(copy)).agree()) == ("log.1", Why.ADOPTED, 1234)
+
+
+def test_another_content_is_left_alone():
+    """The whole origin goes behind it, as with the original."""
+    copy = OLD[:500] + b"X" + OLD[501:1000]
+    assert decided(World([LIVE], copy, unrecorded(copy)).agree()) == ("log", Why.FRESH, 0)
+
+
+def test_a_witness_tells_where_an_unknown_destination_ends():
+    """A destination with older things before: the status file's offset counts."""
+    copy = b"older things\n" + OLD[:2000]
+    witness = Cursor(generation(OLD), 2000)
+    plan = World([LIVE], copy, unrecorded(copy)).agree(witness=witness)
+    assert decided(plan) == ("log", Why.WITNESSED, 2000)
+
+
+@pytest.mark.parametrize("behind", [1, 17, 1000, 2900])
+def test_a_witness_may_lag(behind):
+    """The destination got further than the status file: nothing is repeated."""
+    copy = b"older things\n" + OLD[: 2000 + behind]
+    witness = Cursor(generation(OLD), 2000)
+    plan = World([LIVE], copy, unrecorded(copy)).agree(witness=witness)
+    assert decided(plan) == ("log", Why.WITNESSED, 2000 + behind)
+    assert behind < REACH
+
+
+def test_a_witness_without_a_destination():
+    """Destination and ledger are both gone (rotated away, a new disk): on from the witness."""
+    plan = World([LIVE]).agree(witness=Cursor(generation(OLD), 2000))
+    assert decided(plan) == ("log", Why.WITNESSED, 2000)
+
+
+def test_an_originals_status_file_is_a_witness():
+    """It has an offset and no generation: the live file's."""
+    files = [File("log.1", NEW + OLD, 5, 20), LIVE]
+    witness = Cursor(UNKNOWN, 2000)
+    assert decided(World(files).agree(witness=witness)) == ("log", Why.WITNESSED, 2000)
+    copy = b"older\n" + OLD[:2500]
+    plan = World(files, copy, unrecorded(copy)).agree(witness=witness)
+    assert decided(plan) == ("log", Why.WITNESSED, 2500)
+
+
+def test_a_witness_beyond_the_origin_is_no_witness():
+    """The origin was rotated meanwhile, and nobody knows where the offset counts."""
+    plan = World([LIVE]).agree(witness=Cursor(UNKNOWN, len(OLD) + 1))
+    assert decided(plan) == ("log", Why.FRESH, 0)
+
+
+def test_a_witness_finds_its_generation_among_the_rotated():
+    """By the content of its head."""
+    files = [File("log.1", OLD, 5, 20), File("log", NEW, 6, 30, True)]
+    plan = World(files).agree(witness=Cursor(generation(OLD, ino=99), 4000))
+    assert decided(plan) == ("log.1", Why.WITNESSED, 4000)
+
+
+def test_a_ledger_counts_more_than_a_witness():
+    """Where the sink knows, the status file is not asked."""
+    world = World([LIVE], OLD[:3000], recorded(OLD, OLD[:3000]))
+    plan = world.agree(witness=Cursor(generation(OLD), 1000))
+    assert decided(plan) == ("log", Why.RESUMED, 3000)
+
+
+# --- once more
+
+
+def test_resending_begins_the_live_file_again():
+    """-n: whatever the sink has, the whole origin goes behind it."""
+    files = [File("log.1", NEW, 5, 20), LIVE]
+    for have in (recorded(OLD), Have(Holding.NOTHING), unrecorded(OLD)):
+        assert decided(World(files, OLD, have).agree(resend=True)) == ("log", Why.RESENT, 0)
+
+
+def test_resending_happens_once():
+    """After a lost connection the sink has begun it already: on from there."""
+    have = recorded(OLD, OLD[:700], resent=True)
+    plan = World([LIVE], OLD[:700], have).agree(resend=True)
+    assert decided(plan) == ("log", Why.RESUMED, 700)
+
+
+# --- the first byte that differs
+
+
+def compare(mine, theirs, low, high):
+    """common() of two byte strings; the number of bytes that were probed as well."""
+    world = World([File("f", mine, 1, 1, True)], theirs, Have(Holding.RECORDED, end=len(theirs)))
+    return world.run(common(world.candidates[0], low, high)), world.probed
+
+
+@settings(deadline=None, database=None)
+@given(st.binary(max_size=3000), st.data())
+@example(b"", None)
+def test_common_finds_the_first_difference(data, draw):
+    """Exactly, for any data, any limits, and any byte that differs."""
+    size = len(data)
+    if draw is None:
+        assert compare(data, data, 0, 0)[0] == 0
+        return
+    low = draw.draw(st.integers(0, size))
+    high = draw.draw(st.integers(low, size))
+    assert compare(data, data, low, high)[0] == high
+    if low < high:
+        bad = sorted(draw.draw(st.sets(st.integers(low, high - 1), min_size=1, max_size=4)))
+        other = bytearray(data)
+        for at in bad:
+            other[at] ^= draw.draw(st.integers(1, 255))
+        assert compare(data, bytes(other), low, high)[0] == bad[0]
+
+
+@settings(deadline=None, database=None, max_examples=25)
+@given(st.integers(0, 9_999_999), st.integers(0, 5_000_000))
+def test_common_in_a_large_file(bad, low):
+    """Ten megabytes take a few rounds, and little more than one reading."""
+    data = bytes(10_000_000)
+    other = bytearray(data)
+    other[bad] = 1
+    found, probed = compare(data, bytes(other), low, len(data))
+    assert found == (bad if bad >= low else len(data))
+    assert probed <= 1.1 * len(data)
+
+
+# --- whatever happened to the destination, what follows heals it
+
+
+@settings(deadline=None, database=None)
+@given(
+    st.integers(1, 4000),
+    st.integers(0, 4000),
+    st.binary(max_size=50),
+    st.integers(0, 1000),
+    st.booleans(),
+)
+def test_any_torn_destination_is_healed(mark, more, garbage, grown, rotated):
+    """Durable below the mark, any bytes after it: the result is the origin, and no durable byte
+    was touched."""
+    data = lines("any", 9000)
+    good = min(mark + more, len(data))
+    copy = data[:good] + garbage
+    origin = data[: min(len(data), good + grown)]
+    files = [File("log", origin, 1, 5, True)]
+    if rotated:
+        files = [File("log.1", origin, 1, 5), File("log", b"other", 2, 9, True)]
+    plan = World(files, copy, recorded(data, copy, mark)).agree()
+    assert plan.begin.why == Why.RESUMED and plan.candidate.name == files[0].name
+    assert good <= plan.begin.offset <= len(copy)
+    assert copy[: plan.begin.offset] + origin[plan.begin.offset :] == origin
