@@ -1,0 +1,1 @@
+"""The hands that touch disks: the origin's follower, the sink's destination and ledger."""

@@ -1,0 +1,180 @@
+"""One destination file: appended to, synced, cut only with what is cut off kept beside it.
+
+Knows bytes and sizes, not generations.  Another process may append to the file, truncate
+or rename it at any time; append() notices and says where its bytes came to stand.
+A crash leaves a file that may end anywhere in the last append.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import stat
+import time
+
+from tcppipe.errors import ConfigError
+from tcppipe.files.fs import REAL
+from tcppipe.files.generations import kind_of, siblings
+
+# errors that go away by themselves, or when an administrator frees something
+PASSING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.EMFILE,
+    errno.ENFILE, errno.ENOMEM, errno.EFBIG, errno.ESTALE, errno.ENODEV, errno.ENXIO,
+}  # fmt: skip
+
+
+class Destination:
+    """The file at `path` (str, absolute).
+
+    mode: permission bits, and owner: "USER" or "USER:GROUP", given to a file that is made here.
+    Methods raise OSError when the file cannot be used for now, ConfigError when it never can.
+    """
+
+    def __init__(self, path, mode=None, owner=None, fs=REAL):
+        self.path = path
+        self.mode = mode
+        self.owner = owner
+        self.fs = fs
+        self.fd = -1
+        self.dev = self.ino = 0
+
+    def open(self):
+        """Open the file under its name, making it and its directories when missing."""
+        fd, made = self._open()
+        status = self.fs.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            self.fs.close(fd)
+            raise ConfigError(f"{self.path}: {kind_of(status.st_mode)}, not a regular file")
+        try:
+            if made:
+                self._dress(fd)
+                self.fs.fsync(fd)
+                self.fs.sync_directory(os.path.dirname(self.path))
+        except (OSError, ConfigError):
+            self.fs.close(fd)
+            self.fs.unlink(self.path)
+            raise
+        self._take(fd, status)
+
+    def open_rotated(self, dev, ino):
+        """Open the rotated file that has this inode instead; False when there is none."""
+        for path in siblings(self.path, fs=self.fs):
+            fd = self.fs.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
+            status = self.fs.fstat(fd)
+            if (status.st_dev, status.st_ino) == (dev, ino):
+                self._take(fd, status)
+                return True
+            self.fs.close(fd)
+        return False
+
+    def _take(self, fd, status):
+        self.close()
+        self.fd, self.dev, self.ino = fd, status.st_dev, status.st_ino
+
+    def _open(self):
+        """(descriptor, whether the file was made)."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
+        try:
+            return self.fs.open(self.path, flags), False
+        except FileNotFoundError:
+            self.fs.makedirs(os.path.dirname(self.path))
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.EMLINK):
+                what = "a directory" if error.errno == errno.EISDIR else "a symbolic link"
+                raise ConfigError(f"{self.path}: {what}, not a regular file") from None
+            raise
+        mode = 0o640 if self.mode is None else self.mode
+        try:
+            return self.fs.open(self.path, flags | os.O_CREAT | os.O_EXCL, mode), True
+        except FileExistsError:
+            return self.fs.open(self.path, flags), False
+
+    def _dress(self, fd):
+        if self.owner:
+            self.fs.fchown(fd, *look_up_owner(self.owner))
+        if self.mode is not None:
+            self.fs.fchmod(fd, self.mode)
+
+    def size(self):
+        """The open file's size in bytes."""
+        return self.fs.fstat(self.fd).st_size
+
+    def moved(self):
+        """True when the name no longer leads to the open file."""
+        try:
+            status = self.fs.stat(self.path)
+        except FileNotFoundError:
+            return True
+        return (status.st_dev, status.st_ino) != (self.dev, self.ino)
+
+    def read(self, length, offset):
+        """At most `length` bytes from `offset` on."""
+        return self.fs.pread(self.fd, length, offset)
+
+    def append(self, data):
+        """Append as much of `data` as one write takes: (where it stands, how many bytes)."""
+        count = self.fs.write(self.fd, data)
+        return self.fs.position(self.fd) - count, count
+
+    def sync(self):
+        """Make everything that was appended durable.  A failure is final for the descriptor."""
+        self.fs.fdatasync(self.fd)
+
+    def cut(self, size):
+        """Cut the file to `size` bytes; what is cut off is kept beside it.
+
+        Returns the name of the file that keeps it.  The kept bytes are durable before
+        the cut; a crash in between leaves them there twice, never less than once.
+        """
+        kept = free_name(f"{self.path}.cut", self.fs)
+        fd = self.fs.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        try:
+            at = size
+            while data := self.read(1 << 20, at):
+                self.fs.write_all(fd, data)
+                at += len(data)
+            self.fs.fsync(fd)
+        except OSError:
+            self.fs.unlink(kept)
+            raise
+        finally:
+            self.fs.close(fd)
+        self.fs.sync_directory(os.path.dirname(kept))
+        self.fs.ftruncate(self.fd, size)
+        self.fs.fdatasync(self.fd)
+        return kept
+
+    def close(self):
+        """Let go of the file."""
+        if self.fd >= 0:
+            self.fs.close(self.fd)
+            self.fd = -1
+
+
+def free_name(base, fs=REAL):
+    """BASE.YYYYmmddHHMMSS, with a number behind it when that exists already."""
+    stamp = base + time.strftime(".%Y%m%d%H%M%S")
+    name, number = stamp, 0
+    while True:
+        try:
+            fs.stat(name)
+        except FileNotFoundError:
+            return name
+        number += 1
+        name = f"{stamp}.{number}"
+
+
+def look_up_owner(owner):
+    """(uid, gid) of "USER" or "USER:GROUP", names or numbers; gid -1: leave it.
+
+    Raises ConfigError when there is no such user or group.
+    """
+    user, _, group = owner.partition(":")
+    try:
+        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+        gid = -1
+        if group:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise ConfigError(f"owner={owner}: {error.args[0]}") from None
+    return uid, gid

@@ -1,0 +1,183 @@
+"""Follows one origin: generation after generation, each to its end.
+
+next() gives the news, one item at a time: pieces of the current generation, its end,
+the beginning of the next.  Every read takes in some bytes below the offset as well and
+compares them with what was read before: that is how a file is found out that was
+truncated and has grown past its old size.
+
+Keeps nothing on disk.  After a crash the sink's cursor and the chain's candidates find
+the place again.
+"""
+
+from collections import deque
+
+from tcppipe.cursor import HEAD
+from tcppipe.files.rolling import Rolling
+from tcppipe.session.news import Began, Ended, Lost, Piece
+from tcppipe.wire.events import Why
+
+OVERLAP = 256  # bytes below the offset that each read compares
+LINGER = 1.0  # seconds of quiet after which a writer that holds on to a renamed file is left
+GRACE = 3.0  # the same where nobody can tell whether there is a writer
+HASHED_AT_ONCE = 64 << 20  # bytes that one call of rest() adds to the digest
+
+
+class Follower:
+    """Reads a Chain.  offset and size are those of the current generation, in bytes.
+
+    Raises OSError when a file cannot be read for now; the same call can be made again.
+    """
+
+    def __init__(self, chain):
+        self.chain = chain
+        self.offset = 0
+        self.size = 0
+        self._pending = deque()  # news that came together
+        self._begun = False  # the chain's first generation was announced
+        self._leave()
+
+    def _leave(self):
+        self._head = self._below = b""
+        self._changed = 0  # modification time at the last read
+        self._quiet_since = None
+        self._digest = None
+
+    @property
+    def generation(self):
+        """What identifies the current generation by what was read of it, or None."""
+        if not self._begun or not self.chain.readers:
+            return None
+        return self.chain.readers[0].generation(self._head)
+
+    def start(self, candidate, offset, proof):
+        """Go on from a candidate of the chain's and an offset in it; it counts as announced.
+
+        proof: length and SHA-256 of the bytes just below.  False when the file is no longer
+        what it was as a candidate.
+        """
+        self.chain.start(candidate)
+        self._pending.clear()
+        self._enter(offset)
+        reader, known = self.chain.readers[0], candidate.generation
+        length, digest = proof
+        return (
+            reader.status()[0] >= candidate.size
+            and (not known.head_len or reader.digest(0, known.head_len) == known.head)
+            and (not length or reader.digest(offset - length, length) == digest)
+        )
+
+    def _enter(self, offset):
+        self._leave()
+        current = self.chain.readers[0]
+        self.offset = self.size = offset
+        if offset:
+            self._head = current.read(min(offset, HEAD), 0)
+            below = min(offset, OVERLAP)
+            self._below = current.read(below, offset - below)
+        self._changed = current.born
+        self._digest = Rolling(current.read)
+        self._begun = True
+
+    def next(self, now, limit=1 << 20):
+        """The next item of news, or None: nothing for now.
+
+        now: seconds of a monotonic clock.  limit: bytes that a Piece has at most.
+        """
+        if self._pending:
+            return self._pending.popleft()
+        if not self.chain.readers:
+            self.chain.look()
+            if not self.chain.readers:
+                return None
+        current = self.chain.readers[0]
+        if not self._begun:
+            self._enter(0)
+            return Began(current.generation(b""))
+        size, changed = current.status()
+        if size > self.offset:
+            return self._piece(current, limit, size, changed, now)
+        if size < self.offset or (changed != self._changed and not self._same(current)):
+            return self._truncated(current, now)
+        self.size, self._changed = size, changed
+        return self._at_end(current, now)
+
+    def rest(self):
+        """Use a quiet moment for the digest; True when there is more to do."""
+        if self._digest is None or self._digest.offset >= self.offset:
+            return False
+        return not self._digest.advance(self.offset, HASHED_AT_ONCE)
+
+    def _piece(self, current, limit, size, changed, now):
+        below = len(self._below)
+        data = current.read(below + limit, self.offset - below)
+        if data[:below] != self._below:
+            return self._truncated(current, now)
+        if len(data) == below:
+            return None  # cut just now; the next call sees it
+        piece = Piece(self.offset, memoryview(data)[below:])
+        if self.offset < HEAD:
+            self._head = (self._head + data[below:])[:HEAD]
+        self.offset += len(piece.data)
+        self.size, self._changed = max(size, self.offset), changed
+        self._below = data[-OVERLAP:]
+        self._quiet_since = None
+        return piece
+
+    def _same(self, current):
+        """True when the bytes just below the offset are still those that were read."""
+        below = len(self._below)
+        return current.read(below, self.offset - below) == self._below
+
+    def _at_end(self, current, now):
+        """All was read: nothing for now, or the end of a file that has left its name."""
+        self.chain.look()
+        if current is self.chain.live:
+            self._quiet_since = None
+            return None
+        if self._quiet_since is None:
+            self._quiet_since = now
+        writer = current.has_writer()
+        if current.status()[0] != self.offset:
+            return None  # grown while we asked
+        quiet = now - self._quiet_since
+        newer = any(reader.status()[0] for reader in self.chain.readers[1:])
+        if writer is False or (newer and quiet >= LINGER) or (writer is None and quiet >= GRACE):
+            return self._end(Why.ROTATED if len(self.chain.readers) > 1 else Why.REMOVED)
+        return None
+
+    def _end(self, why):
+        if self._digest.offset < self.offset and why != Why.TRUNCATED:
+            self._digest.advance(self.offset, self.offset)
+        known = self._digest.offset == self.offset
+        ended = Ended(why, self.offset, *([self._digest.digest()] if known else []))
+        self.chain.done()
+        self._begun = False
+        self._leave()
+        return ended
+
+    def _truncated(self, current, now):
+        """The file was cut, or rewritten in place, and is another generation now.
+
+        What is left of the old one is taken from a copy if there is one; what is known
+        to be lost is said.
+        """
+        generation = self.generation
+        renewed = current.again()
+        copy = None
+        if self.offset:
+            copy = self.chain.copy_of(
+                current, self.offset, self._head, self._below, self._changed
+            )
+        self.chain.renew(renewed)
+        if copy is not None:
+            self.chain.insert_copy(copy, renewed)
+            current.close()
+            self._digest = Rolling(copy.read)
+            self._quiet_since = None
+            return self.next(now)
+        if self.size > self.offset:
+            reason = "truncated before it was read to its end"
+            self._pending.append(Lost(generation, self.offset, self.size, reason))
+        self.chain.readers.insert(1, renewed)
+        self._pending.append(self._end(Why.TRUNCATED))
+        return self._pending.popleft()

@@ -1,0 +1,103 @@
+"""The calls that touch a disk, in one place, so that a test can break each of them.
+
+Everything in this package that reads or writes an origin, a destination or a ledger
+goes through an FS object.  Errors are the plain OSErrors of the calls.
+"""
+
+import fcntl
+import os
+import struct
+
+FS_IOC_GETVERSION = 0x80087601  # Linux: the inode's generation number
+F_SETLEASE, F_RDLCK, F_UNLCK = 1024, 0, 2  # Linux
+
+
+class FS:
+    """The operating system's calls under their own names."""
+
+    close = staticmethod(os.close)
+    dup = staticmethod(os.dup)
+    fchmod = staticmethod(os.fchmod)
+    fchown = staticmethod(os.fchown)
+    fdatasync = staticmethod(getattr(os, "fdatasync", os.fsync))
+    fsync = staticmethod(os.fsync)
+    fstat = staticmethod(os.fstat)
+    ftruncate = staticmethod(os.ftruncate)
+    listdir = staticmethod(os.listdir)
+    pread = staticmethod(os.pread)
+    pwrite = staticmethod(os.pwrite)
+    rename = staticmethod(os.rename)
+    stat = staticmethod(os.stat)
+    unlink = staticmethod(os.unlink)
+    write = staticmethod(os.write)
+
+    @staticmethod
+    def open(path, flags, mode=0o600):
+        """os.open with close-on-exec, without following a symbolic link in the last place
+        when the file may be written."""
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            flags |= os.O_NOFOLLOW
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, mode)
+
+    @staticmethod
+    def position(fd):
+        """Where the last write through this descriptor ended."""
+        return os.lseek(fd, 0, os.SEEK_CUR)
+
+    @staticmethod
+    def stream(fd):
+        """A buffered binary stream that reads the open file from its beginning."""
+        stream = os.fdopen(os.dup(fd), "rb")
+        stream.seek(0)
+        return stream
+
+    @staticmethod
+    def inode_generation(fd):
+        """The inode's generation number, or 0 where the file system tells none."""
+        try:
+            raw = fcntl.ioctl(fd, FS_IOC_GETVERSION, bytes(8))
+        except OSError:
+            return 0
+        return struct.unpack("@I", raw[:4])[0]
+
+    @staticmethod
+    def has_writer(fd):
+        """True or False when the kernel tells whether a process has the file open for writing,
+        else None.
+
+        Asked by a read lease, which is given back at once.  Only for files that have already
+        left their name: whoever opens the file meanwhile would be delayed.
+        """
+        try:
+            fcntl.fcntl(fd, F_SETLEASE, F_RDLCK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        fcntl.fcntl(fd, F_SETLEASE, F_UNLCK)
+        return False
+
+    @staticmethod
+    def makedirs(path):
+        """Make a directory and its parents, 0755 less the umask."""
+        os.makedirs(path, mode=0o755, exist_ok=True)
+
+    def sync_directory(self, path):
+        """Make the names in a directory durable."""
+        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.fsync(fd)
+        finally:
+            self.close(fd)
+
+    def write_all(self, fd, data):
+        """Write all of `data`, in as many calls as it takes.
+
+        Raises OSError; a part may have been written then.
+        """
+        view = memoryview(data)
+        while view:
+            view = view[self.write(fd, view) :]
+
+
+REAL = FS()

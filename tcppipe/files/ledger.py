@@ -1,0 +1,219 @@
+"""Which bytes of which generation stand where in a destination.
+
+A file of lines, one record a line: eight hex digits of CRC-32, a blank, a JSON object
+with one key that names the record.  A stretch says "from this place in the destination
+on stands this generation from this offset on"; the destination's size then tells the
+cursor, so the destination is its own journal and nothing is written per append.
+
+A stretch is durable before the first byte that it describes is appended, so after a
+crash the ledger may describe bytes that are not there, but never the other way round.
+A mark is written after the sync that it speaks of, so it may lag but never lead.  A line
+that a crash has torn ends the ledger: it and what follows is dropped.
+
+Does not read destinations and does not speak to peers.
+"""
+
+import json
+import os
+import zlib
+from typing import NamedTuple
+
+from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
+from tcppipe.files.fs import REAL
+from tcppipe.wire.events import Why
+
+COMPACT = 1 << 20  # bytes; a longer ledger is rewritten to half of that: without the old marks …
+# … and, where that is not enough, without all but the last two generations
+
+
+class Stretch(NamedTuple):
+    """The destination's bytes from `at` on are the generation's from `first` on."""
+
+    generation: Generation
+    first: int
+    at: int
+    dev: int  # the destination file …
+    ino: int  # … that it stands in
+    why: int = Why.FRESH
+    sender: bytes = b""  # the key of the source that it was begun with
+
+
+class Mark(NamedTuple):
+    """The generation is durable below `offset`; what stood there proves it later."""
+
+    offset: int = 0
+    head_len: int = 0
+    head: bytes = NO_DIGEST
+    tail_len: int = 0
+    tail: bytes = NO_DIGEST
+
+
+class Ledger:
+    """The ledger in the file `path` (str).  Missing directories are made.
+
+    stretches: those of the current generation, oldest first.  mark: its last Mark.
+    previous: the generation before, its length and digest, as far as they are known.
+    clean: the destination was closed in order.  closed: the
+    generation is complete.  Raises OSError from whatever writes; the same call can be
+    made again.
+    """
+
+    def __init__(self, path, fs=REAL):
+        self.path = path
+        self.fs = fs
+        self.stretches = []
+        self.mark = Mark()
+        self.clean = False
+        self.closed = False
+        self.resent_by = b""  # the source whose request to send all again was begun
+        self.previous = (UNKNOWN, 0, NO_DIGEST)
+        self._ended = None  # length and digest of the generation that is complete
+        self._kept = []  # the lines that a rewrite keeps: no marks
+        self._starts = [0, 0]  # where in them the previous and the present generation begin
+        self._last_mark = b""
+        fs.makedirs(os.path.dirname(path))
+        self._fd = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        self._good = 0  # bytes up to the last whole line
+        self._load()
+
+    @property
+    def stretch(self):
+        """The last Stretch, or None."""
+        return self.stretches[-1] if self.stretches else None
+
+    def _load(self):
+        content = bytearray()
+        while data := self.fs.pread(self._fd, 1 << 20, len(content)):
+            content += data
+        for line in bytes(content).splitlines(keepends=True):
+            record = _parse(line)
+            if record is None:
+                break
+            self._apply(*record)
+            self._keep(record[0], line)
+            self._good += len(line)
+        if self._good < len(content):
+            self.fs.ftruncate(self._fd, self._good)
+        if not self._good:
+            self.fs.sync_directory(os.path.dirname(self.path))
+
+    def _keep(self, kind, line):
+        if kind == "mark":
+            self._last_mark = line
+        elif kind not in ("clean", "resume"):
+            self._kept.append(line)
+            if kind == "stretch":
+                self._last_mark = self._last_mark if self.mark.offset else b""
+
+    def _apply(self, kind, value):
+        self.clean = kind == "clean"
+        if kind == "stretch":
+            generation = Generation(*value["generation"][:5], bytes.fromhex(value["head"]))
+            numbers = (int(value[key]) for key in ("first", "at", "dev", "ino", "why"))
+            stretch = Stretch(generation, *numbers, bytes.fromhex(value["sender"]))
+            if not self._continues(stretch):
+                if self._ended is not None:
+                    self.previous = (self.stretch.generation, *self._ended)
+                self.stretches, self.mark, self._ended = [], Mark(), None
+                self._starts = [self._starts[1], len(self._kept)]
+            self.closed = False
+            self.stretches.append(stretch)
+            if stretch.why == Why.RESENT:
+                self.resent_by = stretch.sender
+        elif kind == "mark":
+            head, tail = bytes.fromhex(value["head"]), bytes.fromhex(value["tail"])
+            self.mark = Mark(value["offset"], value["head_len"], head, value["tail_len"], tail)
+        elif kind == "end":
+            self.closed = True
+            self._ended = (value["length"], bytes.fromhex(value["sha256"]))
+
+    def _continues(self, stretch):
+        """True when a new stretch goes on with the generation of the last one."""
+        last = self.stretch
+        return (
+            last is not None
+            and stretch.first >= last.first
+            and stretch.why in (Why.RESUMED, Why.FOREIGN)
+        )
+
+    # --- writing
+
+    def begin(self, stretch):
+        """Record a stretch; durable on return."""
+        value = {
+            "generation": list(stretch.generation[:5]),
+            "head": stretch.generation.head.hex(),
+            "first": stretch.first,
+            "at": stretch.at,
+            "dev": stretch.dev,
+            "ino": stretch.ino,
+            "why": int(stretch.why),
+            "sender": stretch.sender.hex(),
+        }
+        self._write("stretch", value, durable=True)
+
+    def note_mark(self, mark):
+        """Record a mark, after the sync that it speaks of.  Not made durable by itself."""
+        value = mark._asdict()
+        value["head"], value["tail"] = mark.head.hex(), mark.tail.hex()
+        self._write("mark", value)
+        if self._good > COMPACT:
+            self._compact()
+
+    def note_clean(self):
+        """Record that the destination was synced and closed in order; the mark is its end."""
+        self._write("clean", {})
+
+    def note(self, kind, **value):
+        """Record something for people and audits: "end", "gap", "cut"; durable on return."""
+        self._write(kind, value, durable=True)
+
+    def _write(self, kind, value, durable=False):
+        body = json.dumps({kind: value}, separators=(",", ":")).encode()
+        line = b"%08x %s\n" % (zlib.crc32(body), body)
+        if self.fs.fstat(self._fd).st_size != self._good:
+            self.fs.ftruncate(self._fd, self._good)  # what a failed write left
+        self.fs.write_all(self._fd, line)
+        if durable:
+            self.fs.fdatasync(self._fd)
+        self._good += len(line)
+        self._apply(kind, value)
+        self._keep(kind, line)
+
+    def _compact(self):
+        """Rewrite the ledger without the marks that later ones have replaced."""
+        old = self._starts[0]
+        if sum(map(len, self._kept)) > COMPACT // 2:
+            del self._kept[:old]
+            self._starts = [start - old for start in self._starts]
+        lines = b"".join([*self._kept, self._last_mark])
+        beside = self.path + ".new"
+        fd = self.fs.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o640)
+        try:
+            self.fs.write_all(fd, lines)
+            self.fs.fsync(fd)
+            self.fs.rename(beside, self.path)
+        except OSError:
+            self.fs.close(fd)
+            raise
+        self.fs.close(self._fd)
+        self._fd, self._good = fd, len(lines)
+        self.fs.sync_directory(os.path.dirname(self.path))
+
+    def close(self):
+        """Let go of the file."""
+        if self._fd >= 0:
+            self.fs.close(self._fd)
+            self._fd = -1
+
+
+def _parse(line):
+    """(kind, value) of a line, or None when it is torn or not a record."""
+    crc, blank, body = line.rstrip(b"\n").partition(b" ")
+    try:
+        if not line.endswith(b"\n") or not blank or int(crc, 16) != zlib.crc32(body):
+            return None
+        ((kind, value),) = json.loads(body).items()
+    except (ValueError, AttributeError):
+        return None
+    return kind, value

@@ -1,0 +1,125 @@
+"""A descriptor that becomes readable when something happens to a file: inotify or kqueue.
+
+Only a hint.  What happened is found out by looking, and who waits on this looks at
+intervals as well: other hosts' writes on a network file system, and whatever else the
+kernel does not tell, are seen then.
+"""
+
+import os
+import select
+import sys
+
+from tcppipe.errors import reason
+
+
+def wakeup(path):
+    """The best Wakeup for this system, and None or a line that says why it is only a clock."""
+    try:
+        if sys.platform.startswith("linux"):
+            return Inotify(path), None
+        if hasattr(select, "kqueue"):
+            return Kqueue(path), None
+    except (OSError, ImportError) as error:
+        return Nothing(), f"{path}: no notification, looks every second: {reason(error)}"
+    return Nothing(), f"{path}: no notification on this system, looks every second"
+
+
+class Nothing:
+    """No notification: the interval has to do."""
+
+    def fileno(self):
+        """No descriptor."""
+        return -1
+
+    def drain(self):
+        """Nothing to forget."""
+
+    def watch(self):
+        """Nothing to watch."""
+
+    def close(self):
+        """Nothing to let go of."""
+
+
+class Inotify(Nothing):
+    """Linux.  Watches the file, and the directory for names that come and go."""
+
+    def __init__(self, path):
+        import inotify_simple
+
+        flags = inotify_simple.flags
+        self._path = path
+        self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
+        self._inotify = inotify_simple.INotify(nonblocking=True)
+        directory = os.path.dirname(path)
+        self._inotify.add_watch(
+            directory, flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
+        )
+        self.watch()
+
+    def fileno(self):
+        """The descriptor to wait on."""
+        return self._inotify.fileno()
+
+    def watch(self):
+        """Watch the file that stands under the name now; older ones stay watched."""
+        try:
+            self._inotify.add_watch(self._path, self._file_flags)
+        except FileNotFoundError:
+            pass  # the directory tells when it comes
+
+    def drain(self):
+        """Forget what was told so far."""
+        try:
+            while os.read(self._inotify.fileno(), 65536):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self):
+        """Let go of the descriptor."""
+        self._inotify.close()
+
+
+class Kqueue(Nothing):
+    """FreeBSD and macOS.  Watches the file and its directory."""
+
+    def __init__(self, path):
+        self._path = path
+        self._queue = select.kqueue()
+        self._fds = []
+        self.watch()
+
+    def fileno(self):
+        """The descriptor to wait on."""
+        return self._queue.fileno()
+
+    def watch(self):
+        """Watch the file that stands under the name now, and its directory."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
+        notes = (
+            select.KQ_NOTE_WRITE | select.KQ_NOTE_EXTEND | select.KQ_NOTE_ATTRIB
+            | select.KQ_NOTE_RENAME | select.KQ_NOTE_DELETE
+        )  # fmt: skip
+        for name in (os.path.dirname(self._path), self._path):
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            self._fds.append(fd)
+            flags = select.KQ_EV_ADD | select.KQ_EV_CLEAR
+            event = select.kevent(fd, select.KQ_FILTER_VNODE, flags, notes)
+            self._queue.control([event], 0, 0)
+
+    def drain(self):
+        """Forget what was told so far."""
+        while self._queue.control(None, 64, 0):
+            pass
+
+    def close(self):
+        """Let go of the descriptors."""
+        self._queue.close()
+        for fd in self._fds:
+            os.close(fd)

@@ -1,0 +1,650 @@
+"""A copy on a real disk, through kills, rotations, and other people's writes.
+
+A kill is an object that is dropped without a word; the next one finds what is on the disk.
+"""
+
+import hashlib
+import os
+import random
+
+import pytest
+
+from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
+from tcppipe.errors import Blocked
+from tcppipe.files.copy import Copy
+from tcppipe.files.destination import Destination
+from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.agree import agree
+from tcppipe.wire import events as ev
+from tcppipe.wire.events import Begin, Holding, Why
+
+ME = b"s" * 16
+DATA = b"".join(b"line %d\n" % n for n in range(1000))
+
+
+def sha(data):
+    """A SHA-256."""
+    return hashlib.sha256(data).digest()
+
+
+def generation(data, ino=5):
+    """What identifies a file of this content."""
+    head = data[:HEAD]
+    return Generation(1, ino, 0, 0, len(head), sha(head) if head else NO_DIGEST)
+
+
+def digest_in(data, first, length):
+    """The digest of a range of the origin."""
+    if first < 0 or first + length > len(data):
+        return NO_DIGEST
+    return sha(data[first : first + length])
+
+
+class Place:
+    """A destination and its ledger in a directory, and the copies that come and go there."""
+
+    def __init__(self, directory):
+        self.path = str(directory / "a.log")
+        self.ledger = str(directory / "a.ledger")
+        self.said = []
+
+    def open(self):
+        """A new process: a Copy."""
+        return Copy(Destination(self.path), self.ledger, lambda *said: self.said.append(said))
+
+    def content(self, name=None):
+        """The bytes of the destination, or of a file beside it."""
+        with open(name or self.path, "rb") as file:
+            return file.read()
+
+    def append(self, data):
+        """Somebody else writes to the destination."""
+        with open(self.path, "ab") as file:
+            file.write(data)
+
+    def connect(self, data, ino=5):
+        """A new process, and the agreement with an origin of one live file: (Copy, Begin)."""
+        copy = self.open()
+        have = copy.offer(ME)
+        candidate = Candidate("log", generation(data, ino), len(data), 1, True)
+        generator, digests = agree(have, [candidate]), None
+        while True:
+            try:
+                asked = generator.send(digests)
+            except StopIteration as stop:
+                plan = stop.value
+                break
+            if isinstance(asked, Measure):
+                digests = tuple(digest_in(data, *item) for item in asked.ranges)
+            else:
+                for first, length in asked.ranges:
+                    assert have.first <= first and first + length <= have.end
+                digests = copy.prove(asked.ranges)
+        copy.begin(plan.begin, ME)
+        return copy, plan.begin
+
+    def said_of(self, level):
+        """The texts that were said at a level."""
+        return [text for at, text in self.said if at == level]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory for a copy."""
+    return Place(tmp_path)
+
+
+def begun(place, data=DATA, why=Why.FRESH, offset=0, ino=5):
+    """A Copy that has begun a generation."""
+    copy = place.open()
+    copy.offer(ME)
+    copy.begin(Begin(why, generation(data, ino), offset), ME)
+    return copy
+
+
+# --- offers
+
+
+def test_nothing_is_offered_of_nothing(place):
+    """A missing destination is made, and holds nothing."""
+    assert place.open().offer(ME) == ev.Have(Holding.NOTHING)
+
+
+def test_a_destination_without_a_ledger(place):
+    """Its length is offered, and the digests of any part of it."""
+    place.append(DATA)
+    copy = place.open()
+    assert copy.offer(ME) == ev.Have(Holding.UNRECORDED, end=len(DATA))
+    assert copy.prove(((0, 10), (5, 100), (len(DATA), 1))) == (
+        sha(DATA[:10]), sha(DATA[5:105]), NO_DIGEST,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "synced, appended", [(0, 0), (0, 500), (500, 500), (500, 900), (3000, 3001)]
+)
+def test_what_a_kill_leaves(place, synced, appended):
+    """The destination's size tells the cursor, the ledger what was durable: it may lag."""
+    copy = begun(place)
+    copy.append(0, DATA[:synced])
+    copy.sync()
+    copy.mark()
+    copy.append(synced, DATA[synced:appended])
+    have = place.open().offer(ME)
+    assert (have.holding, have.clean, have.closed) == (Holding.RECORDED, False, False)
+    assert (have.first, have.end, have.mark) == (0, appended, synced)
+    assert not have.damaged
+    if synced:
+        assert have.tail == sha(DATA[synced - have.tail_len : synced])
+        assert have.generation.head == sha(DATA[: have.generation.head_len])
+
+
+def test_a_clean_end(place):
+    """Closed in order: the mark is the end."""
+    copy = begun(place)
+    copy.append(0, DATA[:700])
+    copy.close(clean=True)
+    have = place.open().offer(ME)
+    assert have.clean and have.mark == have.end == 700
+
+
+def test_an_unclean_end(place):
+    """After a failed sync nothing is claimed."""
+    copy = begun(place)
+    copy.append(0, DATA[:700])
+    copy.close(clean=False)
+    have = place.open().offer(ME)
+    assert not have.clean and have.mark == 0 and have.end == 700
+
+
+def test_who_offered_and_left_has_proved_nothing(place):
+    """A connection that is lost during the agreement leaves an unclean end as it is: what is
+    torn there is neither durable nor clean."""
+    copy = begun(place)
+    copy.append(0, DATA[:1000])
+    copy.sync()
+    copy.mark()
+    place.append(bytes(500))  # a crash has left zeros
+    before = place.open().offer(ME)
+    for _ in range(2):
+        copy = place.open()
+        copy.offer(ME)
+        copy.close(clean=True)
+    assert place.open().offer(ME) == before
+    copy, begin = place.connect(DATA)
+    assert begin.why == Why.RESUMED and begin.offset == 1000
+
+
+def test_who_offered_a_clean_end_and_left_keeps_it_clean(place):
+    """And what others append after it still is foreign."""
+    copy = begun(place)
+    copy.append(0, DATA[:1000])
+    copy.close(clean=True)
+    for _ in range(2):
+        copy = place.open()
+        copy.offer(ME)
+        copy.close(clean=True)
+    place.append(b"foreign\n")
+    have = place.open().offer(ME)
+    assert (have.clean, have.mark, have.end) == (True, 1000, 1008)
+
+
+# --- resuming
+
+
+def test_reopen_and_continue(place):
+    """Kill after kill: the copy goes on where the destination ends, and is equal at last."""
+    at = 0
+    rng = random.Random(1)
+    while at < len(DATA):
+        copy, begin = place.connect(DATA)
+        assert begin.offset == at
+        for _ in range(rng.randint(0, 3)):
+            piece = DATA[at : at + rng.randint(1, 700)]
+            copy.append(at, piece)
+            at += len(piece)
+            if rng.random() < 0.5:
+                copy.sync()
+                copy.mark()
+    assert place.content() == DATA
+    assert place.said == []
+
+
+@pytest.mark.parametrize("good", [500, 501, 777, 899])
+def test_a_torn_tail_is_healed(place, good):
+    """What a crash has spoilt behind the mark is cut at its first byte, and kept beside."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    copy.sync()
+    copy.mark()
+    copy.append(500, DATA[500:900])
+    os.truncate(place.path, good)
+    place.append(bytes(900 - good))
+    copy, begin = place.connect(DATA)
+    assert begin.offset == good
+    copy.append(good, DATA[good:])
+    assert place.content() == DATA
+    (kept,) = [name for name in os.listdir(os.path.dirname(place.path)) if ".cut" in name]
+    assert place.content(os.path.join(os.path.dirname(place.path), kept)) == bytes(900 - good)
+
+
+def test_damage_below_the_mark_is_seen_and_healed(place):
+    """The destination lost what was durable: compared from the beginning."""
+    copy = begun(place)
+    copy.append(0, DATA[:3000])
+    copy.close(clean=True)
+    os.truncate(place.path, 1200)
+    copy, begin = place.connect(DATA)
+    assert begin == Begin(Why.RESUMED, generation(DATA), 1200)
+    assert any("damaged" in text for text in place.said_of("critical"))
+    copy.append(1200, DATA[1200:])
+    assert place.content() == DATA
+
+
+def test_zeros_below_the_mark_are_seen(place):
+    """By the digest of the last bytes below it."""
+    copy = begun(place)
+    copy.append(0, DATA[:3000])
+    copy.close(clean=True)
+    with open(place.path, "r+b") as file:
+        file.seek(2500)
+        file.write(bytes(100))
+    assert place.open().offer(ME).damaged
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 2500
+    copy.append(2500, DATA[2500:])
+    assert place.content() == DATA
+
+
+# --- other writers
+
+
+def test_foreign_bytes_are_noticed_and_stay(place):
+    """Somebody else appends between two appends: the copy goes on behind that."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    place.append(b"foreign\n")
+    copy.append(500, DATA[500:900])
+    assert place.content() == DATA[:500] + b"foreign\n" + DATA[500:900]
+    assert any("somebody else" in text for text in place.said_of("warning"))
+    assert copy.end == 900
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("more", [0, 400])
+def test_killed_behind_foreign_bytes(place, marked, more):
+    """The connection after that goes on behind them, exactly."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    place.append(b"foreign\n")
+    copy.append(500, DATA[500:900])
+    copy.sync()
+    if marked:
+        copy.mark()
+    copy.append(900, DATA[900 : 900 + more])
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 900 + more
+    copy.append(begin.offset, DATA[begin.offset :])
+    assert place.content() == DATA[:500] + b"foreign\n" + DATA[500:]
+
+
+def test_foreign_bytes_after_a_clean_end(place):
+    """They are not ours to cut."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    copy.close(clean=True)
+    place.append(b"foreign\n")
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.FOREIGN, 500)
+    copy.append(500, DATA[500:])
+    assert place.content() == DATA[:500] + b"foreign\n" + DATA[500:]
+
+
+@pytest.mark.parametrize("marked", [0, 300, 500])
+def test_truncated_by_somebody(place, marked):
+    """copytruncate in the archive: the copy goes on at the new end, also after a kill."""
+    copy = begun(place)
+    copy.append(0, DATA[:marked])
+    copy.sync()
+    copy.mark()
+    copy.append(marked, DATA[marked:500])
+    with open(place.path + ".1", "wb") as rotated:
+        rotated.write(place.content())
+    os.truncate(place.path, 0)
+    copy.append(500, DATA[500:900])
+    copy.sync()
+    assert place.content() == DATA[500:900]
+    assert any("truncated" in text for text in place.said_of("warning"))
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 900
+    copy.append(900, DATA[900:])
+    assert place.content(place.path + ".1") + place.content() == DATA
+
+
+# --- the destination is rotated
+
+
+def test_rotated_while_it_runs(place):
+    """After HUP the copy goes on in the new file; both pieces together are the origin."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    os.rename(place.path, place.path + ".1")
+    copy.append(500, DATA[500:600])  # HUP has not come yet
+    copy.reopen()
+    copy.append(600, DATA[600:])
+    copy.reopen()  # HUP without a rotation
+    assert place.content(place.path + ".1") + place.content() == DATA
+    assert place.content() == DATA[600:]
+
+
+@pytest.mark.parametrize("synced", [0, 300, 500])
+def test_rotated_while_nobody_runs(place, synced):
+    """The rotated file is found, finished if it was torn, and the copy goes on in a new one."""
+    copy = begun(place)
+    copy.append(0, DATA[:synced])
+    copy.sync()
+    copy.mark()
+    copy.append(synced, DATA[synced:500])
+    place.append(b"\0\0\0")
+    os.rename(place.path, place.path + ".1")
+    with open(place.path, "w"):
+        pass
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 500
+    copy.append(500, DATA[500:])
+    assert place.content(place.path + ".1") == DATA[:500]
+    assert place.content() == DATA[500:]
+
+
+def test_killed_after_a_rotation(place):
+    """The new file's stretch is on record before its first byte."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    os.rename(place.path, place.path + ".1")
+    copy.reopen()
+    for more in (0, 40):
+        copy.append(500, DATA[500 : 500 + more])
+        have = place.open().offer(ME)
+        assert (have.first, have.end) == (500, 500 + more)
+    copy, begin = place.connect(DATA)
+    copy.append(540, DATA[540:])
+    assert place.content(place.path + ".1") + place.content() == DATA
+
+
+def test_hup_during_the_agreement_waits(place):
+    """The destination is rotated between offer and begin: the old file is finished first."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    place.append(b"torn")
+    copy = place.open()
+    assert copy.offer(ME).end == 504
+    os.rename(place.path, place.path + ".1")
+    copy.reopen()
+    copy.begin(Begin(Why.RESUMED, generation(DATA), 500), ME)
+    copy.append(500, DATA[500:])
+    assert place.content(place.path + ".1") == DATA[:500]
+    assert place.content() == DATA[500:]
+
+
+def test_adoption_of_a_file_that_is_rotated_meanwhile(place):
+    """The offer was of the old file: the copy goes on behind it, in the new one."""
+    place.append(DATA[:500])
+    copy = place.open()
+    assert copy.offer(ME).end == 500
+    os.rename(place.path, place.path + ".1")
+    copy.reopen()
+    copy.begin(Begin(Why.ADOPTED, generation(DATA), 500), ME)
+    copy.append(500, DATA[500:900])
+    assert place.content(place.path + ".1") + place.content() == DATA[:900]
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 900
+
+
+# --- beginnings
+
+
+def test_adopted(place):
+    """A copy made by hand becomes ours."""
+    place.append(DATA[:1500])
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.ADOPTED, 1500)
+    copy.append(1500, DATA[1500:2000])
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 2000)
+    copy.append(2000, DATA[2000:])
+    assert place.content() == DATA
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_witnessed(place, marked):
+    """The ledger was lost and the source says where: killed after that, it goes on."""
+    place.append(b"older\n" + DATA[:500])
+    copy = begun(place, why=Why.WITNESSED, offset=500)
+    copy.append(500, DATA[500:900])
+    copy.sync()
+    if marked:
+        copy.mark()
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 900
+    copy.append(900, DATA[900:])
+    assert place.content() == b"older\n" + DATA
+
+
+def test_resent(place):
+    """The whole origin once more, behind what is there; who asked for it is remembered."""
+    begun(place).append(0, DATA[:500])
+    copy = begun(place, why=Why.RESENT)
+    copy.append(0, DATA[:100])
+    assert place.open().offer(ME).resent
+    have = place.open().offer(b"t" * 16)
+    assert not have.resent and (have.first, have.end) == (0, 100)
+    copy, begin = place.connect(DATA)
+    copy.append(100, DATA[100:])
+    assert place.content() == DATA[:500] + DATA
+
+
+def test_a_forked_origin(place):
+    """Both contents are kept, one behind the other."""
+    copy = begun(place)
+    copy.append(0, DATA[:2000])
+    copy.close(clean=True)
+    other = b"rewritten\n" * 300
+    copy, begin = place.connect(other)
+    assert begin.why == Why.FORKED
+    copy.append(0, other)
+    assert place.content() == DATA[:2000] + other
+
+
+def test_bytes_without_a_generation(place):
+    """Version 1: appended behind what is there; nothing is claimed of them."""
+    begun(place).append(0, DATA[:100])
+    copy = place.open()
+    copy.begin_lines()
+    copy.append(0, b"abc\n")
+    copy.append(4, b"def\n")
+    copy.sync()
+    copy.close(clean=True)
+    assert place.content() == DATA[:100] + b"abc\ndef\n"
+    assert place.open().offer(ME) == ev.Have(Holding.UNRECORDED, end=108)
+
+
+# --- ends
+
+
+def ended(data, why=Why.ROTATED, digest=None):
+    """An End."""
+    return ev.End(why, len(data), sha(data) if digest is None else digest)
+
+
+def test_finish_records_the_end(place):
+    """Length and digest are answered; after that the generation is closed."""
+    copy = begun(place)
+    copy.append(0, DATA)
+    assert copy.finish(ended(DATA)) == (len(DATA), sha(DATA))
+    assert copy.durable == len(DATA)
+    have = place.open().offer(ME)
+    assert have.closed and have.mark == have.end == len(DATA)
+    assert place.said == []
+
+
+def test_finish_twice_is_once(place):
+    """The same End again gives the same answer."""
+    copy = begun(place)
+    copy.append(0, DATA)
+    end = ended(DATA)
+    assert copy.finish(end) == copy.finish(end)
+    with open(place.ledger) as file:
+        assert file.read().count('{"end"') == 1
+
+
+def test_the_next_generation(place):
+    """Stands behind the one before it, and counts from 0."""
+    copy = begun(place)
+    copy.append(0, DATA[:100])
+    copy.finish(ended(DATA[:100]))
+    copy.begin(Begin(Why.NEXT, generation(b"new", 6), 0), ME)
+    copy.append(0, b"new")
+    have = place.open().offer(ME)
+    assert (have.first, have.end, have.mark, have.closed) == (0, 3, 0, False)
+    assert have.generation.ino == 6
+    assert copy.finish(ended(b"new")) == (3, sha(b"new"))
+    assert place.content() == DATA[:100] + b"new"
+
+
+def test_the_digest_goes_over_a_rotation_of_the_destination(place):
+    """It is the generation's, not the piece's."""
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    assert copy.rest() is False
+    os.rename(place.path, place.path + ".1")
+    copy.append(500, DATA[500:600])
+    copy.reopen()
+    copy.append(600, DATA[600:])
+    assert copy.finish(ended(DATA)) == (len(DATA), sha(DATA))
+
+
+def test_different_digests_are_said(place):
+    """Loudly, and recorded."""
+    copy = begun(place)
+    copy.append(0, DATA)
+    copy.finish(ended(DATA, digest=b"x" * 32))
+    assert any("differ" in text for text in place.said_of("critical"))
+    with open(place.ledger) as file:
+        assert '"different"' in file.read()
+
+
+def test_an_empty_generation(place):
+    """Begins and ends like any other."""
+    copy = begun(place, b"")
+    assert copy.finish(ended(b"")) == (0, sha(b""))
+    assert place.open().offer(ME).closed
+
+
+def test_a_gap_is_recorded(place):
+    """In the ledger, and loudly."""
+    copy = begun(place)
+    copy.gap(ev.Gap(generation(DATA), 10, 0, b"deleted"))
+    with open(place.ledger) as file:
+        assert '{"gap"' in file.read()
+    assert any("lost" in text for text in place.said_of("critical"))
+
+
+def test_append_twice_is_once(place):
+    """An append that was made again because a part of it was blocked goes on."""
+    copy = begun(place)
+    copy.append(0, DATA[:100])
+    copy.append(0, DATA[:150])
+    copy.append(150, b"")
+    assert place.content() == DATA[:150]
+
+
+def test_head_grows_until_it_is_a_kilobyte(place):
+    """A generation that was small when it began is identified by more as it grows."""
+    copy = begun(place, b"")
+    for size, expected in ((10, 10), (500, 500), (3000, HEAD), (4000, HEAD)):
+        copy.append(copy.end, DATA[copy.end : size])
+        copy.sync()
+        copy.mark()
+        known = place.open().offer(ME).generation
+        assert (known.head_len, known.head) == (expected, sha(DATA[:expected]))
+
+
+def test_a_missing_directory_blocks(place, tmp_path):
+    """What cannot be opened for now is Blocked, and the same call works later."""
+    os.mkdir(tmp_path / "a.ledger")
+    copy = place.open()
+    with pytest.raises(Blocked, match="a.ledger: cannot open"):
+        copy.offer(ME)
+    os.rmdir(tmp_path / "a.ledger")
+    assert copy.offer(ME).holding == Holding.NOTHING
+
+
+# --- a random life
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_life_of_a_copy(place, seed):
+    """Appends, syncs, kills, torn tails, orderly ends, rotations with and without HUP, lost
+    agreements: all pieces of the destination together are a prefix of the origin, always."""
+    print("seed", seed)
+    rng = random.Random(seed)
+    rotated, copy, durable, written = [], None, 0, 0
+
+    def everything():
+        return b"".join(place.content(name) for name in [*rotated, place.path])
+
+    for _ in range(60):
+        step = rng.choice("aaaassmmkkkcoooRRttt")
+        if step == "t" and copy is None and os.path.exists(place.path):
+            place_size, floor = os.path.getsize(place.path), sum(map(os.path.getsize, rotated))
+            keep = max(rng.randint(durable, written) - floor, 0)
+            if keep < place_size:  # a crash of the machine; a clean end is durable
+                os.truncate(place.path, keep)
+                place.append(bytes(rng.randint(0, 50)))
+                written = floor + keep
+        elif step == "o":
+            if copy is None:
+                copy = place.open()
+                copy.offer(ME)
+                copy.close(clean=True)
+                copy = None
+        elif step == "R" and os.path.exists(place.path):
+            rotated.append(f"{place.path}.{1000 - len(rotated)}")
+            os.rename(place.path, rotated[-1])
+            with open(place.path, "w"):
+                pass
+            if copy is not None:
+                copy.reopen()
+        elif copy is None:
+            copy, begin = place.connect(DATA)
+            assert begin.offset == written, seed
+            assert everything() == DATA[:written], seed
+        elif step == "a":
+            piece = DATA[written : written + rng.randint(0, 300)]
+            copy.append(written, piece)
+            written += len(piece)
+        elif step == "s":
+            durable = copy.sync()
+        elif step == "m":
+            copy.mark()
+        elif step == "k":
+            copy = None
+        elif step == "c":
+            copy.close(clean=True)
+            copy, durable = None, written
+    copy, begin = place.connect(DATA)
+    copy.append(begin.offset, DATA[begin.offset :])
+    assert everything() == DATA, seed
+    copy.close(clean=True)
+
+
+def test_unknown_generations_never_mix(place):
+    """After version 1 a source of version 2 finds a destination without a record."""
+    copy = place.open()
+    copy.begin_lines()
+    copy.append(0, DATA[:300])
+    copy.sync()
+    copy.close(clean=True)
+    assert generation(DATA) != UNKNOWN
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.ADOPTED, 300)

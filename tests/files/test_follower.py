@@ -1,0 +1,614 @@
+"""A follower on a real directory: whatever happens to the file, each byte comes once.
+
+The time is an argument; nobody waits.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+
+import pytest
+
+from tcppipe.cursor import NO_DIGEST
+from tcppipe.files.chain import Chain
+from tcppipe.files.follower import GRACE, LINGER, Follower
+from tcppipe.session import news
+from tcppipe.wire.events import Why
+
+
+class Log:
+    """An origin and its follower.  heard: what was delivered of each generation."""
+
+    def __init__(self, directory):
+        self.path = str(directory / "app.log")
+        self.tick = 10**18
+        self.now = 1000.0
+        self.follower = Follower(Chain(self.path))
+        self.heard, self.ends, self.lost = [], [], []
+        self.began = []
+
+    # --- what happens to the file
+
+    def write(self, data, path=None, mode="ab"):
+        """Append, and close again."""
+        with open(path or self.path, mode) as file:
+            file.write(data)
+        self.touch(path)
+
+    def touch(self, path=None):
+        """Each change has its own time."""
+        self.tick += 1000
+        os.utime(path or self.path, ns=(self.tick, self.tick))
+
+    def rotate(self):
+        """Rename app.log to .1, .1 to .2, and so on."""
+        self.rotate_names()
+        os.rename(self.path, self.path + ".1")
+
+    def rotate_names(self, last=9):
+        """Rename .1 to .2, and so on."""
+        for n in range(last, 0, -1):
+            for suffix in ("", ".gz"):
+                if os.path.exists(f"{self.path}.{n}{suffix}"):
+                    os.rename(f"{self.path}.{n}{suffix}", f"{self.path}.{n + 1}{suffix}")
+
+    def copytruncate(self):
+        """Copy to .1, then cut the original."""
+        shutil.copy(self.path, self.path + ".1")
+        self.touch(self.path + ".1")
+        os.truncate(self.path, 0)
+        self.touch()
+
+    def compress(self, name):
+        """As gzip does it: the modification time stays."""
+        path = f"{self.path}.{name}"
+        status = os.stat(path)
+        with open(path, "rb") as plain, gzip.open(path + ".gz", "wb") as packed:
+            packed.write(plain.read())
+        os.utime(path + ".gz", ns=(status.st_mtime_ns, status.st_mtime_ns))
+        os.unlink(path)
+
+    # --- what the follower makes of it
+
+    def take(self, item):
+        """Note one item of news."""
+        if isinstance(item, news.Began):
+            self.heard.append(b"")
+            self.began.append(item.generation)
+        elif isinstance(item, news.Piece):
+            assert item.offset == len(self.heard[-1])
+            self.heard[-1] += bytes(item.data)
+        elif isinstance(item, news.Ended):
+            whole = self.heard[-1]
+            assert item.length == len(whole)
+            if item.digest != bytes(32):
+                assert item.digest == hashlib.sha256(whole).digest()
+            self.ends.append(item.why)
+        else:
+            assert isinstance(item, news.Lost)
+            self.lost.append((item.first, item.last))
+
+    def listen(self, later=0.0, limit=1 << 20):
+        """Take all the news that there is `later` seconds from now; what was heard so far."""
+        self.now += later
+        while (item := self.follower.next(self.now, limit)) is not None:
+            self.take(item)
+        return self.heard
+
+
+@pytest.fixture
+def log(tmp_path):
+    """An origin."""
+    log = Log(tmp_path)
+    yield log
+    log.follower.chain.close()
+
+
+# --- nothing unusual
+
+
+def test_follows_appends(log):
+    """Byte for byte, in pieces no longer than asked for."""
+    log.write(b"abc")
+    assert log.listen() == [b"abc"]
+    log.write(b"de\0\xff")
+    log.write(b"")
+    assert log.listen(limit=2) == [b"abcde\0\xff"]
+    assert log.listen(5) == [b"abcde\0\xff"] and log.ends == []
+
+
+def test_limit(log):
+    """A piece never is longer."""
+    log.write(b"x" * 1000)
+    log.take(log.follower.next(0.0))
+    assert [len(log.follower.next(0.0, 300).data) for _ in range(4)] == [300, 300, 300, 100]
+
+
+def test_an_empty_file(log):
+    """Is a generation, and stays one."""
+    log.write(b"")
+    assert log.listen() == [b""]
+    assert log.listen(10) == [b""]
+    log.write(b"a")
+    assert log.listen() == [b"a"] and log.ends == []
+
+
+def test_a_missing_file(log):
+    """Is waited for."""
+    assert log.listen() == [] and log.listen(10) == []
+    log.write(b"abc")
+    assert log.listen() == [b"abc"]
+
+
+def test_nothing_is_kept_of_what_was_said(log):
+    """rest() makes the digest in quiet moments; the end has it."""
+    log.write(b"abc" * 1000)
+    log.listen()
+    assert log.follower.rest() is False
+    log.rotate()
+    log.write(b"n")
+    log.listen()
+    assert log.ends == [Why.ROTATED]
+
+
+# --- rotation by rename
+
+
+def test_renamed(log):
+    """The old file to its end, then the new one."""
+    log.write(b"one")
+    log.listen()
+    log.write(b" more")
+    log.rotate()
+    log.write(b"two")
+    assert log.listen() == [b"one more", b"two"]
+    assert log.ends == [Why.ROTATED] and log.lost == []
+
+
+def test_renamed_and_not_made_again(log):
+    """The old one ends when nobody writes to it; the new one is waited for."""
+    log.write(b"one")
+    log.listen()
+    log.rotate()
+    assert log.listen(GRACE + 1) == [b"one"]
+    assert log.ends == [Why.REMOVED]
+    assert log.listen(100) == [b"one"]
+    log.write(b"two")
+    assert log.listen() == [b"one", b"two"]
+
+
+def test_several_renames_between_two_looks(log):
+    """What came and went meanwhile is found by name, in order."""
+    log.write(b"one")
+    log.listen()
+    for name in (b"two", b"three", b"four"):
+        log.write(b" end")
+        log.rotate()
+        log.write(name)
+    assert log.listen() == [b"one end", b"two end", b"three end", b"four"]
+
+
+def test_several_renames_with_dates(log):
+    """By their dates."""
+    log.write(b"one")
+    log.listen()
+    for day, name in (20, b"two"), (21, b"three"):
+        os.rename(log.path, f"{log.path}-202611{day}")
+        log.write(name)
+    assert log.listen() == [b"one", b"two", b"three"]
+
+
+def test_renamed_and_compressed_between_two_looks(log):
+    """Read through decompression."""
+    log.write(b"one")
+    log.listen()
+    for name in (b"two", b"three"):
+        log.rotate()
+        log.write(name)
+    log.compress(1)
+    log.compress(2)
+    assert log.listen() == [b"one", b"two", b"three"]
+    assert log.listen(60) == [b"one", b"two", b"three"]
+
+
+def test_compressed_while_it_is_read(log):
+    """The old file is held open: its compressed form brings nothing again."""
+    log.write(b"one" * 100)
+    log.listen(limit=10)
+    log.rotate()
+    log.compress(1)
+    log.write(b"two")
+    assert log.listen() == [b"one" * 100, b"two"]
+    log.rotate()
+    log.compress(1)
+    log.write(b"three")
+    assert log.listen(60) == [b"one" * 100, b"two", b"three"]
+
+
+def test_what_cannot_be_decompressed_is_not_delivered_as_it_is(log):
+    """A rotated file in a format that cannot be read here is no generation of raw bytes."""
+    log.write(b"one")
+    log.listen()
+    log.rotate()
+    log.write(b"two")
+    log.rotate()
+    log.write(b"three")
+    os.rename(log.path + ".1", log.path + ".1.zst")
+    try:
+        log.listen()
+    except OSError:
+        pass  # says so, and waits
+    assert b"two" not in log.heard
+
+
+def test_held_while_nobody_listens(log):
+    """look() is enough: then even what is deleted is delivered."""
+    log.write(b"one")
+    log.listen()
+    for name in (b"two", b"three", b"four"):
+        os.unlink(log.path)
+        log.write(name)
+        log.follower.chain.look()
+    assert log.listen() == [b"one", b"two", b"three", b"four"]
+    assert log.ends == [Why.ROTATED] * 3
+
+
+def test_a_writer_that_holds_on(log):
+    """The old file is followed while its writer writes, and ends when the writer goes."""
+    log.write(b"")
+    with open(log.path, "ab", buffering=0) as writer:
+        writer.write(b"one")
+        log.listen()
+        log.rotate()
+        assert log.listen() == [b"one"]
+        assert log.listen(100) == [b"one"] and log.ends == []
+        log.write(b"two")
+        writer.write(b" late")
+        assert log.listen(LINGER / 2) == [b"one late"]
+        writer.write(b" later")
+        assert log.listen(LINGER / 2) == [b"one late later"]
+    assert log.listen() == [b"one late later", b"two"]
+
+
+def test_a_writer_that_holds_on_for_ever(log):
+    """When the new file grows and the old one is quiet, the new one has its turn."""
+    log.write(b"")
+    with open(log.path, "ab", buffering=0) as writer:
+        writer.write(b"one")
+        log.listen()
+        log.rotate()
+        log.write(b"two")
+        log.listen()
+        assert log.listen(LINGER / 2) == [b"one"]
+        assert log.listen(LINGER) == [b"one", b"two"]
+
+
+def test_bytes_that_come_later_still_are_not_lost_in_silence(log):
+    """The old descriptor stays watched: late bytes are delivered, or said to be lost."""
+    log.write(b"")
+    with open(log.path, "ab", buffering=0) as writer:
+        writer.write(b"one")
+        log.listen()
+        log.rotate()
+        log.write(b"two")
+        log.listen()
+        log.listen(LINGER + 1)
+        assert log.heard[:2] == [b"one", b"two"]
+        writer.write(b"too late")
+        for _ in range(5):
+            log.listen(GRACE)
+    assert b"too late" in b"".join(log.heard) or log.lost
+
+
+def test_renamed_back(log):
+    """The same file under its name again is the same generation."""
+    log.write(b"one")
+    log.listen()
+    with open(log.path, "ab"):
+        os.rename(log.path, log.path + ".x")
+        log.listen(0.1)
+        os.rename(log.path + ".x", log.path)
+        log.write(b" on")
+        log.listen(0.1)
+    assert log.listen(60) == [b"one on"] and log.ends == []
+
+
+def test_a_copy_beside_brings_nothing_again(log):
+    """Somebody has made a backup of the live file, before it is rotated."""
+    log.write(b"one")
+    log.listen()
+    log.write(b"one", log.path + ".bak")
+    log.rotate()
+    log.write(b"two")
+    assert log.listen(60) == [b"one", b"two"]
+
+
+# --- replaced, removed, truncated
+
+
+def test_replaced(log):
+    """Another file was renamed over it: the old one to its end, then the other."""
+    log.write(b"one")
+    log.listen()
+    log.write(b" end")
+    log.write(b"other", log.path + "~")
+    os.replace(log.path + "~", log.path)
+    assert log.listen() == [b"one end", b"other"]
+
+
+def test_removed_and_made_again(log):
+    """Even when the inode number is the same."""
+    log.write(b"one")
+    log.listen()
+    for data in (b"two", b"three"):
+        log.write(b"!")
+        os.unlink(log.path)
+        log.listen(GRACE + 1)
+        log.write(data)
+        log.listen()
+    assert log.heard == [b"one!", b"two!", b"three"]
+
+
+def test_made_again_and_rotated_between_two_looks(log):
+    """The inode number of a file that is done with may belong to the very next one, which has
+    left its name already when somebody looks: that one is not skipped."""
+    log.write(b"one")
+    log.listen()
+    os.unlink(log.path)
+    log.listen(GRACE + 1)
+    log.follower.chain.settle()
+    log.write(b"two")
+    log.rotate()
+    log.write(b"three")
+    assert log.listen() == [b"one", b"two", b"three"]
+
+
+def test_truncated(log):
+    """What follows is another generation; what was read is complete."""
+    log.write(b"one")
+    log.listen()
+    os.truncate(log.path, 0)
+    log.touch()
+    assert log.listen() == [b"one", b""]
+    log.write(b"two")
+    assert log.listen() == [b"one", b"two"]
+    assert log.ends == [Why.TRUNCATED] and log.lost == []
+    assert log.began[0].same_inode(log.began[1])
+
+
+def test_truncated_to_a_part(log):
+    """What is left stands at the beginning of a new generation."""
+    log.write(b"one two")
+    log.listen()
+    os.truncate(log.path, 3)
+    log.touch()
+    assert log.listen() == [b"one two", b"one"]
+
+
+@pytest.mark.parametrize("size", [6, 7, 5000])
+def test_truncated_and_grown_past_the_old_size(log, size):
+    """Seen by the bytes below the offset."""
+    log.write(b"one...")
+    log.listen()
+    log.write(b"T" * size, mode="wb")
+    assert log.listen() == [b"one...", b"T" * size]
+
+
+def test_rewritten_with_the_same_beginning(log):
+    """The bytes just below the offset tell, not the first ones."""
+    head = b"banner\n" * 300
+    log.write(head + b"one\n" * 100)
+    log.listen()
+    log.write(head + b"two\n" * 200, mode="wb")
+    assert log.listen() == [head + b"one\n" * 100, head + b"two\n" * 200]
+
+
+def test_bytes_that_a_truncation_destroyed_are_said(log):
+    """Nobody can read them any more; how many were seen is known."""
+    log.write(b"x" * 100)
+    log.take(log.follower.next(0.0))
+    log.take(log.follower.next(0.0, 30))
+    os.truncate(log.path, 0)
+    log.touch()
+    log.listen()
+    assert log.lost == [(30, 100)] and log.heard == [b"x" * 30, b""]
+
+
+def test_copytruncate(log):
+    """Read to its end before it was cut: nothing is lost, nothing comes twice."""
+    for n in range(4):
+        log.write(b"generation %d" % n)
+        log.listen()
+        log.rotate_names()
+        log.copytruncate()
+        log.listen(0.1)
+    assert log.listen(60) == [b"generation %d" % n for n in range(4)] + [b""]
+    assert log.lost == []
+
+
+def test_copytruncate_with_the_rest_taken_from_the_copy(log):
+    """What was not read before the cut is read from the copy."""
+    log.write(b"one")
+    log.listen()
+    log.write(b" and the rest")
+    log.copytruncate()
+    log.write(b"two")
+    assert log.listen() == [b"one and the rest", b"two"]
+    assert log.lost == []
+
+
+def test_copytruncate_with_a_compressed_copy(log):
+    """Also through decompression."""
+    log.write(b"one")
+    log.listen()
+    log.write(b" and the rest")
+    log.copytruncate()
+    log.compress(1)
+    log.write(b"two")
+    assert log.listen() == [b"one and the rest", b"two"]
+
+
+def test_copytruncate_and_then_a_rename(log):
+    """The kinds may follow each other between two looks."""
+    log.write(b"one")
+    log.listen()
+    log.write(b" rest")
+    log.copytruncate()
+    log.write(b"two")
+    log.rotate()
+    log.write(b"three")
+    assert log.listen() == [b"one rest", b"two", b"three"]
+
+
+def test_copytruncate_and_a_rename_and_a_copytruncate(log):
+    """The generations still come in their order."""
+    log.write(b"one")
+    log.listen()
+    log.copytruncate()
+    log.write(b"two")
+    log.rotate()
+    log.write(b"three")
+    log.rotate_names()
+    log.copytruncate()
+    log.write(b"four")
+    assert log.listen() == [b"one", b"two", b"three", b"four"]
+
+
+def test_an_older_copy_is_not_taken_for_the_rest(log):
+    """A sibling that ends before what was read holds nothing of the rest."""
+    log.write(b"one")
+    log.write(b"one", log.path + ".1")
+    log.listen()
+    log.write(b" more")
+    log.listen()
+    os.truncate(log.path, 0)
+    log.touch()
+    log.write(b"two")
+    assert log.listen() == [b"one more", b"two"]
+
+
+# --- a new connection
+
+
+def again(log, index, offset):
+    """Start from a candidate, as after an agreement; all candidates."""
+    candidates = log.follower.chain.candidates(0)
+    assert log.follower.start(candidates[index], offset, (0, NO_DIGEST))
+    return candidates
+
+
+def test_candidates_are_in_order_and_the_live_one_is_last(log):
+    """With their sizes."""
+    for data in (b"one", b"second", b""):
+        if data != b"one":
+            log.rotate()
+        log.write(data)
+    log.compress(2)
+    rows = log.follower.chain.candidates(0)
+    assert [(os.path.basename(c.name), c.size, c.live) for c in rows] == [
+        ("app.log.2.gz", 3, False), ("app.log.1", 6, False), ("app.log", 0, True),
+    ]  # fmt: skip
+
+
+def test_candidates_since(log):
+    """Older siblings need no look; without a time none do."""
+    log.write(b"one")
+    log.rotate()
+    log.write(b"two")
+    assert [c.live for c in log.follower.chain.candidates(None)] == [True]
+    late = os.stat(log.path + ".1").st_mtime_ns + 10**9
+    assert [c.live for c in log.follower.chain.candidates(late)] == [True]
+
+
+def test_start_in_a_rotated_file(log):
+    """From there through all later ones."""
+    for data in (b"one", b"two", b"three"):
+        if data != b"one":
+            log.rotate()
+        log.write(data)
+    again(log, 0, 1)
+    log.heard = [b"o"]
+    assert log.listen() == [b"one", b"two", b"three"]
+
+
+def test_a_broken_compressed_sibling_is_no_candidate(log):
+    """It is complete later, or never."""
+    log.write(b"one")
+    log.write(b"\x1f\x8b broken", log.path + ".1.gz")
+    assert [c.live for c in log.follower.chain.candidates(0)] == [True]
+
+
+@pytest.mark.parametrize("proof, fits", [(b"two", True), (b"twO", False), (b"", True)])
+def test_start_checks_what_was_agreed(log, proof, fits):
+    """The file may have been cut and have grown since it was looked at."""
+    log.write(b"one two three")
+    (found,) = log.follower.chain.candidates(None)
+    digest = hashlib.sha256(proof).digest()
+    assert log.follower.start(found, 7, (len(proof), digest)) is fits
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_candidates_come_once(log, rounds, settled):
+    """However often they are asked for, and whatever is held already."""
+    for data in (b"one", b"two", b"three", b"four"):
+        if data != b"one":
+            log.rotate()
+        log.write(data)
+        log.listen(10)
+        if settled:
+            log.follower.chain.settle()
+    log.compress(3)
+    for _ in range(rounds):
+        rows = again(log, 0, 1)
+        assert [c.size for c in rows] == [3, 3, 5, 4]
+        assert bytes(log.follower.next(0.0).data) == b"ne"
+
+
+def test_a_truncated_file_is_one_candidate(log):
+    """The connection is lost before the sink has confirmed the end of the old generation: the
+    file counts once, as what it is now."""
+    log.write(b"one")
+    log.listen()
+    os.truncate(log.path, 0)
+    log.touch()
+    log.write(b"second")
+    log.listen()
+    rows = log.follower.chain.candidates(0)
+    assert [(c.size, c.live) for c in rows] == [(6, True)]
+    assert rows[0].generation.born != log.began[0].born
+
+
+def test_what_is_held_is_a_candidate_without_a_name(log):
+    """Deleted files that were not read to their end."""
+    log.write(b"one")
+    log.listen()
+    os.unlink(log.path)
+    log.write(b"two")
+    log.follower.chain.look()
+    rows = log.follower.chain.candidates(None)
+    assert [(c.size, c.live) for c in rows] == [(3, False), (3, True)]
+    log.follower.start(rows[0], 3, (0, NO_DIGEST))
+    log.heard = [b"one"]
+    assert log.listen() == [b"one", b"two"]
+
+
+def test_no_descriptor_is_left(log):
+    """After any number of rotations and reconnections, closing lets go of all."""
+    before = len(os.listdir("/dev/fd"))
+    for n in range(6):
+        log.write(b"%d" % n)
+        log.listen(1)
+        log.rotate()
+        log.write(b"x")
+        if n % 2:
+            log.compress(1)
+        log.listen(1)
+        log.copytruncate()
+        log.listen(1)
+        again(log, -1, 0)
+        log.heard.append(b"")
+        log.listen(1)
+    log.follower.chain.close()
+    assert len(os.listdir("/dev/fd")) == before
