@@ -1,0 +1,1 @@
+"""Configuration files, read without touching the system."""

@@ -1,0 +1,249 @@
+"""Which file of which host goes where: the lines of tcppipe.conf.
+
+    HOST:/absolute/remote/file | /absolute/local/file [| options]
+
+Text in, entries out.  A path may hold any bytes, so text is decoded with
+"surrogateescape" by whoever reads the file.  Whatever a peer can choose (its
+name, its path) is checked here before it becomes part of a local path.
+Does not read files, resolve names, or look up users.
+"""
+
+import ipaddress
+import re
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from tcppipe.errors import ConfigError
+
+BLANKS = " \t\r"
+
+_BRACKETED = re.compile(r"(\[[^\]]*\](?:/\d+)?)[ \t]*:[ \t]*(.*)", re.DOTALL)
+_BARE = re.compile(r"(.*?)[ \t]*:[ \t]*(/.*)", re.DOTALL)
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_PERCENT = re.compile(r"%(.?)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+class Entry(NamedTuple):
+    """One line of the file.  Exactly one of network, pattern and name is not None."""
+
+    line: int
+    host: str
+    remote: str
+    local: str
+    mode: int | None = None
+    owner: str | None = None
+    text: str = ""
+
+    @property
+    def network(self):
+        """The addresses that HOST stands for (one address is a network of one), or None."""
+        return _host(self.host)[0]
+
+    @property
+    def pattern(self):
+        """HOST when it is a *.domain pattern, else None."""
+        return _host(self.host)[1]
+
+    @property
+    def name(self):
+        """HOST when it is a host name, as written, else None."""
+        return _host(self.host)[2]
+
+    def matches_file(self, path):
+        """Is this remote path meant?  Either literally, or by the rules of glob(7):
+        a wildcard matches neither a slash nor a dot at the start of a name."""
+        if path == self.remote:
+            return True
+        wanted, given = self.remote.split("/"), path.split("/")
+        return len(wanted) == len(given) and all(map(_matches_component, wanted, given))
+
+    def destination(self, host, path):
+        """The local path for this remote path of this host.
+
+        Raises ConfigError for a host or path that must not be part of a local path.
+        """
+
+        def value(found):
+            letter = found[1]
+            if letter == "%":
+                return "%"
+            if letter == "p":
+                parts = path[1:].split("/") if path.startswith("/") else [""]
+            else:
+                parts = [host if letter == "h" else path.rpartition("/")[2]]
+            for part in parts:
+                if not _is_file_name(part):
+                    raise ConfigError(f"{self.local}: cannot use {part!r} for %{letter}")
+            return ("/" if letter == "p" else "") + "/".join(parts)
+
+        return re.sub("/+", "/", _PERCENT.sub(value, self.local))
+
+
+def _matches_component(wanted, given):
+    if given[:1] in ("", ".") and wanted[:1] != given[:1]:
+        return False
+    return fnmatchcase(given, wanted)
+
+
+def _is_file_name(text):
+    return text not in ("", ".", "..") and "/" not in text and not _CONTROL.search(text)
+
+
+def is_name(text):
+    """Can this be a host name?  Letters, digits, '-', '_' and dots; a number at the end is not."""
+    labels = text.removesuffix(".").split(".")
+    return (
+        len(text) <= 253
+        and all(map(_LABEL.fullmatch, labels))
+        and not (labels[-1].isascii() and labels[-1].isdigit())
+    )
+
+
+def parse(text, name):
+    """All entries of a file's text, in order.
+
+    Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
+    """
+    entries, errors = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip(BLANKS)
+        if not line or line.startswith("#"):
+            continue
+        try:
+            entries.append(_entry(number, line))
+        except ValueError as error:
+            errors.append(f"{name}:{number}: {error}")
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return entries
+
+
+def find(entries, path, is_host):
+    """The first entry for this path whose host is_host(entry) accepts, or None.
+
+    is_host may be slow, so it is asked only about entries that the path fits.
+    """
+    return next((e for e in entries if e.matches_file(path) and is_host(e)), None)
+
+
+def names(entries):
+    """The host names, in lower case, whose addresses have to be looked up."""
+    return {entry.name.lower() for entry in entries if entry.name is not None}
+
+
+def _entry(number, line):
+    fields = [field.strip(BLANKS) for field in line.split("|")]
+    if len(fields) == 1:
+        raise ValueError("local file missing: no '|' behind the remote file")
+    if len(fields) > 3:
+        raise ValueError("more than three fields")
+    host, remote = _split_origin(fields[0])
+    _host(host)
+    _check_path("remote", remote)
+    local = fields[1]
+    _check_path("local", local)
+    for found in _PERCENT.finditer(local):
+        if found[1] not in tuple("hfp%"):
+            raise ValueError(f"unknown {found[0]!r} in the local file (a percent sign is %%)")
+    options, words = {}, []
+    if len(fields) == 3:
+        options, words = _options(fields[2])
+    text = " | ".join([f"{host}:{remote}", local, *([" ".join(words)] if words else [])])
+    return Entry(line=number, host=host, remote=remote, local=local, text=text, **options)
+
+
+def _split_origin(field):
+    found = (_BRACKETED if field.startswith("[") else _BARE).fullmatch(field)
+    if found:
+        return found.groups()
+    host, colon, remote = field.partition(":")
+    if not colon:
+        raise ValueError("no ':' between host and remote file")
+    if field.startswith("["):
+        raise ValueError(f"bad address {field!r}")
+    return host.strip(BLANKS), remote.strip(BLANKS)
+
+
+def _check_path(which, path):
+    if not path:
+        raise ValueError(f"{which} file missing")
+    if not path.startswith("/"):
+        raise ValueError(f"{which} file {path!r} is not an absolute path")
+    if path.endswith("/"):
+        raise ValueError(f"{which} file {path!r} is a directory")
+    if "\0" in path:
+        raise ValueError(f"{which} file {path!r} holds a NUL")
+
+
+def _host(host):
+    """HOST as (network, None, None), (None, pattern, None) or (None, None, name)."""
+    if not host:
+        raise ValueError("host missing")
+    if host.startswith("["):
+        return _network6(host), None, None
+    if ":" in host:
+        raise ValueError(f"bad host {host!r} (an IPv6 address needs brackets)")
+    last = host.rpartition(".")[2]
+    if "/" in host or (last.isascii() and last.isdigit()):
+        return _network(ipaddress.IPv4Network, host), None, None
+    if host.startswith("*.") and is_name(host[2:]):
+        return None, host, None
+    if not is_name(host):
+        raise ValueError(f"bad host {host!r}")
+    return None, None, host
+
+
+def _network(kind, text):
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"bad address: {error}") from None
+
+
+def _network6(host):
+    address, _, rest = host[1:].partition("]")
+    if "%" in address:
+        raise ValueError(f"bad address {host!r}: an interface cannot be given")
+    network = _network(ipaddress.IPv6Network, address + rest)
+    if network.subnet_of(_MAPPED):
+        plain = network.network_address.ipv4_mapped
+        return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
+def _options(field):
+    """A field of options as ({option: value}, [words in the order of their names])."""
+    options, words = {}, {}
+    for word in filter(None, re.split(r"[ \t\r,]+", field)):
+        key, equals, value = word.partition("=")
+        if key not in OPTIONS:
+            raise ValueError(f"unknown option {word!r}")
+        if key in options:
+            raise ValueError(f"option {key!r} given twice")
+        options[key] = OPTIONS[key](value if equals else None)
+        words[key] = word
+    if not words:
+        raise ValueError("no option behind the second '|'")
+    return options, [words[key] for key in sorted(words)]
+
+
+def _mode(value):
+    if value is None or not re.fullmatch("0?[0-7]{3}", value):
+        raise ValueError(f"bad mode {value or ''!r}: three octal digits wanted, as in mode=0640")
+    return int(value, 8)
+
+
+def _owner(value):
+    if value is None or not re.fullmatch("[^:]+(:[^:]+)?", value):
+        raise ValueError(f"bad owner {value or ''!r}: owner=USER or owner=USER:GROUP wanted")
+    return value
+
+
+# Each option is a field of Entry with a default.  The function makes the field from the text
+# behind '=' (None without one) and raises ValueError with a reason.
+OPTIONS = {
+    "mode": _mode,
+    "owner": _owner,
+}

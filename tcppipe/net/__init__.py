@@ -1,0 +1,1 @@
+"""Connections, and who is at the other end of them."""

@@ -1,0 +1,136 @@
+"""A TCP connection as the drivers use it: never waits, except in read_line.
+
+What is sent is queued when the kernel takes no more; a driver sends nothing new while
+`pending` is true, so the queue stays as small as one answer or one piece.
+"""
+
+import select
+import socket
+import time
+from collections import deque
+
+from tcppipe.errors import LinkLost, PeerError, reason
+
+DEAD_AFTER = 45  # seconds without an acknowledgement by the peer's kernel
+
+
+class Link:
+    """A connected socket.  peer: its other end, in words.
+
+    Methods raise LinkLost when the connection is gone.
+    """
+
+    def __init__(self, sock, peer):
+        self.peer = peer
+        self._sock = sock
+        self._out = deque()
+        self._unread = b""  # came together with a line
+        sock.setblocking(False)
+        _tune(sock)
+
+    def fileno(self):
+        """The descriptor to wait on."""
+        return self._sock.fileno()
+
+    @property
+    def pending(self):
+        """True while something queued waits for the kernel."""
+        return bool(self._out)
+
+    def receive(self, buffer):
+        """Read into `buffer` (a memoryview): the number of bytes, or 0 for nothing yet."""
+        if self._unread:
+            count = min(len(self._unread), len(buffer))
+            buffer[:count] = self._unread[:count]
+            self._unread = self._unread[count:]
+            return count
+        try:
+            count = self._sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise LinkLost(f"{self.peer}: {reason(error)}") from None
+        if not count:
+            raise LinkLost(f"{self.peer}: closed by the other side")
+        return count
+
+    @property
+    def unread(self):
+        """True when receive() has something that no poll will announce."""
+        return bool(self._unread)
+
+    def send(self, data):
+        """Queue bytes and give the kernel what it takes."""
+        self._out.append(memoryview(data))
+        self.flush()
+
+    def flush(self):
+        """Give the kernel what it takes of the queue."""
+        while self._out:
+            try:
+                count = self._sock.send(self._out[0])
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                raise LinkLost(f"{self.peer}: {reason(error)}") from None
+            if count == len(self._out[0]):
+                self._out.popleft()
+            else:
+                self._out[0] = self._out[0][count:]
+
+    def drain(self, seconds):
+        """Try to send all that is queued, for a limited time; never raises."""
+        until = time.monotonic() + seconds
+        try:
+            self.flush()
+            while self._out and self._wait(select.POLLOUT, until):
+                self.flush()
+        except LinkLost:
+            pass
+
+    def read_line(self, limit, until):
+        """The next line with its newline; `until` is a time of the monotonic clock.
+
+        Raises PeerError when it is longer than `limit` bytes, LinkLost when it does not come.
+        """
+        buffer = memoryview(bytearray(limit + 1))
+        line = self._unread
+        self._unread = b""
+        while b"\n" not in line:
+            if len(line) > limit:
+                raise PeerError(f"{self.peer}: a first line of more than {limit} bytes")
+            if not self._wait(select.POLLIN, until):
+                raise LinkLost(f"{self.peer}: said nothing in time")
+            line += bytes(buffer[: self.receive(buffer)])
+        line, newline, self._unread = line.partition(b"\n")
+        return line + newline
+
+    def _wait(self, what, until):
+        poll = select.poll()
+        poll.register(self._sock, what)
+        left = until - time.monotonic()
+        return left > 0 and bool(poll.poll(left * 1000))
+
+    def close(self):
+        """Let go of the connection."""
+        self._sock.close()
+        self._out.clear()
+
+
+def _tune(sock):
+    """Send at once, and notice a dead peer within a minute."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 20),
+        ("TCP_KEEPALIVE", 20),
+        ("TCP_KEEPINTVL", 8),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", DEAD_AFTER * 1000),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            except OSError:  # this system knows the name only
+                pass
