@@ -1,0 +1,1 @@
+"""Every loop, every wait and the clock: sessions, files and links brought together."""

@@ -1,0 +1,160 @@
+"""One connection's source: a link, a session and a follower brought together.
+
+The origin is the only buffer: it is read when the link takes more, so memory does not
+grow however far behind a pipe is.
+Does not wait and does not know the clock: whoever has the loop calls hear() when the link
+is readable, deliver() when there may be news, tend() when due() says so.
+A crash leaves a status file that may lag; the sink knows better.
+"""
+
+from tcppipe.cursor import Cursor
+from tcppipe.drivers.pump import Pump
+from tcppipe.errors import Blocked, ConfigError, LinkLost, reason
+from tcppipe.session import actions as act
+from tcppipe.session import states
+
+BATCH = 64  # pieces handed to the link between two looks at the clock
+PIECE = 1 << 20  # bytes read from the origin at a time
+BUFFER = 1 << 16  # bytes read from the link at a time
+
+
+class Feed:
+    """Feeds one sink from a follower.
+
+    status: the StatusFile.  say: a function (level, text).  acknowledged: the sink has
+    made something durable over this connection.
+    Methods raise LinkLost, PeerError or Refused when it is over.
+    """
+
+    def __init__(self, link, session, follower, status, say):
+        self.link = link
+        self.follower = follower
+        self.path = follower.chain.path
+        self.acknowledged = False
+        self._status = status
+        self._say = say
+        self._told = None
+        self._status_failed = False
+        self.pump = Pump(link, session, {
+            act.Search: self._on_search,
+            act.Measure: lambda action: self._reading(self._measure, action),
+            act.Start: lambda action: self._reading(self._start, action),
+            act.Save: self._on_save,
+            act.Settle: lambda _action: self.follower.chain.settle(),
+            act.Say: lambda action: self._say(action.level, f"{self.path}: {action.text}"),
+        }, memoryview(bytearray(BUFFER)))  # fmt: skip
+
+    @property
+    def greeting(self):
+        """True until the sink has said what it has."""
+        return self.pump.session.state == states.GREETING
+
+    @property
+    def settled(self):
+        """True when everything that was sent is acknowledged."""
+        return self.pump.session.settled and not self.link.pending
+
+    # --- what the session asks for
+
+    def _reading(self, what, action):
+        try:
+            return what(action)
+        except OSError as error:
+            raise Blocked(f"{self.path}: cannot read, waiting: {reason(error)}") from error
+
+    def _on_search(self, action):
+        found = self._reading(lambda act: self.follower.chain.candidates(act.since), action)
+        if not found:
+            raise Blocked(f"{self.path}: no such file, waiting for it")
+        return found
+
+    def _measure(self, action):
+        return self.follower.chain.measure(action.candidate, action.ranges)
+
+    def _start(self, action):
+        if not self.follower.start(action.candidate, action.offset, action.proof):
+            raise LinkLost("the origin changed while both sides were compared")
+
+    def _on_save(self, action):
+        generation = action.generation
+        current = self.follower.generation
+        if current is not None and current[:4] == generation[:4]:
+            generation = current  # the same one, with a longer head by now
+        self.acknowledged = True
+        try:
+            self._status.save(Cursor(generation, action.offset), self.path)
+            self._status_failed = False
+        except OSError as error:
+            if not self._status_failed:
+                self._status_failed = True
+                self._say("warning", f"{self._status.path}: cannot write: {reason(error)}")
+
+    # --- what the loop calls
+
+    def open(self, now):
+        """The session's first words."""
+        self.pump.take(self.pump.session.open(), now)
+
+    def hear(self, now):
+        """The link is readable."""
+        self.pump.hear(now)
+        self._report()
+
+    def tend(self, now):
+        """Do what is due: a retry, a word to the sink."""
+        self.pump.tend(now)
+        self._report()
+
+    def due(self):
+        """When tend() has something to do at the latest."""
+        return self.pump.due()
+
+    def deliver(self, now, limit=PIECE):
+        """Hand news of the origin to the session while the link takes it.
+
+        limit: bytes in a piece at most.  Returns True when there may be more at once: call
+        again, when the link takes it.
+        """
+        for _ in range(BATCH):
+            if not self.ready:
+                return False
+            item = self._next(now, limit)
+            if item is None:
+                return self._rest()
+            self._told = None
+            self.pump.take(self.pump.session.deliver(item), now)
+        return True
+
+    @property
+    def ready(self):
+        """True when the link and the session would take news."""
+        return self.pump.idle and self.pump.session.streaming and not self.link.pending
+
+    def _next(self, now, limit):
+        try:
+            return self.follower.next(now, limit)
+        except OSError as error:
+            self._complain(f"{self.path}: cannot read, waiting: {reason(error)}")
+        except ConfigError as error:
+            self._complain(f"{error}, waiting")
+        return None
+
+    def _rest(self):
+        try:
+            return self.follower.rest()
+        except OSError:
+            return False
+
+    def bye(self, now):
+        """An orderly end, in words."""
+        self.pump.say(self.pump.session.bye(), now)
+
+    def _report(self):
+        if self.pump.blocked is not None:
+            self._complain(str(self.pump.blocked))
+
+    def _complain(self, text):
+        """Say it, but not twice in a row."""
+        if text != self._told:
+            self._told = text
+            self._say("error", text)

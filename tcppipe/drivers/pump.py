@@ -1,0 +1,95 @@
+"""Carries out a session's actions, in their order, over one link.
+
+An action that is Blocked stays at the head and is tried again after a pause; until then
+nothing is read from the link, so the other side is held back by TCP alone and nothing
+piles up here.
+"""
+
+from collections import deque
+
+from tcppipe.errors import Blocked
+from tcppipe.session.actions import Become, Send
+
+RETRY = 1.0  # seconds until a blocked action is tried again
+
+
+class Pump:
+    """One session and its link.  `now` is always seconds of a monotonic clock.
+
+    hands: a function for each type of action that the pump does not carry out itself; its
+    result, if it is not None, goes back into the session.  buffer: a memoryview to read
+    into.  blocked: the Blocked that holds us up, or None.
+    """
+
+    def __init__(self, link, session, hands, buffer):
+        self.link = link
+        self.session = session
+        self.hands = hands
+        self.blocked = None
+        self.retry_at = 0.0
+        self._todo = deque()
+        self._buffer = buffer
+
+    @property
+    def idle(self):
+        """True when every action so far was carried out."""
+        return not self._todo
+
+    def take(self, actions, now):
+        """Carry out these actions after those that wait already."""
+        self._todo.extend(actions)
+        if self.blocked is None:
+            self.work(now)
+
+    def first(self, action, now):
+        """Carry out this action before those that wait."""
+        self._todo.appendleft(action)
+        self.work(now)
+
+    def hear(self, now):
+        """Read from the link once, and carry out what follows; the number of bytes."""
+        count = self.link.receive(self._buffer)
+        if count:
+            self.take(self.session.receive(self._buffer[:count], now), now)
+        return count
+
+    def work(self, now):
+        """Carry out what waits, as far as it goes."""
+        while self._todo:
+            try:
+                more = self._perform(self._todo[0], now)
+            except Blocked as error:
+                self.blocked = error
+                self.retry_at = now + RETRY
+                return
+            self._todo.popleft()
+            self._todo.extendleft(reversed(more))
+        self.blocked = None
+
+    def tend(self, now):
+        """Try a blocked action again when it is time, and let the session know the time."""
+        if self.blocked is not None and now >= self.retry_at:
+            self.work(now)
+        self.say(self.session.tick(now, deaf=not self.idle), now)
+
+    def say(self, actions, now):
+        """Send at once, whatever waits: for a session's words that need no hands."""
+        for action in actions:
+            assert isinstance(action, Send)
+            self._perform(action, now)
+
+    def due(self):
+        """When tend() has something to do at the latest."""
+        due = self.session.due()
+        return due if self.blocked is None else min(due, self.retry_at)
+
+    def _perform(self, action, now):
+        if isinstance(action, Send):
+            self.session.keepalive.sent = now
+            self.link.send(action.data)
+            return []
+        if isinstance(action, Become):
+            self.session = action.session
+            return []
+        result = self.hands[type(action)](action)
+        return [] if result is None else self.session.done(action, result)

@@ -1,0 +1,176 @@
+"""One connection's sink: a link, a session and a copy brought together.
+
+Bytes are appended as they come and synced in groups: when the stream pauses, or after so
+many bytes or milliseconds.  Only then are they acknowledged.
+Does not wait and does not know the clock: whoever has the loop calls hear() when the link
+is readable, tend() when due() says so, and gives the time.
+A crash leaves what the copy leaves: the destination, and a ledger that can place it.
+"""
+
+from tcppipe.drivers.pump import Pump
+from tcppipe.errors import Blocked, LinkLost
+from tcppipe.session import actions as act
+
+PAUSE = 0.01  # seconds without data after which the stream has paused
+GROUP = 0.1  # seconds that a byte waits for its sync at most, while more arrive …
+GROUP_BYTES = 8 << 20  # … and how many bytes wait together at most
+REST = 1.0  # seconds of quiet after which the digest is brought up to date
+MARK = 1.0  # seconds between two marks in the ledger
+PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
+BUFFER = 1 << 20  # bytes read from the link at a time
+
+
+class Store:
+    """Serves one source.
+
+    copy: the files.copy.Copy.  claim(sender, about): makes this process the pipe's only
+    writer; raises Refused or LinkLost.  say: a function (level, text).
+    Methods raise LinkLost, PeerError, Refused, ConfigError or SyncFailed when it is over;
+    call close() then.
+    """
+
+    def __init__(self, link, session, copy, claim, say, buffer=None):
+        self.link = link
+        self.copy = copy
+        self._claim = claim
+        self._say = say
+        self._sender = b""
+        self._serial = 0  # generations begun
+        self._open = False  # a generation's bytes may come
+        self._dirty_since = None  # when the first byte came that is not synced
+        self._heard = 0.0  # when data came last
+        self._resting = False  # the digest is not up to date
+        self._marked_at = 0.0
+        self._prove_by = None
+        self._told = None  # the blocking that the source was told of
+        self._now = 0.0
+        self.pump = Pump(link, session, {
+            act.Offer: self._on_offer,
+            act.OpenLines: self._on_open_lines,
+            act.Open: self._on_open,
+            act.Append: self._on_append,
+            act.Finish: self._on_finish,
+            act.Flush: self._on_flush,
+            act.Prove: lambda action: self.copy.prove(action.ranges),
+            act.Note: lambda action: self.copy.gap(action.gap),
+            act.Reopen: lambda _action: self.copy.reopen(),
+        }, buffer or memoryview(bytearray(BUFFER)))  # fmt: skip
+
+    @property
+    def deaf(self):
+        """True when nothing is to be read from the link: something waits for the disk."""
+        return not self.pump.idle
+
+    # --- what the session asks for
+
+    def _on_offer(self, action):
+        self._claim(action.sender, action.about)
+        self._sender = action.sender
+        return self.copy.offer(action.sender)
+
+    def _on_open_lines(self, _action):
+        self._claim(None, "an original client")
+        self.copy.begin_lines()
+        self._open = True
+
+    def _on_open(self, action):
+        self.copy.begin(action.begin, self._sender)
+        self._serial += 1
+        self._open = True
+        self._dirty_since = self._now  # what was resumed from is acknowledged, too
+
+    def _on_append(self, action):
+        self.copy.append(action.offset, action.data)
+        self._heard = self._now
+        self._resting = True
+        if self._dirty_since is None:
+            self._dirty_since = self._now
+
+    def _on_finish(self, action):
+        result = self.copy.finish(action.end)
+        self._acknowledge()
+        self._open = self._resting = False
+        return result
+
+    def _on_flush(self, _action):
+        self.copy.sync()
+        self._dirty_since = None
+        return True
+
+    def _acknowledge(self):
+        offset = self.copy.sync()
+        self._dirty_since = None
+        self.pump.say(self.pump.session.durable(self._serial, offset), self._now)
+
+    # --- what the loop calls
+
+    def hear(self, now):
+        """The link is readable."""
+        self._now = now
+        if self.pump.hear(now):
+            self._prove_by = None
+        self._report()
+
+    def tend(self, now):
+        """Do what is due: a retry, a sync, a mark, a word to the source."""
+        self._now = now
+        if self._prove_by is not None and now >= self._prove_by:
+            raise LinkLost(f"{self.link.peer}: silent, and another connection asks for the pipe")
+        self.pump.tend(now)
+        if self._dirty_since is not None and now >= self._sync_at():
+            self._acknowledge()
+        if self._open and self.copy.unmarked and now >= self._marked_at + MARK:
+            self._marked_at = now
+            try:
+                self.copy.mark()
+            except Blocked as error:
+                self._say("warning", str(error))
+        if self._resting and now >= self._heard + REST:
+            self._resting = self.copy.rest()
+        self._report()
+
+    def due(self, now):
+        """When tend() has something to do at the latest."""
+        times = [now + 60.0, self.pump.due()]
+        if self._dirty_since is not None:
+            times.append(self._sync_at())
+        if self._open and self.copy.unmarked:
+            times.append(self._marked_at + MARK)
+        if self._resting:
+            times.append(self._heard + REST)
+        if self._prove_by is not None:
+            times.append(self._prove_by)
+        return min(times)
+
+    def _sync_at(self):
+        if self.copy.end - self.copy.durable >= GROUP_BYTES:
+            return self._now
+        return min(self._heard + PAUSE, self._dirty_since + GROUP)
+
+    def reopen(self, now):
+        """Open the destination by its name again; before anything else that waits."""
+        self.pump.first(act.Reopen(), now)
+        self._report()
+
+    def prove(self, now):
+        """Another connection asks for this pipe: does our source still live?"""
+        if self.deaf:
+            raise LinkLost(f"{self.link.peer}: gives way to another connection while waiting")
+        self._prove_by = now + PROOF
+        self.pump.say(self.pump.session.ask(), now)
+
+    def close(self, clean=True):
+        """Let go of the copy; clean: with everything synced and recorded as such."""
+        self.copy.close(clean)
+
+    def _report(self):
+        """Say once that, and why, we wait; and once that we go on."""
+        error = self.pump.blocked
+        if error is not None and str(error) != self._told:
+            self._told = str(error)
+            self._say("critical", self._told)
+            self.pump.say(self.pump.session.wait(self._told), self._now)
+        elif error is None and self._told is not None:
+            self._told = None
+            self._say("warning", f"{self.copy.destination.path}: goes on")
+            self.pump.say(self.pump.session.wait(""), self._now)

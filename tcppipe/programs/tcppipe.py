@@ -1,0 +1,213 @@
+"""tcppipe: sends one file to a host, and what is appended to it from then on.
+
+Options that only ask (-I, -K) are answered before anything else is loaded: they are
+used in scripts and by cron every minute.
+"""
+
+import os
+import sys
+
+from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.process import rundir
+from tcppipe.programs.options import parse
+
+PORT = 6514
+USAGE = """\
+usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
+       tcppipe -I -f FILE -h HOST [-p PORT]
+       tcppipe -K SIGNAL -f FILE -h HOST [-p PORT]
+
+  -f FILE      the origin file
+  -h HOST      the host that tcppiped runs on
+  -p PORT      the port that it listens on (6514)
+  -t SECONDS   send updates every so many seconds (at once)
+  -n           send the whole file once more
+  -d           stay in the foreground, log to standard error
+  -I           print the pid of the tcppipe that runs with these -f -h -p
+  -K SIGNAL    send it a signal (HUP, TERM, ...); nothing to do when none runs
+  --keep-alive start only if the run directory holds tcppipe.keepalive, and none runs
+  --olddir DIR where rotated files go, if not beside the origin
+  --run-dir DIR    pid and status files (/var/run)
+  --help, --version
+"""
+SPEC = {
+    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "d": None, "I": None,
+    "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR",
+}  # fmt: skip
+
+
+def main(argv=None):
+    """Run the program; the exit status."""
+    try:
+        options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
+        if "help" in options:
+            sys.stdout.write(USAGE)
+            return 0
+        if "version" in options:
+            from tcppipe import __version__
+
+            print(f"tcppipe {__version__}")
+            return 0
+        pipe = Options(options, operands)
+    except ConfigError as error:
+        sys.stderr.write(f"tcppipe: {error}\n{USAGE.splitlines()[0]}\n")
+        return 1
+    try:
+        if "I" in options:
+            return _show_pid(pipe)
+        if "K" in options:
+            return _send_signal(pipe, options["K"])
+        if "keep-alive" in options and not _wanted(pipe):
+            return 0
+        return _run(pipe)
+    except (TcppipeError, OSError) as error:
+        from tcppipe.process import report
+
+        report.open("tcppipe")
+        return report.fatal(error)
+
+
+class Options:
+    """A checked command line.  Raises ConfigError."""
+
+    def __init__(self, options, operands):
+        if operands:
+            raise ConfigError(f"{operands[0]}: one file by -f, no more")
+        if not options.get("f") or not options.get("h"):
+            raise ConfigError("-f FILE and -h HOST are needed")
+        self.path = os.path.realpath(options["f"])
+        if "\n" in self.path or self.path[-1] in " \t\r":
+            raise ConfigError(f"{self.path!r}: a name that the protocol cannot carry")
+        self.host = options["h"]
+        self.port = _port(options.get("p", str(PORT)))
+        self.interval = _seconds(options["t"]) if "t" in options else None
+        self.resend = "n" in options
+        self.foreground = "d" in options
+        self.olddir = os.path.realpath(options["olddir"]) if "olddir" in options else None
+        self.run_dir = rundir.run_dir(options.get("run-dir"))
+        base = os.path.join(self.run_dir, rundir.pipe_base(self.host, self.port, self.path))
+        self.pidfile, self.statusfile = base + ".pid", base + ".pipe"
+        original = rundir.original_base(self.host, self.port, self.path)
+        self.originalfile = os.path.join(self.run_dir, original + ".pipe")
+
+
+def _port(text):
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
+        raise ConfigError(f"-p {text}: not a port number")
+    return int(text)
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < 1e6:
+        raise ConfigError(f"-t {text}: not a number of seconds")
+    return seconds
+
+
+def _show_pid(pipe):
+    pid = rundir.owner(pipe.pidfile)
+    if pid is None:
+        return 1
+    print(pid)
+    return 0
+
+
+def _send_signal(pipe, name):
+    import signal
+
+    word = name.upper()
+    word = word if word.startswith("SIG") else "SIG" + word
+    signum = int(name) if name.isascii() and name.isdigit() else getattr(signal.Signals, word, None)
+    if signum not in set(signal.Signals):
+        raise ConfigError(f"-K {name}: no such signal")
+    rundir.send(pipe.pidfile, signum)
+    return 0
+
+
+def _wanted(pipe):
+    """For --keep-alive: is it switched on, and is there nobody yet?"""
+    switch = os.path.join(pipe.run_dir, "tcppipe.keepalive")
+    return os.path.exists(switch) and rundir.owner(pipe.pidfile) is None
+
+
+def _run(pipe):
+    """Establish the pipe, detach, and feed it."""
+    import signal
+
+    from lockfile import LockError
+
+    from tcppipe.drivers.push import Push, check_origin
+    from tcppipe.files.chain import Chain
+    from tcppipe.files.follower import Follower
+    from tcppipe.files.status import StatusFile
+    from tcppipe.files.wakeup import wakeup
+    from tcppipe.net.dial import Dialler
+    from tcppipe.process import detach, report
+    from tcppipe.process.signals import Signals
+
+    detach.ensure_stdio()
+    report.open("tcppipe", pipe.foreground)
+    check_origin(pipe.path)
+    rundir.ensure(pipe.run_dir)
+    lock = rundir.PidFile(pipe.pidfile)
+    pid = lock.read_pid()
+    if pid is not None:
+        raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
+    dialler = Dialler(pipe.host, pipe.port)
+    dialler.resolve()
+    push = Push(
+        Follower(Chain(pipe.path, pipe.olddir)),
+        dialler.dial,
+        _greeter(pipe),
+        StatusFile(pipe.statusfile, pipe.originalfile),
+        lambda level, text: getattr(report, level)(text),
+        pipe.interval,
+        pipe.resend,
+    )
+    push.establish()
+    ready = detach.in_foreground
+    if not pipe.foreground:
+        ready = detach.detach(push.descriptors(), "tcppipe")
+        report.open("tcppipe")
+    try:
+        lock.acquire()
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+        notifier, why_not = wakeup(pipe.path)
+        report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
+        if why_not:
+            report.info(why_not)
+        ready()
+        push.run(signals, notifier)
+    except (TcppipeError, LockError, OSError) as error:
+        report.fatal(error)
+        ready(1, f"tcppipe: {report.one_line(error)}")
+        return 1
+    finally:
+        if lock.i_am_locking():
+            lock.release()
+    report.info(f"{pipe.path}: ended")
+    return 0
+
+
+def _greeter(pipe):
+    """A function that makes the session for a link: (link, witness, resend) -> session."""
+    import socket
+    import time
+
+    from tcppipe.net.dial import greet
+    from tcppipe.session.source import Source
+    from tcppipe.session.source1 import LineSource
+
+    sender = os.urandom(16)
+    about = f"{socket.gethostname()}, pid"
+
+    def make(link, witness, resend):
+        if greet(link, os.fsencode(pipe.path)):
+            who = f"{about} {os.getpid()}"
+            return Source(sender, who, time.monotonic(), witness, resend)
+        return LineSource(time.monotonic(), witness, resend)
+
+    return make

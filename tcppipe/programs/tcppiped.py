@@ -1,0 +1,116 @@
+"""tcppiped: the server that writes the destination files."""
+
+import os
+import sys
+
+from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.process import rundir
+from tcppipe.programs.options import parse
+from tcppipe.programs.tcppipe import PORT, _port
+
+CONF = "/etc/tcppipe.conf"
+USAGE = """\
+usage: tcppiped [-f CONF] [-p PORT] [-a ADDRESS] [-d]
+       tcppiped -T [-f CONF]
+
+  -f CONF      the configuration file (/etc/tcppipe.conf)
+  -p PORT      the port to listen on (6514)
+  -a ADDRESS   the address to listen on (all of IPv4 and IPv6)
+  -d           stay in the foreground, log to standard error
+  -T           check the configuration, print what it says, and end
+  --run-dir DIR    the pid file (/var/run)
+  --state-dir DIR  the ledgers (/var/lib/tcppipe)
+  --help, --version
+"""
+SPEC = {
+    "f": "CONF", "p": "PORT", "a": "ADDRESS", "d": None, "T": None,
+    "run-dir": "DIR", "state-dir": "DIR",
+}  # fmt: skip
+
+
+def main(argv=None):
+    """Run the program; the exit status."""
+    try:
+        options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
+        if operands:
+            raise ConfigError(f"{operands[0]}: no operands")
+        port = _port(options.get("p", str(PORT)))
+    except ConfigError as error:
+        sys.stderr.write(f"tcppiped: {error}\n{USAGE.splitlines()[0]}\n")
+        return 1
+    if "help" in options:
+        sys.stdout.write(USAGE)
+        return 0
+    if "version" in options:
+        from tcppipe import __version__
+
+        print(f"tcppiped {__version__}")
+        return 0
+    from tcppipe.process import report
+
+    report.open("tcppiped", "d" in options)
+    try:
+        if "T" in options:
+            return _check(os.path.abspath(options.get("f", CONF)))
+        return _run(options, port)
+    except (TcppipeError, OSError) as error:
+        for line in str(error).splitlines():
+            report.fatal(line)
+        return 1
+
+
+def _check(conf):
+    from tcppipe.drivers.serve import Table
+
+    table = Table(conf)
+    try:
+        table.read()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for entry in table.entries:
+        print(f"{entry.line}: {entry.text}")
+    return 0
+
+
+def _run(options, port):
+    import signal
+
+    from lockfile import LockError
+
+    from tcppipe.drivers.serve import Server, Table
+    from tcppipe.net.listen import listen
+    from tcppipe.process import detach, report
+    from tcppipe.process.signals import Signals
+
+    detach.ensure_stdio()
+    table = Table(os.path.abspath(options.get("f", CONF)))
+    table.read()
+    run_dir = rundir.ensure(rundir.run_dir(options.get("run-dir")))
+    state_dir = rundir.ensure(rundir.state_dir(options.get("state-dir")), 0o750)
+    lock = rundir.PidFile(os.path.join(run_dir, "tcppiped.pid"))
+    pid = lock.read_pid()
+    if pid is not None:
+        raise ConfigError(f"{lock.path}: tcppiped runs already, pid {pid}")
+    sockets = listen(port, options.get("a"))
+    ready = detach.in_foreground
+    if "d" not in options:
+        ready = detach.detach([sock.fileno() for sock in sockets], "tcppiped")
+        report.open("tcppiped")
+    try:
+        lock.acquire()
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
+                           signal.SIGUSR1])  # fmt: skip
+        server = Server(table, sockets, state_dir)
+        report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
+        ready()
+        server.run(signals)
+    except (TcppipeError, LockError, OSError) as error:
+        report.fatal(error)
+        ready(1, f"tcppiped: {report.one_line(error)}")
+        return 1
+    finally:
+        if lock.i_am_locking():
+            lock.release()
+    report.info("ended")
+    return 0
