@@ -57,6 +57,7 @@ class Have(NamedTuple):
     damaged: bool = False  # what stands below `mark` is not what was recorded there
     closed: bool = False  # the generation was delivered to its end
     resent: bool = False  # the resending that this sender asks for has been begun
+    torn: bool = False  # what is not durable may not be what was written: a crash of the machine
     generation: Generation = UNKNOWN
     first: int = 0  # the generation's bytes from here on …
     end: int = 0  # … to here stand in the destination
@@ -116,6 +117,17 @@ class Ack(NamedTuple):
 
     serial: int
     offset: int
+
+
+class Late(NamedTuple):
+    """Source: bytes that a writer added to a generation after it was ended.
+
+    serial counts the Begins of this connection; 0 is the generation before them.
+    """
+
+    serial: int
+    offset: int
+    data: bytes
 
 
 class Gap(NamedTuple):

@@ -23,6 +23,7 @@ MAX_DATA = 1 << 20  # data bytes in one frame
 MAX_CONTROL = 1 << 14  # octets in any other frame
 MAX_RANGES = 64  # ranges in one Probe
 MAX_TEXT = 1024
+MAX_LATE = 8192  # data bytes in one Late frame
 
 _HEADER = struct.Struct("!BI")
 _OFFSET = struct.Struct("!Q")
@@ -32,10 +33,10 @@ MAX_OFFSET = (1 << 63) - 1
 
 DATA = 0x10
 # A letter a field: b bool, H Q numbers, o an offset, k a sender key, d a digest,
-# g a generation, t a text, w a Why, h a Holding, r ranges, p digests.
+# g a generation, t a text, x some data, w a Why, h a Holding, r ranges, p digests.
 LAYOUTS = {
     0x01: (ev.Hello, "Hkbtog"),
-    0x02: (ev.Have, "hbbbbgoooodgod"),
+    0x02: (ev.Have, "hbbbbbgoooodgod"),
     0x03: (ev.Probe, "r"),
     0x04: (ev.Proof, "p"),
     0x05: (ev.Begin, "wgo"),
@@ -48,6 +49,7 @@ LAYOUTS = {
     0x0C: (ev.Ping, "Q"),
     0x0D: (ev.Pong, "Q"),
     0x0E: (ev.Bye, ""),
+    0x0F: (ev.Late, "Qox"),
 }
 _CODES = {event: (code, layout) for code, (event, layout) in LAYOUTS.items()}
 _NUMBERS = {
@@ -84,6 +86,8 @@ def _encode_field(kind, value):
         return _NUMBERS[kind].pack(value)
     if kind == "t":
         return struct.pack("!H", len(value[:MAX_TEXT])) + value[:MAX_TEXT]
+    if kind == "x":
+        return struct.pack("!H", len(value)) + bytes(value)
     if kind == "g":
         return _GENERATION.pack(*value)
     if kind == "r":
@@ -182,6 +186,8 @@ def _decode_field(kind, view, at):
     at += 2
     if kind == "t":
         return _slice(view, at, min(count, MAX_TEXT + 1), MAX_TEXT), at + count
+    if kind == "x":
+        return _slice(view, at, count, MAX_LATE), at + count
     if count > MAX_RANGES:
         raise ValueError(f"{count} ranges are too many")
     if kind == "r":

@@ -12,6 +12,7 @@ from tcppipe.wire import events as ev
 from tcppipe.wire.frames import (
     MAX_CONTROL,
     MAX_DATA,
+    MAX_LATE,
     MAX_OFFSET,
     MAX_RANGES,
     MAX_TEXT,
@@ -29,7 +30,7 @@ EVENTS = [
     ev.Hello(65535, b"k" * 16, True, b"", MAX_OFFSET, GENERATION),
     ev.Have(ev.Holding.NOTHING),
     ev.Have(ev.Holding.UNRECORDED, end=5),
-    ev.Have(ev.Holding.RECORDED, False, True, True, True, GENERATION, 1, 9, 5, 4, DIGEST),
+    ev.Have(ev.Holding.RECORDED, False, True, True, True, True, GENERATION, 1, 9, 5, 4, DIGEST),
     ev.Probe(()),
     ev.Probe(((0, 0), (MAX_OFFSET - 1, 1))),
     ev.Probe(tuple((i, 1) for i in range(MAX_RANGES))),
@@ -50,6 +51,8 @@ EVENTS = [
     ev.Ping(0),
     ev.Pong(2**64 - 1),
     ev.Bye(),
+    ev.Late(0, 5, b"late"),
+    ev.Late(1, 0, b"x" * MAX_LATE),
     ev.Data(0, b"\0"),
     ev.Data(MAX_OFFSET - 3, b"\x07\xff\n"),
 ]
@@ -144,7 +147,7 @@ def test_data_is_not_copied():
     assert bytes(event.data) == b"abX"
 
 
-@pytest.mark.parametrize("code", [0x00, 0x0F, 0x11, 0x7F, 0xFF])
+@pytest.mark.parametrize("code", [0x00, 0x11, 0x7F, 0xFF])
 @pytest.mark.parametrize("size", [0, 1, MAX_CONTROL])
 def test_unknown_frames_are_skipped(code, size):
     """A frame of a type that a newer minor version has added is passed over."""
