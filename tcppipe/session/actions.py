@@ -68,6 +68,7 @@ class Start(NamedTuple):
     candidate: Candidate
     offset: int
     proof: tuple
+    late: tuple | None = None  # (Candidate, length): has grown since its end was sent
 
 
 class Save(NamedTuple):
@@ -105,6 +106,12 @@ class Append(NamedTuple):
 
     offset: int
     data: bytes
+
+
+class AppendLate(NamedTuple):
+    """Sink: append what came late of a generation that was finished.  Harmless when done twice."""
+
+    late: NamedTuple
 
 
 class Finish(NamedTuple):

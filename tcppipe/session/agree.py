@@ -26,12 +26,14 @@ class Plan(NamedTuple):
     """How to go on: where to start reading, and what to tell the sink.
 
     proof: length and SHA-256 of the bytes just below the offset, for the reader to check.
+    late: (Candidate, length) of the generation before when it has grown since it ended.
     """
 
     candidate: Candidate
     begin: Begin
     gap: Gap | None = None
     proof: tuple = (0, NO_DIGEST)
+    late: tuple | None = None
 
 
 def agree(have, candidates, witness=None, resend=False):
@@ -84,7 +86,12 @@ def _from(candidate, offset, why, gap=None):
 
 
 def _recorded(have, candidates):
-    candidates = yield from _not_done(have, candidates)
+    late, candidates = yield from _not_done(have, candidates)
+    plan = yield from _among(have, candidates)
+    return plan._replace(late=plan.late or late) if plan else None
+
+
+def _among(have, candidates):
     if have.generation.head_len:
         found = yield from _find(have, candidates)
     else:
@@ -92,14 +99,16 @@ def _recorded(have, candidates):
     if found is None:
         return _lost(have, candidates)
     if have.closed and not have.damaged:
-        return _next(found, candidates)
+        plan = _next(have, found, candidates)
+        grown = found.size > have.mark and plan.begin.why == Why.NEXT
+        return plan._replace(late=(found, have.mark)) if grown else plan
     low = max(have.first, have.mark)
     if have.damaged or have.end < have.mark:
         low = have.first
     high = min(have.end, found.size)
     agreed = yield from common(found, low, high)
     if have.closed and agreed == have.mark:
-        return _next(found, candidates)
+        return _next(have, found, candidates)
     if agreed < have.end and have.clean and not have.damaged:
         return _from(found, low, Why.FOREIGN)
     return _from(found, agreed, Why.RESUMED)
@@ -108,6 +117,7 @@ def _recorded(have, candidates):
 def _not_done(have, candidates):
     """The candidates without the generation before, and what is older than that.
 
+    Returns ((candidate, length) of that generation if it has grown, or None; the others).
     It may have been changed last in the very tick that the present one was begun in, or
     later by a writer that held on to it.
     """
@@ -119,8 +129,9 @@ def _not_done(have, candidates):
         if same or candidate.mtime <= have.generation.born:
             (digest,) = yield Measure(candidate, ((0, length),))
             if digest == have.previous_digest:
-                return candidates[at + 1 :]
-    return candidates
+                late = (candidate, length) if candidate.size > length else None
+                return late, candidates[at + 1 :]
+    return None, candidates
 
 
 def _find(have, candidates):
@@ -139,25 +150,28 @@ def _find(have, candidates):
 
 
 def _find_undurable(have, candidates):
-    """The same when nothing is durable: by all that was delivered, which may be torn."""
-    best, most = None, have.first
+    """The same when nothing is known to be durable: by all that was delivered.
+
+    When it is not torn it is what was sent, and a file that differs has been rewritten.
+    """
+    best, most = None, -1
     for candidate in sorted(candidates, key=lambda c: _likeness(have, c), reverse=True):
         if candidate.mtime < have.generation.born:
             continue
         agreed = yield from common(candidate, have.first, min(have.end, candidate.size))
         if agreed == have.end:
             return candidate
-        if agreed > most or (best is None and _likeness(have, candidate)):
+        if agreed > most:
             best, most = candidate, agreed
-    return best
+    return best if have.torn else None
 
 
 def _likeness(have, candidate):
-    """How much a candidate's inode speaks for it: a renamed file's more than the live one's,
-    which may have been truncated, but that only while something can be compared."""
-    if not candidate.generation.ino or not candidate.generation.same_inode(have.generation):
-        return 1 if have.end > have.first and not candidate.live else 0
-    return 3 if not candidate.live else (2 if have.end == have.first else 1)
+    """How much a candidate's inode speaks for it: a renamed file's most of all; the live
+    one's least, which may have been truncated after it was copied."""
+    if candidate.live:
+        return 0
+    return 2 if candidate.generation.ino and candidate.generation.same_inode(have.generation) else 1
 
 
 def _proves(have, candidate):
@@ -190,13 +204,13 @@ def _lost(have, candidates):
     return _from(start, 0, Why.FORKED if forked else Why.LOST, gap)
 
 
-def _next(found, candidates):
+def _next(have, found, candidates):
     """The generation was delivered to its end: begin the one after it."""
     at = candidates.index(found) + 1
     later = [c for c in candidates[at:] if c.live or c.rotated]
     if later:
         return _from(later[0], 0, Why.NEXT)
-    return Plan(found, Begin(Why.RESUMED, found.generation, found.size))
+    return Plan(found, Begin(Why.RESUMED, found.generation, have.mark))
 
 
 # --- the ledger is lost, or never was

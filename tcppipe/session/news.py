@@ -27,6 +27,14 @@ class Ended(NamedTuple):
     digest: bytes = NO_DIGEST
 
 
+class LateBytes(NamedTuple):
+    """Bytes that were added to a generation after it had ended."""
+
+    generation: Generation
+    offset: int
+    data: bytes
+
+
 class Lost(NamedTuple):
     """Bytes of a generation that can no longer be read; last 0: nobody knows how many."""
 

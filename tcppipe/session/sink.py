@@ -7,7 +7,7 @@ below what is durable unless that is damaged, and bytes come without a hole.
 
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import states
-from tcppipe.session.actions import Append, Finish, Note, Offer, Open, Prove, Send
+from tcppipe.session.actions import Append, AppendLate, Finish, Note, Offer, Open, Prove, Send
 from tcppipe.session.keepalive import Keepalive
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import Reader, encode
@@ -129,6 +129,11 @@ class Sink:
             raise PeerError(f"a generation of {end.length} bytes ends at {self._next}")
         self._next = None
         return [Finish(end)]
+
+    def _on_late(self, late):
+        if self._next is None or late.serial >= self._serial:
+            raise PeerError("late bytes where there can be none")
+        return [AppendLate(late)]
 
     def _on_gap(self, gap):
         return [Note(gap)]

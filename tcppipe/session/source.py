@@ -73,6 +73,10 @@ class Source:
             return [Send(data_header(item.offset, len(item.data))), Send(item.data)]
         if isinstance(item, news.Ended):
             return [Send(encode(ev.End(item.why, item.length, item.digest)))]
+        if isinstance(item, news.LateBytes):
+            serials = [n for n, g in enumerate(self._begun, 1) if g[:4] == item.generation[:4]]
+            late = ev.Late(serials[-1] if serials else 0, item.offset, item.data)
+            return [Send(encode(late))]
         if isinstance(item, news.Began):
             return self._begin(ev.Begin(ev.Why.NEXT, item.generation, 0))
         assert isinstance(item, news.Lost)
@@ -169,7 +173,7 @@ class Source:
         if plan is None:
             raise LinkLost("the origin has changed or is gone for now")
         actions = self._gap(plan.gap) if plan.gap else []
-        actions.append(Start(plan.candidate, plan.begin.offset, plan.proof))
+        actions.append(Start(plan.candidate, plan.begin.offset, plan.proof, plan.late))
         return actions + self._begin(plan.begin)
 
     def _begin(self, begin):

@@ -83,6 +83,8 @@ class LineSource:
             self._cursor = Cursor(item.generation, 0)
         elif isinstance(item, news.Ended):
             self._ended += 1
+        elif isinstance(item, news.LateBytes):
+            return [Say("critical", f"{len(item.data)} late bytes have no place in version 1")]
         elif isinstance(item, news.Lost):
             return [Say("critical", f"bytes lost from offset {item.first} on: {item.reason}")]
         return []

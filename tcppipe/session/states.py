@@ -31,6 +31,7 @@ SINK = {
         ev.Begin: STREAMING,
         ev.Data: STREAMING,
         ev.End: STREAMING,
+        ev.Late: STREAMING,
         ev.Gap: STREAMING,
     },
     CLOSED: {},

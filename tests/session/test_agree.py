@@ -277,11 +277,12 @@ def test_a_file_shorter_than_what_is_durable_is_another():
     assert decided(plan) == ("log", Why.FORKED, 0)
 
 
-def test_an_empty_generation_matches_nothing_but_itself():
-    """Nothing was delivered yet: the very inode is the same generation.  An older file that was
-    written to after this one was begun is another."""
+def test_an_empty_generation():
+    """Nothing was delivered yet: a renamed file with the inode is the same generation.  An older
+    one that was changed after this was begun may be a copy of it, made before the live file was
+    truncated; it comes first, because to pass it over could lose it."""
     files = [File("log.1", OLD, 5, 25), File("log", NEW, 6, 30, True)]
-    for ino, name in (5, "log.1"), (6, "log"):
+    for ino, name in (5, "log.1"), (6, "log.1"), (7, "log.1"):
         have = recorded(b"", ino=ino)
         have = have._replace(generation=have.generation._replace(born=20))
         assert decided(World(files, b"", have).agree()) == (name, Why.RESUMED, 0)
