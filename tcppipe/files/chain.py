@@ -5,9 +5,12 @@ or deleted can still be read.  look() must be called at least every second, whet
 not anybody reads, so that what appears under the origin's name is held in time.
 """
 
+from contextlib import contextmanager
+
 from tcppipe.errors import TcppipeError
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import (
+    Broken,
     CompressedReader,
     Reader,
     is_rotated,
@@ -34,6 +37,8 @@ class Chain:
         self.live = None
         self._last = None  # (file, modification time) of the last one that was read to its end
         self.appeared = 0  # counts the files that have appeared under the origin's name
+        self.watched = []  # ended, but a writer may still add to them; whoever adds here removes
+        self._fresh = []  # opened, and not yet in one of the lists
         self._done = []  # read to their end, and not yet settled
         self._found = []  # (Candidate, Reader) of the last candidates()
 
@@ -54,16 +59,31 @@ class Chain:
             last = (newest.file, newest.inode_generation, _changed(newest))
         else:
             last = self._last
-        if last is not None:
-            self.readers += self._missed(last, status)
-        if status is not None:
-            try:
-                self.live = Reader(self.path, self.fs)
-            except FileNotFoundError:
-                return True
-            self.readers.append(self.live)
+        with self._opening():
+            appeared = self._missed(last, status) if last is not None else []
+            live = self._try(self.path) if status is not None else None
+        if live is not None and not _is(live, status):  # rotated just now: the next look
+            live.close()  # finds all of it
+            live = None
+        elif live is not None:
+            appeared.append(live)
             self.appeared += 1
+        self.live = live
+        self.readers += appeared
         return True
+
+    @contextmanager
+    def _opening(self):
+        """Readers that are opened in the block are closed again when it fails."""
+        self._fresh = []
+        try:
+            yield
+        except OSError:
+            for reader in self._fresh:
+                reader.close()
+            raise
+        finally:
+            self._fresh = []
 
     def _missed(self, last, live):
         """Readers of the siblings that came after a file, and are not held yet.
@@ -117,8 +137,9 @@ class Chain:
         """The first reader's file was truncated: a copy of its old content comes first, then
         what else came before now, and the renewed reader of the file in its place among it."""
         copied = (copy.file, copy.inode_generation, _changed(copy))
-        self.readers[0] = renewed
-        row = self._lineup(self.readers, self._after(copied, self._stat()), 0)
+        held = [renewed, *self.readers[1:]]
+        with self._opening():
+            row = self._lineup(held, self._after(copied, self._stat()), 0)
         self.readers = [copy, *row]
 
     def _lineup(self, held, paths, since):
@@ -153,6 +174,10 @@ class Chain:
         It has the same first bytes (`head`) and the same bytes just below `offset`
         (`below`), and was not last changed before `mtime`, when the original was.
         """
+        with self._opening():
+            return self._copy_of(reader, offset, head, below, mtime)
+
+    def _copy_of(self, reader, offset, head, below, mtime):
         best = None
         for path in reversed(siblings(self.path, self.olddir, self.fs)):
             copy = self._try(path)
@@ -176,29 +201,39 @@ class Chain:
                 and copy.read(len(head), 0) == head
                 and copy.read(len(below), offset - len(below)) == below
             )
-        except OSError:
+        except Broken:
             return False
 
     def done(self):
         """The first reader was read to its end: keep it until the sink has recorded it."""
-        reader = self.readers.pop(0)
-        self._done.append(reader)
+        reader = self.readers[0]
         self._last = reader.file, reader.inode_generation, _changed(reader)
+        self._done.append(self.readers.pop(0))
 
     def settle(self):
         """The sink has recorded the oldest generation that was read: let go of it."""
         if self._done:
-            self._done.pop(0).close()
+            reader = self._done.pop(0)
+            if reader not in self.watched:
+                reader.close()
 
     def descriptors(self):
         """The numbers of all descriptors that are held."""
-        return [fd for reader in self._done + self.readers for fd in reader.descriptors()]
+        held = {*self.watched, *self._done, *self.readers}
+        return [fd for reader in held for fd in reader.descriptors()]
+
+    def unwatch(self, reader):
+        """Nobody writes any more to a generation that has ended."""
+        self.watched.remove(reader)
+        if reader not in self._done:
+            reader.close()
 
     def close(self):
         """Let go of everything."""
-        for reader in self._done + self.readers:
+        for reader in {*self.watched, *self._done, *self.readers}:
             reader.close()
         self.readers, self._done, self._found, self.live = [], [], [], None
+        self.watched = []
 
     # --- finding a place after a time without one
 
@@ -207,11 +242,16 @@ class Chain:
 
         since: siblings last changed before (nanoseconds) are left out; None: all siblings are.
         """
-        held = _newest(self._done + self.readers)
+        with self._opening():
+            return self._candidates(since)
+
+    def _candidates(self, since):
+        held = _newest(list(dict.fromkeys(self.watched + self._done + self.readers)))
+        self.watched, self._done, self.readers = [], [], held
         status = self._stat()
         live = next((r for r in held if _is(r, status)), None)
         if live is None and status is not None:
-            live = Reader(self.path, self.fs)
+            live = self._try(self.path)
         self.live = live
         mine = held if live is None or live in held else [*held, live]
         paths = [] if since is None else siblings(self.path, self.olddir, self.fs)
@@ -222,7 +262,7 @@ class Chain:
                 reader.close()
             else:
                 found.append((candidate, reader))
-        self._done, self._found = [], found
+        self._found = found
         self.readers = [reader for _candidate, reader in found]
         self.appeared += 1
         return [candidate for candidate, _reader in found]
@@ -235,25 +275,30 @@ class Chain:
             rotated = held or is_rotated(reader.path, self.path)
             live = reader is self.live
             return Candidate(reader.path, reader.generation(), size, mtime, live, rotated)
-        except OSError:
-            if not isinstance(reader, CompressedReader):
-                raise
-            return None  # broken, or not complete yet
+        except Broken:
+            return None
 
     def measure(self, candidate, ranges):
         """The SHA-256 digests of (first, length) ranges of a candidate."""
         reader = self._reader_of(candidate)
         return tuple(reader.digest(first, length) for first, length in ranges)
 
-    def start(self, candidate):
-        """Go on with a candidate, and after it with those that follow; let go of the others."""
+    def start(self, candidate, late=None):
+        """Go on with a candidate, and after it with those that follow; let go of the others.
+
+        late: a candidate that is kept open besides; its Reader is returned.
+        """
         wanted = self._reader_of(candidate)
+        kept = self._reader_of(late) if late is not None else None
         while self.readers[0] is not wanted:
-            self.readers.pop(0).close()
+            reader = self.readers.pop(0)
+            if reader is not kept:
+                reader.close()
         for found, reader in self._found:
             if reader in self.readers[1:] and not (found.rotated or found.live):
                 self.readers.remove(reader)
                 reader.close()
+        return kept
 
     def _reader_of(self, candidate):
         return next(reader for found, reader in self._found if found is candidate)
@@ -267,9 +312,17 @@ class Chain:
     def _try(self, path):
         """A Reader, or None for what is gone, or can never be read by us."""
         try:
-            return open_reader(path, self.fs)
-        except (FileNotFoundError, PermissionError, TcppipeError):
+            reader = Reader(path, self.fs) if path == self.path else open_reader(path, self.fs)
+        except (FileNotFoundError, PermissionError) as error:
+            if path == self.path and isinstance(error, PermissionError):
+                raise
             return None
+        except TcppipeError:
+            if path == self.path:
+                raise
+            return None
+        self._fresh.append(reader)
+        return reader
 
 
 def _is(reader, status):
@@ -301,7 +354,7 @@ def _compresses(compressed, plain):
     try:
         same_size = compressed.status()[0] == size
         return same_size and compressed.digest(0, size) == plain.digest(0, size)
-    except OSError:  # broken, or not complete yet
+    except Broken:
         return False
 
 

@@ -8,7 +8,10 @@ acknowledged.  A step that fails raises Blocked and can be made again as it is.
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
 from tcppipe.errors import Blocked, SyncFailed, reason
+from tcppipe.files.blocked import blocked
+from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
+from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger, Mark, Stretch
 from tcppipe.files.rolling import Rolling, digest_of
 from tcppipe.wire.events import Have, Holding, Why
@@ -17,17 +20,23 @@ from tcppipe.wire.events import Have, Holding, Why
 class Copy:
     """The copy at `destination` (a Destination, opened here) with the ledger file `path`.
 
-    say: a function (level, text) for what people should know.
+    say: a function (level, text) for what people should know.  mirror: each generation has a
+    file of its own; the one before is set aside when the next begins.  hold: a function that
+    keeps all others from the destination: what it returns is closed at the end.
     end: the generation's offset that the next appended byte has.
     durable: every byte of the generation below is known to be durable.
     """
 
-    def __init__(self, destination, path, say, fs=REAL):
+    def __init__(self, destination, path, say, fs=REAL, mirror=False, hold=None):
         self.destination = destination
         self.fs = fs
         self.end = 0
         self.durable = 0
         self._path = path
+        self._mirror = mirror
+        self._hold = hold
+        self._held = None
+        self._old = None  # a Reader of what stood in the destination until it was rotated away
         self._say = say
         self._ledger = None
         self._size = 0  # what the destination's size must be, if nobody else writes to it
@@ -43,12 +52,30 @@ class Copy:
         return stretch is not None and stretch.generation != UNKNOWN
 
     @property
+    def marked(self):
+        """True when the ledger has a mark in the present generation."""
+        return self.known and self._ledger.mark.offset > 0
+
+    @property
     def unmarked(self):
         """True when more is durable than the ledger's mark says."""
         return self.known and self._marked != self.durable
 
+    @property
+    def generation(self):
+        """The present generation, as the ledger names it."""
+        return self._ledger.stretch.generation
+
+    @property
+    def previous(self):
+        """The generation before, as the ledger names it."""
+        return self._ledger.previous[0]
+
     def open(self):
         """Open the ledger and the destination.  Raises Blocked or ConfigError."""
+        if self._hold is not None and self._held is None:
+            with blocked(self.destination.path, "cannot open"):
+                self._held = self._hold()
         if self._ledger is None:
             with blocked(self._path, "cannot open the ledger"):
                 self._ledger = Ledger(self._path, self.fs)
@@ -67,16 +94,24 @@ class Copy:
             if stretch is None or stretch.generation == UNKNOWN:
                 size = self.end = self.destination.size()
                 return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
-            if not self._is_here(stretch):
-                self.destination.open_rotated(stretch.dev, stretch.ino)
+            if self.destination.moved() or not self._is_here(stretch):
+                device = None if self._rebooted else stretch.dev
+                self.destination.open_rotated(device, stretch.ino)
+            if self._is_here(stretch):
+                self._undo_late()
             return self._offer_recorded(stretch, self.destination.size(), sender)
 
     def _offer_recorded(self, stretch, size, sender):
         ledger, mark = self._ledger, self._ledger.mark
+        known = stretch.at + max(mark.offset, stretch.first) - stretch.first
         here = self._is_here(stretch) and size >= stretch.at
-        if here:
+        self._old = None if here and size >= known else self._find_old(stretch, known)
+        if self._old is not None:
+            size = self._old.status()[0]
+        emptied = size == 0 and ledger.clean
+        if self._old is not None or (here and not emptied):
             first, self.end = stretch.first, stretch.first + size - stretch.at
-        else:  # out of reach: what was durable there is believed
+        else:  # out of reach, or emptied by somebody: what was durable is believed
             first = self.end = max(mark.offset, stretch.first)
         damaged = self.end < mark.offset
         if mark.tail_len and first <= mark.offset - mark.tail_len and not damaged:
@@ -89,12 +124,45 @@ class Copy:
             generation = generation._replace(head_len=mark.head_len, head=mark.head)
         return Have(
             Holding.RECORDED, ledger.clean, damaged, ledger.closed, ledger.resent_by == sender,
-            generation, first, self.end, mark.offset, mark.tail_len, mark.tail,
+            self._may_be_torn(size), generation, first, self.end, mark.offset, mark.tail_len, mark.tail,
             *ledger.previous,
         )  # fmt: skip
 
+    def _find_old(self, stretch, known):
+        """A Reader of the rotated file, or the copy, that holds the stretch; None: there is none.
+
+        known: bytes that it must have if nothing of it was lost.  It is told by the bytes
+        below the mark, or by the generation's first ones: then some of it is missing.
+        """
+        mark = self._ledger.mark
+        tail = (known - mark.tail_len, mark.tail_len, mark.tail)
+        head = (stretch.at, mark.head_len, mark.head)
+        for reader in self.destination.copies():
+            if mark.tail_len and _holds(reader, tail):
+                return reader
+            if mark.head_len and stretch.first == 0 and _holds(reader, head):
+                return reader
+            reader.close()
+        return None
+
+    def _may_be_torn(self, size):
+        """True after a restart of the machine, and when the destination ends in a zero."""
+        if self._rebooted:
+            return True
+        return size > 0 and self.destination.read(1, size - 1) == b"\0"
+
+    @property
+    def _rebooted(self):
+        """True when the machine was started anew since the ledger was written last."""
+        return self._ledger.boot != self.fs.boot()
+
     def _is_here(self, stretch):
-        return (stretch.dev, stretch.ino) == (self.destination.dev, self.destination.ino)
+        """True when the destination is the file that the stretch stands in.
+
+        A start of the machine may give its file system another device number.
+        """
+        same_device = self._rebooted or stretch.dev == self.destination.dev
+        return same_device and stretch.ino == self.destination.ino
 
     def prove(self, ranges):
         """The SHA-256 digests of (first, length) ranges of what was offered.  Raises Blocked."""
@@ -109,6 +177,8 @@ class Copy:
         stretch = self._ledger.stretch
         if stretch is not None and stretch.generation != UNKNOWN:
             offset += stretch.at - stretch.first
+        if self._old is not None:
+            return self._old.read(length, offset)
         return self.destination.read(length, offset)
 
     # --- the stream
@@ -126,6 +196,8 @@ class Copy:
                     self._tell(begin)
                 if self.destination.moved():
                     self.destination.open()
+                elif self._mirror and begin.offset == 0:
+                    self._set_aside()
                 self._stretch(
                     begin.generation, begin.offset, self.destination.size(), begin.why, sender
                 )
@@ -133,8 +205,18 @@ class Copy:
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
             self._digest = Rolling(self._read) if self._ledger.stretch.first == 0 else None
+        if self._old is not None:
+            self._old.close()
+            self._old = None
         self._begun = True
         self.reopen()
+
+    def _set_aside(self):
+        """In a mirror: the generation before gets a name of its own, if it stands here."""
+        stretch = self._ledger.stretch
+        if self._is_here(stretch) if stretch is not None else self.destination.size():
+            name = self.destination.set_aside()
+            self._ledger.note("aside", name=name)
 
     def _tell(self, begin):
         what = {
@@ -149,10 +231,14 @@ class Copy:
 
     def _resume(self, offset):
         stretch, size = self._ledger.stretch, self.destination.size()
-        if not self._is_here(stretch) or size < stretch.at:
+        if self._old is not None or not self._is_here(stretch) or size < stretch.at:
+            self.destination.open()
+            size = self.destination.size()
             self._stretch(stretch.generation, offset, size, Why.RESUMED)
             return
-        self._ledger.note("resume", offset=offset)
+        if stretch.dev != self.destination.dev:
+            self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
+        self._ledger.note("resume", offset=offset, boot=self.fs.boot())
         keep = stretch.at + offset - stretch.first
         if keep < size:
             kept = self.destination.cut(keep)
@@ -164,7 +250,8 @@ class Copy:
     def _stretch(self, generation, first, at, why, sender=b""):
         """Begin a stretch; the ledger says so, durably, before any byte follows."""
         dev, ino = self.destination.dev, self.destination.ino
-        self._ledger.begin(Stretch(generation, first, at, dev, ino, int(why), sender))
+        boot = self.fs.boot()
+        self._ledger.begin(Stretch(generation, first, at, dev, ino, int(why), sender, boot))
         self.end, self._size = first, at
 
     def append(self, offset, data):
@@ -185,10 +272,63 @@ class Copy:
                 self.end += count
                 view = view[count:]
 
+    def append_late(self, generation, offset, data):
+        """Append what was added to a generation after its end; then the present one goes on.
+
+        An intent is durable before it, so after a crash it is there once, or is undone and
+        comes again.  Raises Blocked, SyncFailed.
+        """
+        known = self._ledger.lengths.get(generation[:4]) if generation else None
+        if known is None or offset > known:
+            self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
+            return
+        data = data[known - offset :]
+        if not data:
+            return
+        with blocked(self.destination.path, "cannot append"):
+            if self._mirror:
+                self._append_late_aside(generation, known, data)
+                return
+            self._undo_late()
+            self.sync()
+            self.mark()
+            self._catch_up()
+            at, of = self.destination.size(), list(generation[:4])
+            self._ledger.note("late", of=of, offset=known, bytes=len(data), at=at)
+            while data:
+                data = data[self.destination.append(data)[1] :]
+            self.sync()
+            generation = self._ledger.stretch.generation
+            self._stretch(generation, self.end, self.destination.size(), Why.RESUMED)
+
+    def _append_late_aside(self, generation, known, data):
+        """In a mirror late bytes go to the end of their generation's own file."""
+        aside = Destination(self.destination.path, fs=self.fs)
+        where = self._ledger.places.get(generation[:4])
+        if where is None or not aside.open_rotated(*where):
+            self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
+            return
+        rest = data[max(0, aside.size() - known) :]  # a crash may have left a part of them
+        while rest:
+            rest = rest[aside.append(rest)[1] :]
+        aside.sync()
+        self._ledger.note("late", of=list(generation[:4]), offset=known, bytes=len(data), at=-1)
+        aside.close()
+
+    def _undo_late(self):
+        """Late bytes behind which the stream has not gone on may be incomplete: they come again."""
+        late = self._ledger.late
+        if late is not None:
+            if 0 <= late["at"] < self.destination.size():
+                self.destination.cut(late["at"])
+            self._ledger.note("late_undone")
+
     def _displaced(self, at):
         """The next byte stands, or will stand, elsewhere than expected."""
         what = "somebody else has written here" if at > self._size else "was truncated here"
         self._say("warning", f"{self.destination.path}: {what}; goes on from there")
+        self.sync()
+        self.mark()
         self._catch_up()
         self._stretch(self._ledger.stretch.generation, self.end, at, Why.FOREIGN)
 
@@ -219,6 +359,8 @@ class Copy:
                 head = self._digest_of(0, head_len)
             tail_len = min(TAIL, self.durable - stretch.first)
             tail = self._digest_of(self.durable - tail_len, tail_len)
+            if tail == NO_DIGEST or (head_len and head == NO_DIGEST):
+                return  # truncated by somebody; the older mark still proves something
             self._ledger.note_mark(Mark(self.durable, head_len, head, tail_len, tail))
             self._marked = self.durable
 
@@ -302,21 +444,20 @@ class Copy:
         except (Blocked, SyncFailed, OSError):
             pass  # then the end was not clean, which is what the ledger says
         finally:
+            if self._old is not None:
+                self._old.close()
             self.destination.close()
             if self._ledger is not None:
                 self._ledger.close()
+            if self._held is not None:
+                self.fs.close(self._held)
+                self._held = None
 
 
-class blocked:
-    """Turns an OSError of the block into Blocked: the object first, the cause last."""
-
-    def __init__(self, path, what):
-        self.path, self.what = path, what
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, _kind, error, _trace):
-        if isinstance(error, OSError):
-            text = f"{self.path}: {self.what}, waiting: {reason(error)}"
-            raise Blocked(text) from error
+def _holds(reader, place):
+    """True when a Reader has these bytes: (first, length, SHA-256)."""
+    first, length, digest = place
+    try:
+        return reader.digest(first, length) == digest
+    except Broken:
+        return False

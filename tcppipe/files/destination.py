@@ -14,7 +14,7 @@ import time
 
 from tcppipe.errors import ConfigError
 from tcppipe.files.fs import REAL
-from tcppipe.files.generations import kind_of, siblings
+from tcppipe.files.generations import is_rotated, kind_of, open_reader, siblings
 
 # errors that go away by themselves, or when an administrator frees something
 PASSING = {
@@ -26,12 +26,14 @@ PASSING = {
 class Destination:
     """The file at `path` (str, absolute).
 
+    durable: False (sync=none) leaves it to the system when bytes reach the disk.
     mode: permission bits, and owner: "USER" or "USER:GROUP", given to a file that is made here.
     Methods raise OSError when the file cannot be used for now, ConfigError when it never can.
     """
 
-    def __init__(self, path, mode=None, owner=None, fs=REAL):
+    def __init__(self, path, mode=None, owner=None, fs=REAL, durable=True):
         self.path = path
+        self.durable = durable
         self.mode = mode
         self.owner = owner
         self.fs = fs
@@ -41,27 +43,35 @@ class Destination:
     def open(self):
         """Open the file under its name, making it and its directories when missing."""
         fd, made = self._open()
-        status = self.fs.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            self.fs.close(fd)
-            raise ConfigError(f"{self.path}: {kind_of(status.st_mode)}, not a regular file")
         try:
+            status = self.fs.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                kind = kind_of(status.st_mode)
+                raise ConfigError(f"{self.path}: {kind}, not a regular file")
             if made:
                 self._dress(fd)
                 self.fs.fsync(fd)
                 self.fs.sync_directory(os.path.dirname(self.path))
         except (OSError, ConfigError):
             self.fs.close(fd)
-            self.fs.unlink(self.path)
+            if made:
+                self.fs.unlink(self.path)
             raise
         self._take(fd, status)
 
     def open_rotated(self, dev, ino):
-        """Open the rotated file that has this inode instead; False when there is none."""
+        """Open the rotated file that has this inode instead; False when there is none.
+
+        dev: its device, or None for any.
+        """
         for path in siblings(self.path, fs=self.fs):
             fd = self.fs.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
-            status = self.fs.fstat(fd)
-            if (status.st_dev, status.st_ino) == (dev, ino):
+            try:
+                status = self.fs.fstat(fd)
+            except OSError:
+                self.fs.close(fd)
+                raise
+            if status.st_ino == ino and dev in (None, status.st_dev):
                 self._take(fd, status)
                 return True
             self.fs.close(fd)
@@ -118,7 +128,26 @@ class Destination:
 
     def sync(self):
         """Make everything that was appended durable.  A failure is final for the descriptor."""
+        if self.durable:
+            self.fs.fdatasync(self.fd)
+
+    def set_aside(self):
+        """Rename the file to PATH.YYYYmmddHHMMSS, durably, and open a new one; the name it got.
+
+        A crash in between leaves the file under its new name, and perhaps none under the old.
+        """
         self.fs.fdatasync(self.fd)
+        name = free_name(self.path, self.fs)
+        self.fs.rename(self.path, name)
+        self.fs.sync_directory(os.path.dirname(self.path))
+        self.open()
+        return name
+
+    def copies(self):
+        """Readers of the rotated files, compressed ones too, the newest first; to be closed."""
+        for path in reversed(siblings(self.path, fs=self.fs)):
+            if is_rotated(path, self.path):
+                yield open_reader(path, self.fs)
 
     def cut(self, size):
         """Cut the file to `size` bytes; what is cut off is kept beside it.

@@ -12,12 +12,17 @@ the place again.
 from collections import deque
 
 from tcppipe.cursor import HEAD
+from tcppipe.errors import reason
+from tcppipe.files.generations import Broken
 from tcppipe.files.rolling import Rolling
-from tcppipe.session.news import Began, Ended, Lost, Piece
+from tcppipe.session.news import Began, Ended, LateBytes, Lost, Piece
 from tcppipe.wire.events import Why
+from tcppipe.wire.frames import MAX_LATE
 
 OVERLAP = 256  # bytes below the offset that each read compares
 LINGER = 1.0  # seconds of quiet after which a writer that holds on to a renamed file is left
+WATCH = 1.0  # seconds between two looks at files that have ended but have a writer still
+WATCHED = 3600.0  # seconds that such a file is watched at most
 GRACE = 3.0  # the same where nobody can tell whether there is a writer
 HASHED_AT_ONCE = 64 << 20  # bytes that one call of rest() adds to the digest
 
@@ -34,6 +39,8 @@ class Follower:
         self.size = 0
         self._pending = deque()  # news that came together
         self._begun = False  # the chain's first generation was announced
+        self._watched = {}  # readers that were ended: [generation, length so far]
+        self._watch_at = 0.0
         self._leave()
 
     def _leave(self):
@@ -49,14 +56,18 @@ class Follower:
             return None
         return self.chain.readers[0].generation(self._head)
 
-    def start(self, candidate, offset, proof):
+    def start(self, candidate, offset, proof, late=None):
         """Go on from a candidate of the chain's and an offset in it; it counts as announced.
 
-        proof: length and SHA-256 of the bytes just below.  False when the file is no longer
-        what it was as a candidate.
+        proof: length and SHA-256 of the bytes just below.  late: (candidate, length) of an
+        older one that has grown since it ended.  False when the file is no longer what it was
+        as a candidate.
         """
-        self.chain.start(candidate)
+        older = self.chain.start(candidate, late[0] if late else None)
         self._pending.clear()
+        self._watched = {}
+        if older is not None:
+            self._watch(older, older.generation(), late[1], float("inf"))
         self._enter(offset)
         reader, known = self.chain.readers[0], candidate.generation
         length, digest = proof
@@ -93,13 +104,22 @@ class Follower:
         if not self._begun:
             self._enter(0)
             return Began(current.generation(b""))
-        size, changed = current.status()
+        try:
+            size, changed = current.status()
+        except Broken as error:
+            return self._broken(error, now)
         if size > self.offset:
             return self._piece(current, limit, size, changed, now)
         if size < self.offset or (changed != self._changed and not self._same(current)):
             return self._truncated(current, now)
         self.size, self._changed = size, changed
-        return self._at_end(current, now)
+        return self._late(now) or self._at_end(current, now)
+
+    def _broken(self, error, now):
+        """A compressed generation cannot be read to its end: say so, and go on."""
+        self._pending.append(Lost(self.generation, self.offset, 0, reason(error)))
+        self._pending.append(self._end(Why.TRUNCATED, now))
+        return self._pending.popleft()
 
     def rest(self):
         """Use a quiet moment for the digest; True when there is more to do."""
@@ -142,14 +162,38 @@ class Follower:
         quiet = now - self._quiet_since
         newer = any(reader.status()[0] for reader in self.chain.readers[1:])
         if writer is False or (newer and quiet >= LINGER) or (writer is None and quiet >= GRACE):
-            return self._end(Why.ROTATED if len(self.chain.readers) > 1 else Why.REMOVED)
+            return self._end(Why.ROTATED if len(self.chain.readers) > 1 else Why.REMOVED, now)
         return None
 
-    def _end(self, why):
+    def _watch(self, reader, generation, length, until):
+        """A writer may still add to a generation that was ended: look now and then."""
+        self._watched[reader] = [generation, length, until]
+        self.chain.watched.append(reader)
+
+    def _late(self, now):
+        """Bytes that were added to a generation after it had ended, or None."""
+        if now < self._watch_at:
+            return None
+        for reader, (generation, length, until) in list(self._watched.items()):
+            data = reader.read(MAX_LATE, length)
+            if data:
+                self._watched[reader][1] += len(data)
+                return LateBytes(generation, length, data)
+            if now >= until or (reader.has_writer() is False and not reader.read(1, length)):
+                del self._watched[reader]
+                self.chain.unwatch(reader)
+        self._watch_at = now + WATCH
+        return None
+
+    def _end(self, why, now):
         if self._digest.offset < self.offset and why != Why.TRUNCATED:
             self._digest.advance(self.offset, self.offset)
         known = self._digest.offset == self.offset
         ended = Ended(why, self.offset, *([self._digest.digest()] if known else []))
+        writer = self.chain.readers[0].has_writer()
+        if why != Why.TRUNCATED and writer is not False:
+            until = now + (WATCHED if writer else GRACE * 10)
+            self._watch(self.chain.readers[0], self.generation, self.offset, until)
         self.chain.done()
         self._begun = False
         self._leave()
@@ -164,13 +208,22 @@ class Follower:
         generation = self.generation
         renewed = current.again()
         copy = None
-        if self.offset:
-            copy = self.chain.copy_of(
-                current, self.offset, self._head, self._below, self._changed
-            )
-        self.chain.renew(renewed)
+        try:
+            self.chain.renew(renewed)
+            if self.offset:
+                copy = self.chain.copy_of(
+                    current, self.offset, self._head, self._below, self._changed
+                )
+        except OSError:
+            renewed.close()
+            raise
         if copy is not None:
-            self.chain.insert_copy(copy, renewed)
+            try:
+                self.chain.insert_copy(copy, renewed)
+            except OSError:
+                copy.close()
+                renewed.close()
+                raise
             current.close()
             self._digest = Rolling(copy.read)
             self._quiet_since = None
@@ -179,5 +232,5 @@ class Follower:
             reason = "truncated before it was read to its end"
             self._pending.append(Lost(generation, self.offset, self.size, reason))
         self.chain.readers.insert(1, renewed)
-        self._pending.append(self._end(Why.TRUNCATED))
+        self._pending.append(self._end(Why.TRUNCATED, now))
         return self._pending.popleft()

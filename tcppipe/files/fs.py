@@ -61,6 +61,15 @@ class FS:
         return struct.unpack("@I", raw[:4])[0]
 
     @staticmethod
+    def boot():
+        """What names this start of the system; "" where nobody tells."""
+        try:
+            with open("/proc/sys/kernel/random/boot_id") as file:
+                return file.read().strip()
+        except OSError:
+            return ""
+
+    @staticmethod
     def has_writer(fd):
         """True or False when the kernel tells whether a process has the file open for writing,
         else None.

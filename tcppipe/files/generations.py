@@ -59,10 +59,13 @@ class Reader:
         self.path = path
         self.fs = fs
         self.fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK) if fd is None else fd
-        status = fs.fstat(self.fd)
-        if not stat.S_ISREG(status.st_mode):
+        try:
+            status = fs.fstat(self.fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{path}: {kind_of(status.st_mode)}, not a regular file")
+        except (OSError, ConfigError):
             fs.close(self.fd)
-            raise ConfigError(f"{path}: {kind_of(status.st_mode)}, not a regular file")
+            raise
         self.file = self.dev, self.ino = status.st_dev, status.st_ino
         self.igen = self.inode_generation = fs.inode_generation(self.fd)
         self.born = status.st_mtime_ns
@@ -76,8 +79,14 @@ class Reader:
         return now.st_size, now.st_mtime_ns
 
     def read(self, length, offset):
-        """At most `length` bytes from `offset` on."""
-        return self.fs.pread(self.fd, length, offset)
+        """`length` bytes from `offset` on; fewer only where the file ends."""
+        data = self.fs.pread(self.fd, length, offset)
+        while data and len(data) < length:
+            more = self.fs.pread(self.fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
 
     def digest(self, first, length):
         """The SHA-256 of a range; NO_DIGEST when the file is shorter."""
@@ -113,16 +122,23 @@ class Reader:
             self.fd = -1
 
 
+class Broken(OSError):
+    """A compressed file's content is not what a compressor writes: it will not get better."""
+
+
 class CompressedReader(Reader):
     """A sibling that has been compressed: offsets count in its content."""
 
     def __init__(self, path, fs=REAL):
         super().__init__(path, fs)
         self.ino = self.igen = 0  # not the inode that the generation had
-        opener = SUFFIXES[os.path.splitext(path)[1]]
-        self._file = fs.stream(self.fd)
-        self._content = opener(self._file, "rb")
-        self._at = 0
+        self._opener = SUFFIXES[os.path.splitext(path)[1]]
+        try:
+            self._file = fs.stream(self.fd)
+        except OSError:
+            super().close()
+            raise
+        self._rewind()
         self._size = None
 
     def status(self):
@@ -134,16 +150,26 @@ class CompressedReader(Reader):
             self._size = at
         return self._size, super().status()[1]
 
+    def _rewind(self):
+        self._file.seek(0)
+        self._content = self._opener(self._file, "rb")
+        self._at = 0
+
     def read(self, length, offset):
-        """At most `length` bytes of the content.  Raises OSError when it is broken."""
+        """At most `length` bytes of the content.  Raises Broken, or OSError."""
         try:
+            if self._at < 0:
+                self._rewind()
             if offset != self._at:
                 self._content.seek(offset)
             data = self._content.read(length)
             self._at = offset + len(data)
             return data
         except Exception as error:  # each library has exceptions of its own
-            raise OSError(None, f"cannot be decompressed: {reason(error)}") from None
+            self._at = -1  # what it has read ahead is not to be trusted
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise Broken(None, f"cannot be decompressed: {reason(error)}") from None
 
     def has_writer(self):
         """Always False: a compressor's file is complete when its content can be read."""

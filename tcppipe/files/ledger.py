@@ -36,6 +36,7 @@ class Stretch(NamedTuple):
     ino: int  # … that it stands in
     why: int = Why.FRESH
     sender: bytes = b""  # the key of the source that it was begun with
+    boot: str = ""  # the system's start during which it was begun
 
 
 class Mark(NamedTuple):
@@ -65,16 +66,24 @@ class Ledger:
         self.mark = Mark()
         self.clean = False
         self.closed = False
+        self.boot = ""  # the system's start during which was written last
         self.resent_by = b""  # the source whose request to send all again was begun
         self.previous = (UNKNOWN, 0, NO_DIGEST)
+        self.lengths = {}  # of the generations that are complete, by their first four numbers
+        self.places = {}  # device and inode of the destination that each of them ends in
+        self.late = None  # a record of late bytes behind which no stretch was begun yet
         self._ended = None  # length and digest of the generation that is complete
         self._kept = []  # the lines that a rewrite keeps: no marks
         self._starts = [0, 0]  # where in them the previous and the present generation begin
-        self._last_mark = b""
+        self._last_mark = self._last_resume = b""
         fs.makedirs(os.path.dirname(path))
         self._fd = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         self._good = 0  # bytes up to the last whole line
-        self._load()
+        try:
+            self._load()
+        except OSError:
+            self.close()
+            raise
 
     @property
     def stretch(self):
@@ -100,31 +109,47 @@ class Ledger:
     def _keep(self, kind, line):
         if kind == "mark":
             self._last_mark = line
-        elif kind not in ("clean", "resume"):
+        elif kind == "resume":
+            self._last_resume = line
+        elif kind != "clean":
             self._kept.append(line)
             if kind == "stretch":
+                self._last_resume = b""
                 self._last_mark = self._last_mark if self.mark.offset else b""
 
     def _apply(self, kind, value):
-        self.clean = kind == "clean"
+        if kind != "mark":
+            self.clean = kind == "clean"
         if kind == "stretch":
             generation = Generation(*value["generation"][:5], bytes.fromhex(value["head"]))
             numbers = (int(value[key]) for key in ("first", "at", "dev", "ino", "why"))
-            stretch = Stretch(generation, *numbers, bytes.fromhex(value["sender"]))
+            sender = bytes.fromhex(value["sender"])
+            stretch = Stretch(generation, *numbers, sender, value.get("boot", ""))
+            self.boot = stretch.boot
             if not self._continues(stretch):
                 if self._ended is not None:
                     self.previous = (self.stretch.generation, *self._ended)
                 self.stretches, self.mark, self._ended = [], Mark(), None
                 self._starts = [self._starts[1], len(self._kept)]
-            self.closed = False
+            self.closed, self.late = False, None
             self.stretches.append(stretch)
             if stretch.why == Why.RESENT:
                 self.resent_by = stretch.sender
         elif kind == "mark":
             head, tail = bytes.fromhex(value["head"]), bytes.fromhex(value["tail"])
             self.mark = Mark(value["offset"], value["head_len"], head, value["tail_len"], tail)
+        elif kind == "resume":
+            self.boot = value.get("boot", "")
+        elif kind == "late":
+            self.late = value if value["at"] >= 0 else None
+            self.lengths[tuple(value["of"])] = value["offset"] + value["bytes"]
+        elif kind == "late_undone":
+            self.lengths[tuple(self.late["of"])] = self.late["offset"]
+            self.late = None
         elif kind == "end":
             self.closed = True
+            self.lengths[self.stretch.generation[:4]] = value["length"]
+            self.places[self.stretch.generation[:4]] = (self.stretch.dev, self.stretch.ino)
             self._ended = (value["length"], bytes.fromhex(value["sha256"]))
 
     def _continues(self, stretch):
@@ -149,6 +174,7 @@ class Ledger:
             "ino": stretch.ino,
             "why": int(stretch.why),
             "sender": stretch.sender.hex(),
+            "boot": stretch.boot,
         }
         self._write("stretch", value, durable=True)
 
@@ -186,7 +212,7 @@ class Ledger:
         if sum(map(len, self._kept)) > COMPACT // 2:
             del self._kept[:old]
             self._starts = [start - old for start in self._starts]
-        lines = b"".join([*self._kept, self._last_mark])
+        lines = b"".join([*self._kept, self._last_resume, self._last_mark])
         beside = self.path + ".new"
         fd = self.fs.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
