@@ -35,6 +35,9 @@ class Entry(NamedTuple):
     mode: int | None = None
     owner: str | None = None
     text: str = ""
+    merge: bool = False
+    mirror: bool = False
+    sync: str = "group"
 
     @property
     def network(self):
@@ -50,6 +53,16 @@ class Entry(NamedTuple):
     def name(self):
         """HOST when it is a host name, as written, else None."""
         return _host(self.host)[2]
+
+    @property
+    def shares(self):
+        """True when several pipes of this one line can have the same local file."""
+        names = {found[1] for found in _PERCENT.finditer(self.local)}
+        many_files = any(letter in self.remote for letter in "*?[")
+        many_hosts = self.pattern is not None or (
+            self.network is not None and self.network.num_addresses > 1
+        )
+        return (many_files and not names & {"f", "p"}) or (many_hosts and "h" not in names)
 
     def matches_file(self, path):
         """Is this remote path meant?  Either literally, or by the rules of glob(7):
@@ -78,7 +91,7 @@ class Entry(NamedTuple):
                     raise ConfigError(f"{self.local}: cannot use {part!r} for %{letter}")
             return ("/" if letter == "p" else "") + "/".join(parts)
 
-        return re.sub("/+", "/", _PERCENT.sub(value, self.local))
+        return re.sub(r"/(\.?/)+", "/", _PERCENT.sub(value, self.local))
 
 
 def _matches_component(wanted, given):
@@ -115,9 +128,22 @@ def parse(text, name):
             entries.append(_entry(number, line))
         except ValueError as error:
             errors.append(f"{name}:{number}: {error}")
+    entries = _merged(entries, name, errors)
     if errors:
         raise ConfigError("\n".join(errors))
     return entries
+
+
+def _merged(entries, name, errors):
+    """The entries, with `merge` where several pipes would write to one file anyhow."""
+    locals_ = [entry.local for entry in entries]
+    result = []
+    for entry in entries:
+        merge = entry.merge or entry.shares or locals_.count(entry.local) > 1
+        if merge and entry.mirror:
+            errors.append(f"{name}:{entry.line}: mirror, but several pipes go to this file")
+        result.append(entry._replace(merge=merge))
+    return result
 
 
 def find(entries, path, is_host):
@@ -241,9 +267,27 @@ def _owner(value):
     return value
 
 
+def _flag(name):
+    def flag(value):
+        if value is not None:
+            raise ValueError(f"option {name!r} has no value")
+        return True
+
+    return flag
+
+
+def _sync(value):
+    if value not in ("group", "none"):
+        raise ValueError(f"bad sync {value or ''!r}: sync=group or sync=none wanted")
+    return value
+
+
 # Each option is a field of Entry with a default.  The function makes the field from the text
 # behind '=' (None without one) and raises ValueError with a reason.
 OPTIONS = {
+    "merge": _flag("merge"),
+    "mirror": _flag("mirror"),
     "mode": _mode,
     "owner": _owner,
+    "sync": _sync,
 }
