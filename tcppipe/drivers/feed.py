@@ -72,7 +72,7 @@ class Feed:
         return self.follower.chain.measure(action.candidate, action.ranges)
 
     def _start(self, action):
-        if not self.follower.start(action.candidate, action.offset, action.proof):
+        if not self.follower.start(action.candidate, action.offset, action.proof, action.late):
             raise LinkLost("the origin changed while both sides were compared")
 
     def _on_save(self, action):

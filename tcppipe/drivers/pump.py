@@ -6,8 +6,9 @@ piles up here.
 """
 
 from collections import deque
+from contextlib import contextmanager
 
-from tcppipe.errors import Blocked
+from tcppipe.errors import Blocked, TcppipeError
 from tcppipe.session.actions import Become, Send
 
 RETRY = 1.0  # seconds until a blocked action is tried again
@@ -50,7 +51,9 @@ class Pump:
         """Read from the link once, and carry out what follows; the number of bytes."""
         count = self.link.receive(self._buffer)
         if count:
-            self.take(self.session.receive(self._buffer[:count], now), now)
+            with self._about_peer():
+                actions = self.session.receive(self._buffer[:count], now)
+            self.take(actions, now)
         return count
 
     def work(self, now):
@@ -70,7 +73,17 @@ class Pump:
         """Try a blocked action again when it is time, and let the session know the time."""
         if self.blocked is not None and now >= self.retry_at:
             self.work(now)
-        self.say(self.session.tick(now, deaf=not self.idle), now)
+        with self._about_peer():
+            actions = self.session.tick(now, deaf=not self.idle)
+        self.say(actions, now)
+
+    @contextmanager
+    def _about_peer(self):
+        """A session's errors do not know whom they are about."""
+        try:
+            yield
+        except TcppipeError as error:
+            raise type(error)(f"{self.link.peer}: {error}") from None
 
     def say(self, actions, now):
         """Send at once, whatever waits: for a session's words that need no hands."""

@@ -11,64 +11,20 @@ import signal
 import time
 
 from tcppipe.conf import pipes
+from tcppipe.drivers.pipe import Pipe
 from tcppipe.drivers.store import Store
 from tcppipe.errors import ConfigError, LinkLost, Refused, SyncFailed, TcppipeError, reason
-from tcppipe.files.copy import Copy
-from tcppipe.files.destination import Destination, look_up_owner
 from tcppipe.net import peers
 from tcppipe.net.link import Link
-from tcppipe.process import report, rundir
+from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.session.sink1 import Undecided
 from tcppipe.wire import push1
 
 GONE = getattr(select, "POLLRDHUP", 0)  # Linux tells when the peer has closed its side
 HANDSHAKE = 5.0  # seconds that a client has for its request
-NAMES = 4.0  # seconds of them that a name server may take
 REFRESH = 60.0  # seconds between two look-ups of the names in the configuration
-CLAIM = 4.0  # seconds that another source has to prove that it lives
-TAKEOVER = 15.0  # seconds that a child has to end when its own source comes back
 STOP = 10.0  # seconds that children have to end when the server stops
-
-
-class Table:
-    """The configuration as it stands in its file, read again when that changes."""
-
-    def __init__(self, path):
-        self.path = path
-        self.entries = []
-        self._seen = None
-
-    def read(self):
-        """Read the file.  Raises ConfigError, and keeps the old entries then."""
-        try:
-            status = os.stat(self.path)
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                text = file.read()
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
-        self._seen = _signature(status)
-        entries = pipes.parse(text, self.path)
-        for entry in entries:
-            if entry.owner:
-                try:
-                    look_up_owner(entry.owner)
-                except ConfigError as error:
-                    raise ConfigError(f"{self.path}:{entry.line}: {error}") from None
-        self.entries = entries
-
-    def refresh(self):
-        """Read the file again if it has changed.  Raises ConfigError, once for each change."""
-        try:
-            seen = _signature(os.stat(self.path))
-        except OSError:
-            return  # what was read is still in force
-        if seen != self._seen:
-            self.read()
-
-
-def _signature(status):
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 # --- parent
@@ -173,7 +129,7 @@ class Server:
             time.sleep(0.01)
         self._children.signal_all(signal.SIGKILL)
 
-    # --- child
+    # --- child: from here on in a process of its own
 
     def _child(self, sock, address, signals):
         """Serve one connection; the exit status."""
@@ -206,7 +162,7 @@ class Server:
             raise Refused(f"{link.peer}:{path}: refused: {error}") from None
         link.send(push1.ready())
         report.info(f"{pipe.name}: established, to {copy.destination.path}")
-        store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, _say)
+        store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say)
         try:
             attend(store, signals, self._lifeline, pipe.check)
         except TcppipeError as error:
@@ -268,114 +224,9 @@ def farewell(store, error):
         pass
 
 
-class Pipe:
-    """What the configuration says of one client's file."""
-
-    def __init__(self, table, names, address, path, state_dir):
-        self.path = path
-        self.name = f"{address}:{path}"
-        self._table = table
-        self._names = names
-        self._address = address
-        self._state_dir = state_dir
-        self._entry = self._host = self._destination = self._lock = None
-
-    def open(self):
-        """Authorize, and try to open the destination: a Copy.
-
-        Raises Refused or ConfigError.  A destination that was in use before and cannot be
-        opened for now is no reason to refuse: the pipe waits for it.
-        """
-        self._entry, self._host = self._find()
-        if self._entry is None:
-            raise Refused(f"no entry for {self._address}:{self.path}")
-        self.name = f"{self._host}:{self.path}"
-        self._destination = self._entry.destination(self._host, self.path)
-        base = os.path.join(self._state_dir, rundir.ledger_base(self._host, self.path))
-        self._lock = rundir.PidFile(base + ".lock")
-        destination = Destination(self._destination, self._entry.mode, self._entry.owner)
-        try:
-            destination.open()
-        except OSError as error:
-            if not os.path.exists(base + ".ledger"):
-                text = f"{self._destination}: cannot open: {reason(error)}"
-                raise Refused(text) from None
-        return Copy(destination, base + ".ledger", lambda level, text: _say(level, text))
-
-    def _find(self):
-        """(the entry that allows this pipe, the host's name in it), or (None, None)."""
-        until = time.monotonic() + NAMES
-        label = []
-
-        def is_host(entry):
-            patience = until - time.monotonic()
-            label[:] = [peers.matches(entry, self._address, self._names, patience)]
-            return label[0] is not None
-
-        entry = pipes.find(self._table.entries, self.path, is_host)
-        return (entry, label[0]) if entry is not None else (None, None)
-
-    def claim(self, sender, about):
-        """Become the only writer of this pipe; sender: the source's key, or None.
-
-        An older connection of the same source gives way.  Another source keeps the pipe if
-        it proves that it lives.  Raises Refused or LinkLost.
-        """
-        from lockfile import AlreadyLocked, LockFailed
-
-        asked = None
-        until = time.monotonic() + CLAIM
-        while not self._lock.i_am_locking():
-            try:
-                self._lock.acquire()
-            except AlreadyLocked:
-                holder, who = self._holder()
-                if asked is None:
-                    ours = sender is None or holder == sender.hex()
-                    asked = signal.SIGTERM if ours else signal.SIGUSR1
-                    until += TAKEOVER if ours else 0
-                    rundir.send(self._lock.path, asked)
-                elif time.monotonic() > until:
-                    if asked == signal.SIGTERM:
-                        raise LinkLost("the connection before this one has not ended yet") from None
-                    raise Refused(f"another source sends this pipe: {who}") from None
-                time.sleep(0.02)
-            except LockFailed as error:
-                raise LinkLost(str(error)) from None
-        self._lock.annotate(f"{sender.hex() if sender else '-'}\n{about}\n")
-
-    def _holder(self):
-        """(key, description) of the source whose child holds the pipe now."""
-        try:
-            with open(self._lock.path, errors="replace") as file:
-                _pid, key, about = (file.read(4096) + "\n\n\n").split("\n")[:3]
-        except OSError:
-            return "", "unknown"
-        return key, about
-
-    def check(self):
-        """After HUP: is this pipe still configured?  Raises Refused, or LinkLost to begin anew."""
-        try:
-            self._table.read()
-        except ConfigError:
-            return  # the parent has said so; the old entries stay in force
-        if any(entry.text == self._entry.text for entry in self._table.entries):
-            return
-        entry, host = self._find()
-        if entry is None:
-            raise Refused("no longer configured")
-        if (entry.destination(host, self.path), host) != (self._destination, self._host):
-            raise LinkLost("configured otherwise; connect again")
-        self._entry = entry
-
-
 def _say_broken(error):
     for line in str(error).splitlines():
         report.error(f"{line} (the old configuration stays in force)")
-
-
-def _say(level, text):
-    getattr(report, level)(text)
 
 
 def _say_changed(name, old, new):

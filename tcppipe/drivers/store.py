@@ -15,7 +15,7 @@ PAUSE = 0.01  # seconds without data after which the stream has paused
 GROUP = 0.1  # seconds that a byte waits for its sync at most, while more arrive …
 GROUP_BYTES = 8 << 20  # … and how many bytes wait together at most
 REST = 1.0  # seconds of quiet after which the digest is brought up to date
-MARK = 1.0  # seconds between two marks in the ledger
+MARK = 0.2  # seconds between two marks in the ledger
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
 BUFFER = 1 << 20  # bytes read from the link at a time
 
@@ -36,6 +36,7 @@ class Store:
         self._say = say
         self._sender = b""
         self._serial = 0  # generations begun
+        self._generations = {}  # which they are, by serial
         self._open = False  # a generation's bytes may come
         self._dirty_since = None  # when the first byte came that is not synced
         self._heard = 0.0  # when data came last
@@ -49,6 +50,7 @@ class Store:
             act.OpenLines: self._on_open_lines,
             act.Open: self._on_open,
             act.Append: self._on_append,
+            act.AppendLate: self._on_late,
             act.Finish: self._on_finish,
             act.Flush: self._on_flush,
             act.Prove: lambda action: self.copy.prove(action.ranges),
@@ -75,7 +77,10 @@ class Store:
 
     def _on_open(self, action):
         self.copy.begin(action.begin, self._sender)
+        if not self._serial:
+            self._generations[0] = self.copy.previous
         self._serial += 1
+        self._generations[self._serial] = self.copy.generation
         self._open = True
         self._dirty_since = self._now  # what was resumed from is acknowledged, too
 
@@ -85,6 +90,10 @@ class Store:
         self._resting = True
         if self._dirty_since is None:
             self._dirty_since = self._now
+
+    def _on_late(self, action):
+        serial, offset, data = action.late
+        self.copy.append_late(self._generations.get(serial), offset, data)
 
     def _on_finish(self, action):
         result = self.copy.finish(action.end)
@@ -100,6 +109,8 @@ class Store:
     def _acknowledge(self):
         offset = self.copy.sync()
         self._dirty_since = None
+        if self._now >= self._marked_at + MARK or not self.copy.marked:
+            self._mark()
         self.pump.say(self.pump.session.durable(self._serial, offset), self._now)
 
     # --- what the loop calls
@@ -120,14 +131,17 @@ class Store:
         if self._dirty_since is not None and now >= self._sync_at():
             self._acknowledge()
         if self._open and self.copy.unmarked and now >= self._marked_at + MARK:
-            self._marked_at = now
-            try:
-                self.copy.mark()
-            except Blocked as error:
-                self._say("warning", str(error))
+            self._mark()
         if self._resting and now >= self._heard + REST:
             self._resting = self.copy.rest()
         self._report()
+
+    def _mark(self):
+        self._marked_at = self._now
+        try:
+            self.copy.mark()
+        except Blocked as error:
+            self._say("warning", str(error))
 
     def due(self, now):
         """When tend() has something to do at the latest."""

@@ -27,7 +27,8 @@ def listen(port, address=None):
                 continue
             for sock in sockets:
                 sock.close()
-            raise ConfigError(f"port {port}: cannot listen: {reason(error)}") from None
+            where = f"{address} port {port}" if address else f"port {port}"
+            raise ConfigError(f"{where}: cannot listen: {reason(error)}") from None
     if not sockets:
         raise ConfigError(f"port {port}: cannot listen: no address to listen on")
     return sockets

@@ -51,6 +51,11 @@ def debug(message):
     _say(syslog.LOG_DEBUG, message, _foreground)
 
 
+def say(level, message):
+    """The function of this module that is called `level`, with this message."""
+    globals()[level](message)
+
+
 def fatal(message):
     """Why the program ends: on standard error in any case.  Returns its exit status, 1."""
     _say(syslog.LOG_CRIT, message, True)

@@ -122,6 +122,11 @@ def ledger_base(host, path):
     return pipe_base(host, 0, path)
 
 
+def file_name(path):
+    """A file name for an absolute path; two paths never share one."""
+    return pipe_base("", 0, path)
+
+
 def original_base(host, port, path):
     """The name that the original program gave to that pipe.  Some pipes share one."""
     product = 1

@@ -163,7 +163,7 @@ def _run(pipe):
         dialler.dial,
         _greeter(pipe),
         StatusFile(pipe.statusfile, pipe.originalfile),
-        lambda level, text: getattr(report, level)(text),
+        report.say,
         pipe.interval,
         pipe.resend,
     )

@@ -60,7 +60,7 @@ def main(argv=None):
 
 
 def _check(conf):
-    from tcppipe.drivers.serve import Table
+    from tcppipe.drivers.pipe import Table
 
     table = Table(conf)
     try:
@@ -78,7 +78,8 @@ def _run(options, port):
 
     from lockfile import LockError
 
-    from tcppipe.drivers.serve import Server, Table
+    from tcppipe.drivers.pipe import Table
+    from tcppipe.drivers.serve import Server
     from tcppipe.net.listen import listen
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
