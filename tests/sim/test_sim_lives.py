@@ -1,0 +1,144 @@
+"""Random lives of a whole pipe in memory, and proof that they would notice.
+
+A seed decides everything; a failure prints it: scripts/torture --seed N repeats it.
+"""
+
+import pytest
+import simworld
+from simworld import live
+
+from tcppipe.files import destination, generations
+from tcppipe.session import agree
+from tcppipe.session.actions import Measure
+from tcppipe.wire.events import Probe
+
+CHUNK, LIVES = 25, 500
+
+
+@pytest.mark.parametrize("first", range(0, LIVES, CHUNK))
+def test_lives(first):
+    """Writing, rotation, copytruncate, kills, cuts, faults, power cuts, reboots: after every
+    step the destination is a prefix of what was written and keeps what was acknowledged; at
+    rest it is equal."""
+    for seed in range(first, first + CHUNK):
+        live(seed)
+
+
+def test_everything_is_reached():
+    """The lives above really meet each trouble and each way out of it, and not only once."""
+    reached = {}
+    said = set()
+    for seed in range(60):
+        world = live(seed)
+        for what, count in world.reached.items():
+            reached[what] = reached.get(what, 0) + count
+        said.update(words for _level, text in world.said for words in WAYS_OUT if words in text)
+    for what in (
+        "acknowledged", "rotated", "rotated twice", "compressed", "copytruncate",
+        "connection reset", "half open", "older child fenced", "source killed", "sink killed",
+        "archive power cut", "origin reboot", "disk trouble", "one call fails",
+        "a call of the source's fails", "destination rotated",
+    ):  # fmt: skip
+        assert reached.get(what, 0) > 3, what
+    assert said == set(WAYS_OUT)
+
+
+WAYS_OUT = ("torn, goes on from", "goes on", "waiting:")
+
+
+# --- ablations: without any one of these the promise breaks, and the lives must notice
+
+
+def no_sync(monkeypatch):
+    """An acknowledgement without a sync before it."""
+    monkeypatch.setattr(destination.Destination, "sync", lambda self: None)
+
+
+def no_tail_comparison(monkeypatch):
+    """What is not durable is believed."""
+
+    def believe(candidate, low, high):
+        return high
+        yield
+
+    monkeypatch.setattr(agree, "common", believe)
+
+
+def whole_blocks(monkeypatch):
+    """A torn tail is cut where the block with the first difference begins."""
+
+    def blocks(candidate, low, high):
+        ranges = tuple((at, min(64, high - at)) for at in range(high - high % 64, -1, -64))[::-1]
+        for first, length in ranges:
+            if length > 0 and first + length > low:
+                here = yield Measure(candidate, ((first, length),))
+                there = yield Probe(((first, length),))
+                if here != there:
+                    return first
+        return high
+
+    monkeypatch.setattr(agree, "common", blocks)
+    monkeypatch.setattr(simworld.Sink, "_check_start", lambda self, begin: None)
+
+
+def no_siblings(monkeypatch):
+    """Rotated files are not looked for."""
+    monkeypatch.setattr(generations, "siblings", lambda *args, **kw: [])
+    monkeypatch.setattr("tcppipe.files.chain.siblings", lambda *args, **kw: [])
+
+
+def identity_by_inode(monkeypatch):
+    """The file with the inode is the generation, whatever it holds."""
+
+    def by_inode(have, candidates):
+        for candidate in candidates:
+            if candidate.generation.ino == have.generation.ino:
+                return candidate
+        return None
+        yield
+
+    monkeypatch.setattr(agree, "_find", by_inode)
+    monkeypatch.setattr(agree, "_find_undurable", by_inode)
+
+
+def no_draining(monkeypatch):
+    """A renamed file is left at once, whoever still writes to it."""
+    monkeypatch.setattr(simworld.SimFS, "has_writer", lambda self, fd: False)
+
+
+def ledger_not_durable(monkeypatch):
+    """The record of a stretch is not synced before its first byte."""
+    monkeypatch.setattr(simworld.SimFS, "fdatasync", _only_destination)
+
+
+def _only_destination(self, fd):
+    inode = self._fds[fd][0]
+    if not bytes(inode.data).count(b'"stretch"'):
+        inode.durable = bytes(inode.data)
+
+
+ABLATIONS = [
+    no_sync, no_tail_comparison, whole_blocks, no_siblings, identity_by_inode, no_draining,
+    ledger_not_durable,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda ablation: ablation.__name__)
+def test_ablation_is_noticed(ablation, monkeypatch):
+    """Without it a life goes wrong within the first two hundred seeds."""
+    ablation(monkeypatch)
+    _goes_wrong(lambda seed: live(seed))
+
+
+def test_missing_fence_is_noticed():
+    """An old child that is not stopped before offsets are computed goes on writing."""
+    _goes_wrong(lambda seed: live(seed, knobs=["no fence"]))
+
+
+def _goes_wrong(one_life):
+    for seed in range(200):
+        try:
+            one_life(seed)
+        except AssertionError:
+            return
+    pytest.fail("200 lives, and nobody noticed")
