@@ -197,7 +197,7 @@ def test_messages_are_those_of_the_code(name):
 def test_the_examples_of_a_configuration_are_valid():
     """The entries under EXAMPLES can be read."""
     (example,) = literals(section(page("tcppipe.conf.5"), ".Sh EXAMPLES"))
-    assert len(pipes.parse("\n".join(example), "example")) == 3
+    assert len(pipes.parse("\n".join(example), "example")) == 5
 
 
 # --- version 2: the tables
@@ -246,7 +246,7 @@ def test_every_kind_of_field_has_its_width():
     for kind, packer in frames._NUMBERS.items():
         assert widths.pop(kind) == str(packer.size)
     assert widths.pop("g") == str(frames._GENERATION.size)
-    assert widths == {"t": "2+n", "r": f"2+{frames._RANGE.size}n", "p": "2+32n"}
+    assert widths == {"t": "2+n", "x": "2+n", "r": f"2+{frames._RANGE.size}n", "p": "2+32n"}
     assert [row[0] for row in generation] == list(Generation._fields)
     assert sum(int(row[1]) for row in generation) == frames._GENERATION.size
 
@@ -275,6 +275,7 @@ def test_the_bounds_are_those_of_the_code():
     assert [int(row[1]) for row in rows] == [
         frames.MAX_DATA,
         frames.MAX_CONTROL,
+        frames.MAX_LATE,
         frames.MAX_TEXT,
         frames.MAX_RANGES,
         MAX_PROVED,
@@ -355,7 +356,7 @@ def value(kind, text, values):
         return events.Why[text]
     if kind == "h":
         return events.Holding[text]
-    if kind == "t":
+    if kind in "tx":
         return text.encode()
     if kind == "r":
         return tuple(tuple(map(int, item.split("+"))) for item in text.split(","))
