@@ -16,6 +16,8 @@ GROUP = 0.1  # seconds that a byte waits for its sync at most, while more arrive
 GROUP_BYTES = 8 << 20  # … and how many bytes wait together at most
 REST = 1.0  # seconds of quiet after which the digest is brought up to date
 MARK = 0.2  # seconds between two marks in the ledger
+LOOK = 1.0  # seconds between two looks at the destination while nothing is appended …
+LOOKS = 10.0  # … for so many seconds after the last byte
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
 BUFFER = 1 << 20  # bytes read from the link at a time
 
@@ -41,7 +43,7 @@ class Store:
         self._dirty_since = None  # when the first byte came that is not synced
         self._heard = 0.0  # when data came last
         self._resting = False  # the digest is not up to date
-        self._marked_at = 0.0
+        self._marked_at = self._look_at = 0.0
         self._prove_by = None
         self._told = None  # the blocking that the source was told of
         self._now = 0.0
@@ -132,9 +134,20 @@ class Store:
             self._acknowledge()
         if self._open and self.copy.unmarked and now >= self._marked_at + MARK:
             self._mark()
+        if self._open and now >= self._look_at:
+            self._look_at = now + LOOK
+            self._look()
         if self._resting and now >= self._heard + REST:
             self._resting = self.copy.rest()
         self._report()
+
+    def _look(self):
+        """Has somebody truncated or deleted the destination behind our last bytes?"""
+        try:
+            if not self.deaf:
+                self.copy.look()
+        except OSError:
+            pass  # the next append says what is wrong
 
     def _mark(self):
         self._marked_at = self._now
@@ -150,6 +163,8 @@ class Store:
             times.append(self._sync_at())
         if self._open and self.copy.unmarked:
             times.append(self._marked_at + MARK)
+        if self._open and now < self._heard + LOOKS:
+            times.append(self._look_at)
         if self._resting:
             times.append(self._heard + REST)
         if self._prove_by is not None:

@@ -6,6 +6,8 @@ acknowledged.  A step that fails raises Blocked and can be made again as it is.
 """
 
 
+from contextlib import closing
+
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
 from tcppipe.errors import Blocked, SyncFailed, reason
 from tcppipe.files.blocked import blocked
@@ -15,6 +17,9 @@ from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger, Mark, Stretch
 from tcppipe.files.rolling import Rolling, digest_of
 from tcppipe.wire.events import Have, Holding, Why
+
+RECENT = 1 << 16  # bytes appended last that are remembered
+PROOF = 1024  # bytes by which a copy of the destination is known
 
 
 class Copy:
@@ -43,6 +48,7 @@ class Copy:
         self._marked = 0  # the offset of the last mark
         self._finished = None  # the End that was recorded last, and the answer to it
         self._digest = None
+        self._recent = bytearray()  # the last bytes that were appended
         self._begun = False  # the agreement is over, so the destination may change its file
 
     @property
@@ -162,7 +168,8 @@ class Copy:
         A start of the machine may give its file system another device number.
         """
         same_device = self._rebooted or stretch.dev == self.destination.dev
-        return same_device and stretch.ino == self.destination.ino
+        reused = stretch.igen and self.destination.igen not in (0, stretch.igen)
+        return same_device and stretch.ino == self.destination.ino and not reused
 
     def prove(self, ranges):
         """The SHA-256 digests of (first, length) ranges of what was offered.  Raises Blocked."""
@@ -201,6 +208,7 @@ class Copy:
                 self._stretch(
                     begin.generation, begin.offset, self.destination.size(), begin.why, sender
                 )
+            self._recent.clear()
             mark = self._ledger.mark.offset
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
@@ -251,7 +259,8 @@ class Copy:
         """Begin a stretch; the ledger says so, durably, before any byte follows."""
         dev, ino = self.destination.dev, self.destination.ino
         boot = self.fs.boot()
-        self._ledger.begin(Stretch(generation, first, at, dev, ino, int(why), sender, boot))
+        igen = self.destination.igen
+        self._ledger.begin(Stretch(generation, first, at, dev, ino, int(why), sender, boot, igen))
         self.end, self._size = first, at
 
     def append(self, offset, data):
@@ -262,15 +271,34 @@ class Copy:
         view = memoryview(data)[self.end - offset :]
         with blocked(self.destination.path, "cannot append"):
             while view:
-                size = self.destination.size()
-                if size != self._size:
-                    self._displaced(size)
-                at, count = self.destination.append(view)
-                if at != self._size:
-                    self._displaced(at)
-                self._size += count
+                self.look()
+                count = self._write(view)
+                self._recent += view[max(0, count - RECENT) : count]
+                if len(self._recent) > 2 * RECENT:
+                    del self._recent[:-RECENT]
                 self.end += count
                 view = view[count:]
+
+    def _write(self, view):
+        """One write of the generation's next bytes; how many they were."""
+        at, count = self.destination.append(view)
+        if at != self._size:
+            self._displaced(at)
+        self._size += count
+        return count
+
+    def look(self):
+        """See whether somebody has written to the destination, truncated or deleted it.
+
+        Raises OSError, or SyncFailed: what was appended last is gone, and comes again.
+        """
+        status = self.fs.fstat(self.destination.fd)
+        if not status.st_nlink:
+            raise SyncFailed(f"{self.destination.path}: was deleted; begins anew")
+        if status.st_size < self._size:
+            self._truncated(status.st_size)
+        elif status.st_size > self._size:
+            self._displaced(status.st_size)
 
     def append_late(self, generation, offset, data):
         """Append what was added to a generation after its end; then the present one goes on.
@@ -324,13 +352,44 @@ class Copy:
             self._ledger.note("late_undone")
 
     def _displaced(self, at):
-        """The next byte stands, or will stand, elsewhere than expected."""
-        what = "somebody else has written here" if at > self._size else "was truncated here"
-        self._say("warning", f"{self.destination.path}: {what}; goes on from there")
+        """Somebody else has written here: the next byte stands behind that."""
+        text = "somebody else has written here; goes on from there"
+        self._say("warning", f"{self.destination.path}: {text}")
         self.sync()
         self.mark()
         self._catch_up()
         self._stretch(self._ledger.stretch.generation, self.end, at, Why.FOREIGN)
+
+    def _truncated(self, size):
+        """Somebody has truncated the destination, perhaps after copying it: copytruncate.
+
+        What was appended between the copy and the truncation is in neither, and is appended
+        again.
+        """
+        self._say("warning", f"{self.destination.path}: was truncated here; goes on from there")
+        missing = self._between_copy_and_now()
+        self._digest = None
+        generation = self._ledger.stretch.generation
+        self._stretch(generation, self.end - len(missing), size, Why.FOREIGN)
+        while missing:
+            count = self._write(missing)
+            self.end += count
+            missing = missing[count:]
+
+    def _between_copy_and_now(self):
+        """The last bytes that the newest copy of the destination does not have."""
+        stretch = self._ledger.stretch
+        for reader in self.destination.copies():
+            with closing(reader):
+                copied = stretch.first + _size_of(reader) - stretch.at
+                behind = self.end - copied
+                if not 0 <= behind <= len(self._recent) or copied < stretch.first:
+                    continue
+                known = bytes(self._recent[: len(self._recent) - behind])[-PROOF:]
+                at = stretch.at + copied - stretch.first - len(known)
+                if known and reader.read(len(known), at) == known:
+                    return bytes(self._recent[len(self._recent) - behind :])
+        return b""
 
     def sync(self):
         """Make all that was appended durable, and return the offset below which it is.
@@ -340,6 +399,8 @@ class Copy:
         end = self.end
         try:
             self.destination.sync()
+            if not self.fs.fstat(self.destination.fd).st_nlink:
+                raise SyncFailed(f"{self.destination.path}: was deleted; begins anew")
         except OSError as error:
             raise SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}") from None
         self.durable = end
@@ -452,6 +513,13 @@ class Copy:
             if self._held is not None:
                 self.fs.close(self._held)
                 self._held = None
+
+
+def _size_of(reader):
+    try:
+        return reader.status()[0]
+    except Broken:
+        return 0
 
 
 def _holds(reader, place):

@@ -38,7 +38,7 @@ class Destination:
         self.owner = owner
         self.fs = fs
         self.fd = -1
-        self.dev = self.ino = 0
+        self.dev = self.ino = self.igen = 0
 
     def open(self):
         """Open the file under its name, making it and its directories when missing."""
@@ -80,6 +80,7 @@ class Destination:
     def _take(self, fd, status):
         self.close()
         self.fd, self.dev, self.ino = fd, status.st_dev, status.st_ino
+        self.igen = self.fs.inode_generation(fd)
 
     def _open(self):
         """(descriptor, whether the file was made)."""

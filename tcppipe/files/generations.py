@@ -18,6 +18,7 @@ from tcppipe.files.fs import REAL
 from tcppipe.files.rolling import digest_of
 
 ROTATED = re.compile(r"[.-]\d[-+_.:\dTZ]*|\.(old|prev|previous)")  # suffixes that rotation gives
+DATED = re.compile(r"[.-](?:(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])|1\d{9})[-_.T:\d]*")  # year first
 FOREIGN = {".Z", ".lz4", ".lz", ".lzo", ".br", ".zip", ".7z"}  # compressed in ways not read here
 
 
@@ -239,6 +240,6 @@ def _order(suffixes):
     """The sort key that fits all these suffixes."""
     if all(re.fullmatch(r"\.\d{1,4}", suffix) for suffix in suffixes):
         return lambda row: -int(row[0][1:])
-    if all(re.fullmatch(r"[.-]\d{4}[-_.T:\d]*", suffix) for suffix in suffixes):
+    if all(DATED.fullmatch(suffix) for suffix in suffixes):
         return lambda row: (re.sub(r"\D", "", row[0]), row[1])
     return lambda row: (row[1], row[2])

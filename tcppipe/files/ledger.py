@@ -37,6 +37,7 @@ class Stretch(NamedTuple):
     why: int = Why.FRESH
     sender: bytes = b""  # the key of the source that it was begun with
     boot: str = ""  # the system's start during which it was begun
+    igen: int = 0  # the inode's generation number; 0 where the system has none
 
 
 class Mark(NamedTuple):
@@ -124,7 +125,8 @@ class Ledger:
             generation = Generation(*value["generation"][:5], bytes.fromhex(value["head"]))
             numbers = (int(value[key]) for key in ("first", "at", "dev", "ino", "why"))
             sender = bytes.fromhex(value["sender"])
-            stretch = Stretch(generation, *numbers, sender, value.get("boot", ""))
+            more = (value.get("boot", ""), int(value.get("igen", 0)))
+            stretch = Stretch(generation, *numbers, sender, *more)
             self.boot = stretch.boot
             if not self._continues(stretch):
                 if self._ended is not None:
@@ -175,6 +177,7 @@ class Ledger:
             "why": int(stretch.why),
             "sender": stretch.sender.hex(),
             "boot": stretch.boot,
+            "igen": stretch.igen,
         }
         self._write("stretch", value, durable=True)
 

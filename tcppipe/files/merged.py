@@ -334,6 +334,9 @@ class MergedCopy:
         """Late bytes of an ended generation have no place among others' lines."""
         self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
 
+    def look(self):
+        """Each append looks for itself."""
+
     def sync(self):
         """What was appended is durable already; the offset below which it is."""
         if self._record is not None:

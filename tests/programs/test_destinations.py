@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import subprocess
 
 import pytest
 from stage import append, content, wait_until
@@ -87,7 +88,7 @@ def test_copytruncated_destination_while_down(pipe, killed, packed):
     shutil.copyfile(pipe.copy, rotated)
     os.truncate(pipe.copy, 0)
     if packed:
-        os.system(f"gzip {rotated}")
+        subprocess.run(["gzip", rotated], check=True)
     append(pipe.origin, b"four\n")
     pipe.server.up()
     pipe.client.up()
@@ -145,3 +146,31 @@ def test_merge_holds_back_a_partial_line(stage):
     wait_until(lambda: content(copy) == b"first\nother\n", lambda: content(copy))
     append(one, b"and ended\n")
     wait_until(lambda: content(copy) == b"first\nother\nbegun and ended\n", lambda: content(copy))
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["more comes", "nothing more comes"])
+def test_written_between_copy_and_truncation(pipe, more):
+    """The archive's logrotate copies the destination; a line arrives; then it is truncated. That
+    line is in neither file, until tcppiped notices and appends it again."""
+    pipe.up()
+    shutil.copyfile(pipe.copy, f"{pipe.copy}.1")
+    pipe.append(b"four\n")
+    pipe.arrives()
+    os.truncate(pipe.copy, 0)
+    if more:
+        pipe.append(b"five\n")
+    pipe.arrives(b"four\nfive\n" if more else b"four\n")
+
+
+def test_deleted_destination(pipe):
+    """Somebody deletes the destination while the pipe runs. What comes after that is not written
+    to a file that nobody can see, but to a new one."""
+    pipe.up()
+    (ledger,) = pipe.stage.state_dir.glob("*.ledger")
+    wait_until(lambda: b'"mark"' in content(ledger), "no mark")
+    os.unlink(pipe.copy)
+    pipe.append(b"four\n")
+    pipe.arrives(b"four\n")
+    shutil.rmtree(pipe.copy.parent)
+    pipe.append(b"five\n")
+    wait_until(lambda: content(pipe.copy).endswith(b"five\n"), lambda: content(pipe.copy))
