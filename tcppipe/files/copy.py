@@ -15,8 +15,9 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger, Mark, Stretch
-from tcppipe.files.rolling import Rolling, digest_of
-from tcppipe.wire.events import Have, Holding, Why
+from tcppipe.files.rolling import Rolling
+from tcppipe.files.standing import Standing
+from tcppipe.wire.events import Why
 
 RECENT = 1 << 16  # bytes appended last that are remembered
 PROOF = 1024  # bytes by which a copy of the destination is known
@@ -41,7 +42,7 @@ class Copy:
         self._mirror = mirror
         self._hold = hold
         self._held = None
-        self._old = None  # a Reader of what stood in the destination until it was rotated away
+        self._standing = None
         self._say = say
         self._ledger = None
         self._size = 0  # what the destination's size must be, if nobody else writes to it
@@ -85,6 +86,7 @@ class Copy:
         if self._ledger is None:
             with blocked(self._path, "cannot open the ledger"):
                 self._ledger = Ledger(self._path, self.fs)
+            self._standing = Standing(self.destination, self._ledger, self._say)
         if self.destination.fd < 0:
             with blocked(self.destination.path, "cannot open"):
                 self.destination.open()
@@ -96,97 +98,14 @@ class Copy:
         self.open()
         self._begun = False
         with blocked(self.destination.path, "cannot read"):
-            stretch = self._ledger.stretch
-            if stretch is None or stretch.generation == UNKNOWN:
-                size = self.end = self.destination.size()
-                return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
-            if self.destination.moved() or not self._is_here(stretch):
-                device = None if self._rebooted else stretch.dev
-                self.destination.open_rotated(device, stretch.ino)
-            if self._is_here(stretch):
-                self._undo_late()
-            return self._offer_recorded(stretch, self.destination.size(), sender)
-
-    def _offer_recorded(self, stretch, size, sender):
-        ledger, mark = self._ledger, self._ledger.mark
-        known = stretch.at + max(mark.offset, stretch.first) - stretch.first
-        here = self._is_here(stretch) and size >= stretch.at
-        self._old = None if here and size >= known else self._find_old(stretch, known)
-        if self._old is not None:
-            size = self._old.status()[0]
-        emptied = size == 0 and ledger.clean
-        if self._old is not None or (here and not emptied):
-            first, self.end = stretch.first, stretch.first + size - stretch.at
-        else:  # out of reach, or emptied by somebody: what was durable is believed
-            first = self.end = max(mark.offset, stretch.first)
-        damaged = self.end < mark.offset
-        if mark.tail_len and first <= mark.offset - mark.tail_len and not damaged:
-            tail = self._digest_of(mark.offset - mark.tail_len, mark.tail_len)
-            damaged = tail != mark.tail
-        if damaged:
-            self._say("critical", f"{self.destination.path}: damaged below what was durable")
-        generation = stretch.generation
-        if mark.head_len > generation.head_len:
-            generation = generation._replace(head_len=mark.head_len, head=mark.head)
-        return Have(
-            Holding.RECORDED, ledger.clean, damaged, ledger.closed, ledger.resent_by == sender,
-            self._may_be_torn(size), generation, first, self.end, mark.offset, mark.tail_len, mark.tail,
-            *ledger.previous,
-        )  # fmt: skip
-
-    def _find_old(self, stretch, known):
-        """A Reader of the rotated file, or the copy, that holds the stretch; None: there is none.
-
-        known: bytes that it must have if nothing of it was lost.  It is told by the bytes
-        below the mark, or by the generation's first ones: then some of it is missing.
-        """
-        mark = self._ledger.mark
-        tail = (known - mark.tail_len, mark.tail_len, mark.tail)
-        head = (stretch.at, mark.head_len, mark.head)
-        for reader in self.destination.copies():
-            if mark.tail_len and _holds(reader, tail):
-                return reader
-            if mark.head_len and stretch.first == 0 and _holds(reader, head):
-                return reader
-            reader.close()
-        return None
-
-    def _may_be_torn(self, size):
-        """True after a restart of the machine, and when the destination ends in a zero."""
-        if self._rebooted:
-            return True
-        return size > 0 and self.destination.read(1, size - 1) == b"\0"
-
-    @property
-    def _rebooted(self):
-        """True when the machine was started anew since the ledger was written last."""
-        return self._ledger.boot != self.fs.boot()
-
-    def _is_here(self, stretch):
-        """True when the destination is the file that the stretch stands in.
-
-        A start of the machine may give its file system another device number.
-        """
-        same_device = self._rebooted or stretch.dev == self.destination.dev
-        reused = stretch.igen and self.destination.igen not in (0, stretch.igen)
-        return same_device and stretch.ino == self.destination.ino and not reused
+            have = self._standing.offer(sender)
+        self.end = have.end
+        return have
 
     def prove(self, ranges):
         """The SHA-256 digests of (first, length) ranges of what was offered.  Raises Blocked."""
         with blocked(self.destination.path, "cannot read"):
-            return tuple(self._digest_of(first, length) for first, length in ranges)
-
-    def _digest_of(self, first, length):
-        return digest_of(self._read, first, length) or NO_DIGEST
-
-    def _read(self, length, offset):
-        """Bytes of the current stretch by the generation's offset."""
-        stretch = self._ledger.stretch
-        if stretch is not None and stretch.generation != UNKNOWN:
-            offset += stretch.at - stretch.first
-        if self._old is not None:
-            return self._old.read(length, offset)
-        return self.destination.read(length, offset)
+            return tuple(self._standing.digest(first, length) for first, length in ranges)
 
     # --- the stream
 
@@ -212,17 +131,15 @@ class Copy:
             mark = self._ledger.mark.offset
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
-            self._digest = Rolling(self._read) if self._ledger.stretch.first == 0 else None
-        if self._old is not None:
-            self._old.close()
-            self._old = None
+            self._digest = Rolling(self._standing.read) if self._ledger.stretch.first == 0 else None
+        self._standing.release()
         self._begun = True
         self.reopen()
 
     def _set_aside(self):
         """In a mirror: the generation before gets a name of its own, if it stands here."""
         stretch = self._ledger.stretch
-        if self._is_here(stretch) if stretch is not None else self.destination.size():
+        if self._standing.is_here(stretch) if stretch is not None else self.destination.size():
             name = self.destination.set_aside()
             self._ledger.note("aside", name=name)
 
@@ -239,7 +156,7 @@ class Copy:
 
     def _resume(self, offset):
         stretch, size = self._ledger.stretch, self.destination.size()
-        if self._old is not None or not self._is_here(stretch) or size < stretch.at:
+        if self._standing.old is not None or not self._standing.is_here(stretch) or size < stretch.at:
             self.destination.open()
             size = self.destination.size()
             self._stretch(stretch.generation, offset, size, Why.RESUMED)
@@ -317,7 +234,7 @@ class Copy:
             if self._mirror:
                 self._append_late_aside(generation, known, data)
                 return
-            self._undo_late()
+            self._standing.undo_late()
             self.sync()
             self.mark()
             self._catch_up()
@@ -342,14 +259,6 @@ class Copy:
         aside.sync()
         self._ledger.note("late", of=list(generation[:4]), offset=known, bytes=len(data), at=-1)
         aside.close()
-
-    def _undo_late(self):
-        """Late bytes behind which the stream has not gone on may be incomplete: they come again."""
-        late = self._ledger.late
-        if late is not None:
-            if 0 <= late["at"] < self.destination.size():
-                self.destination.cut(late["at"])
-            self._ledger.note("late_undone")
 
     def _displaced(self, at):
         """Somebody else has written here: the next byte stands behind that."""
@@ -417,9 +326,9 @@ class Copy:
                 head_len, head = self._ledger.mark.head_len, self._ledger.mark.head
             if stretch.first == 0 and head_len < HEAD:
                 head_len = min(HEAD, self.durable)
-                head = self._digest_of(0, head_len)
+                head = self._standing.digest(0, head_len)
             tail_len = min(TAIL, self.durable - stretch.first)
-            tail = self._digest_of(self.durable - tail_len, tail_len)
+            tail = self._standing.digest(self.durable - tail_len, tail_len)
             if tail == NO_DIGEST or (head_len and head == NO_DIGEST):
                 return  # truncated by somebody; the older mark still proves something
             self._ledger.note_mark(Mark(self.durable, head_len, head, tail_len, tail))
@@ -505,8 +414,8 @@ class Copy:
         except (Blocked, SyncFailed, OSError):
             pass  # then the end was not clean, which is what the ledger says
         finally:
-            if self._old is not None:
-                self._old.close()
+            if self._standing is not None:
+                self._standing.release()
             self.destination.close()
             if self._ledger is not None:
                 self._ledger.close()
@@ -520,12 +429,3 @@ def _size_of(reader):
         return reader.status()[0]
     except Broken:
         return 0
-
-
-def _holds(reader, place):
-    """True when a Reader has these bytes: (first, length, SHA-256)."""
-    first, length, digest = place
-    try:
-        return reader.digest(first, length) == digest
-    except Broken:
-        return False
