@@ -46,8 +46,8 @@ class Feed:
 
     @property
     def greeting(self):
-        """True until the sink has said what it has."""
-        return self.pump.session.state == states.GREETING
+        """True until the sink has said what it has, or that it has to wait."""
+        return self.pump.session.state == states.GREETING and not self.pump.session.waiting
 
     @property
     def settled(self):
