@@ -190,8 +190,8 @@ class Chain:
         return best
 
     def _is_copy(self, copy, reader, offset, head, below, mtime):
-        if any(copy.file == other.file for other in [reader, *self._done, *self.readers]):
-            return False
+        if any(copy.file == other.file for other in [reader, *self.readers]):
+            return False  # an older copy's file, though, may have been written over
         try:
             size, changed = copy.status()
             coarse = 10**9 if isinstance(copy, CompressedReader) else 1

@@ -367,9 +367,9 @@ def test_destination_becomes_unwritable(served):
         lambda: content(f"{pipe.copy}.1") + content(pipe.copy) == b"one\ntwo\nthree\nfour\n",
         lambda: (content(f"{pipe.copy}.1"), content(pipe.copy)),
     )
+    pipe.client.down()
     os.rename(f"{pipe.copy}.1", pipe.copy)
     pipe.copy.write_bytes(content(pipe.origin))
-    pipe.client.down()
     pipe.client.up()
 
 

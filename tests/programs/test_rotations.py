@@ -648,6 +648,8 @@ def test_destination_copytruncated(pipe):
 def test_destination_removed(pipe):
     """The copy is removed under the server. After HUP it is made again, without what was in it."""
     pipe.up()
+    (ledger,) = pipe.stage.state_dir.glob("*.ledger")
+    wait_until(lambda: b'"mark"' in content(ledger), "no mark")
     pipe.copy.unlink()
     pipe.server.hup()
     wait_until(pipe.copy.exists, "no new copy")

@@ -25,7 +25,7 @@ FAULTS = {
     "dies": ProcessDied, "power": POWER, "EIO-stays": errno.EIO, "ENOSPC-stays": errno.ENOSPC,
 }  # fmt: skip
 SECOND = ["dies", "EIO", "power", "ENOSPC"]
-LATER = [1, 2, 4, 9, 20]  # calls between the first fault and the second
+LATER = [1, 4, 12]  # calls between the first fault and the second
 ROUNDS = 40  # of work, after which a pipe without faults is at rest
 CAN_BE_SHORT = {"pread", "write", "pwrite"}
 SIDES = ["archive", "origin"]
