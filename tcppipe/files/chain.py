@@ -270,8 +270,7 @@ class Chain:
     def _candidate(self, reader, held):
         try:
             size, mtime = reader.status()
-            if reader is self.live:  # it may have been truncated since it was opened
-                reader.born = mtime
+            reader.born = mtime  # it may have been truncated since it was opened
             rotated = held or is_rotated(reader.path, self.path)
             live = reader is self.live
             return Candidate(reader.path, reader.generation(), size, mtime, live, rotated)

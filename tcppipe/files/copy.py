@@ -161,15 +161,16 @@ class Copy:
             size = self.destination.size()
             self._stretch(stretch.generation, offset, size, Why.RESUMED)
             return
-        if stretch.dev != self.destination.dev:
-            self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
-        self._ledger.note("resume", offset=offset, boot=self.fs.boot())
         keep = stretch.at + offset - stretch.first
         if keep < size:
             kept = self.destination.cut(keep)
             self._ledger.note("cut", offset=offset, bytes=size - keep, kept=kept)
             text = f"torn, goes on from offset {offset}; {size - keep} bytes kept as {kept}"
             self._say("warning", f"{self.destination.path}: {text}")
+        # only now: these say that the machine's restart is dealt with
+        if stretch.dev != self.destination.dev:
+            self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
+        self._ledger.note("resume", offset=offset, boot=self.fs.boot())
         self.end, self._size = offset, keep
 
     def _stretch(self, generation, first, at, why, sender=b""):

@@ -102,6 +102,7 @@ class Follower:
                 return None
         current = self.chain.readers[0]
         if not self._begun:
+            current.born = current.status()[1]  # it may have been truncated since it was opened
             self._enter(0)
             return Began(current.generation(b""))
         try:

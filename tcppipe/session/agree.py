@@ -137,16 +137,12 @@ def _not_done(have, candidates):
 def _find(have, candidates):
     """The candidate that holds what the sink recorded, or None: by content, not by inode.
 
-    A copy that copytruncate made is older than the live file that has the inode still.
+    The oldest of them: a copy that copytruncate made is older than what has the inode still.
     """
-    proved = []
     for candidate in candidates:
         if candidate.mtime >= have.generation.born and (yield from _proves(have, candidate)):
-            proved.append(candidate)
-    for candidate in proved:
-        if not candidate.live and candidate.generation.same_inode(have.generation):
             return candidate
-    return proved[0] if proved else None
+    return None
 
 
 def _find_undurable(have, candidates):
@@ -155,7 +151,7 @@ def _find_undurable(have, candidates):
     When it is not torn it is what was sent, and a file that differs has been rewritten.
     """
     best, most = None, -1
-    for candidate in sorted(candidates, key=lambda c: _likeness(have, c), reverse=True):
+    for candidate in candidates:
         if candidate.mtime < have.generation.born:
             continue
         agreed = yield from common(candidate, have.first, min(have.end, candidate.size))
@@ -164,14 +160,6 @@ def _find_undurable(have, candidates):
         if agreed > most:
             best, most = candidate, agreed
     return best if have.torn else None
-
-
-def _likeness(have, candidate):
-    """How much a candidate's inode speaks for it: a renamed file's most of all; the live
-    one's least, which may have been truncated after it was copied."""
-    if candidate.live:
-        return 0
-    return 2 if candidate.generation.ino and candidate.generation.same_inode(have.generation) else 1
 
 
 def _proves(have, candidate):
