@@ -8,33 +8,24 @@ below what is durable unless that is damaged, and bytes come without a hole.
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import states
 from tcppipe.session.actions import Append, AppendLate, Finish, Note, Offer, Open, Prove, Send
-from tcppipe.session.keepalive import Keepalive
+from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
-from tcppipe.wire.frames import Reader, encode
+from tcppipe.wire.frames import encode
 
 MAX_PROVED = 1 << 30  # bytes that one Probe may ask to read
 
 
-class Sink:
+class Sink(Peer):
     """One connection's sink session."""
 
+    table = states.SINK
+
     def __init__(self, now):
-        self.state = states.GREETING
-        self.keepalive = Keepalive(now)
-        self._reader = Reader()
+        super().__init__(now)
         self._have = None
         self._serial = 0  # Begins so far
         self._ended = 0  # … and how many of them were finished
         self._next = None  # the offset that the next data must have; None: no generation open
-
-    def receive(self, data, now):
-        """Bytes from the source -> actions.  Raises PeerError, LinkLost or Refused."""
-        self.keepalive.heard = now
-        actions = []
-        for event in self._reader.feed(data):
-            self.state = states.follow(states.SINK, self.state, event)
-            actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
-        return actions
 
     def done(self, action, result):
         """The result of an Offer, a Prove or a Finish -> actions."""
@@ -55,24 +46,6 @@ class Sink:
     def wait(self, reason):
         """The destination cannot be written (reason), or can be again ("") -> actions."""
         return [Send(encode(ev.Wait(reason.encode(errors="replace"))))]
-
-    def tick(self, now, deaf=False):
-        """Time passes -> actions.  deaf: the driver does not read from the link for now.
-
-        Raises LinkLost when the source has been silent for too long.
-        """
-        if deaf:
-            self.keepalive.heard = now
-        if self.keepalive.dead(now):
-            raise LinkLost("no sign of life from the other side")
-        if self.keepalive.due(now):
-            self.keepalive.sent = now
-            return [Send(encode(ev.Ping(0)))]
-        return []
-
-    def due(self):
-        """When tick() has something to do."""
-        return self.keepalive.next()
 
     def ask(self):
         """Ask whether the source lives, now -> actions."""
@@ -138,17 +111,8 @@ class Sink:
     def _on_gap(self, gap):
         return [Note(gap)]
 
-    def _on_ping(self, ping):
-        return [Send(encode(ev.Pong(ping.token)))]
-
-    def _on_pong(self, _pong):
-        return []
-
     def _on_failure(self, failure):
         raise LinkLost(failure.reason.decode(errors="replace"))
-
-    def _on_bye(self, _bye):
-        raise LinkLost("closed by the other side")
 
     def _offered(self):
         if self._have is None:

@@ -8,23 +8,23 @@ from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import news, states
 from tcppipe.session.actions import Measure, Save, Say, Search, Send, Settle, Start
 from tcppipe.session.agree import agree
-from tcppipe.session.keepalive import Keepalive
+from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
-from tcppipe.wire.frames import MAX_DATA, MINOR, Reader, data_header, encode
+from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode
 
 
-class Source:
+class Source(Peer):
     """One connection's source session.
 
     sender: 16 bytes that name this run of the program.  witness: the status file's
     Cursor or None.  resend: send the whole origin once more.
     """
 
+    table = states.SOURCE
+
     def __init__(self, sender, about, now, witness=None, resend=False):
-        self.state = states.GREETING
-        self.keepalive = Keepalive(now)
+        super().__init__(now)
         self.waiting = ""  # why the sink cannot write, in its own words
-        self._reader = Reader()
         self._hello = ev.Hello(MINOR, sender, resend, about.encode(errors="replace"))
         self._witness = witness
         self._resend = resend
@@ -47,15 +47,6 @@ class Source:
     def streaming(self):
         """True when news of the origin may be delivered."""
         return self.state == states.STREAMING
-
-    def receive(self, data, now):
-        """Bytes from the sink -> actions.  Raises PeerError, LinkLost or Refused."""
-        self.keepalive.heard = now
-        actions = []
-        for event in self._reader.feed(data):
-            self.state = states.follow(states.SOURCE, self.state, event)
-            actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
-        return actions
 
     def done(self, action, result):
         """The result of a Search or a Measure -> actions."""
@@ -83,28 +74,10 @@ class Source:
         gap = ev.Gap(item.generation, item.first, item.last, item.reason.encode(errors="replace"))
         return self._gap(gap)
 
-    def tick(self, now, deaf=False):
-        """Time passes -> actions.  deaf: the driver does not read from the link for now.
-
-        Raises LinkLost when the sink has been silent for too long.
-        """
-        if deaf:
-            self.keepalive.heard = now
-        if self.keepalive.dead(now):
-            raise LinkLost("no sign of life from the other side")
-        if self.keepalive.due(now):
-            self.keepalive.sent = now
-            return [Send(encode(ev.Ping(0)))]
-        return []
-
     def bye(self):
         """An orderly end -> actions."""
         self.state = states.CLOSED
         return [Send(encode(ev.Bye()))]
-
-    def due(self):
-        """When tick() has something to do."""
-        return self.keepalive.next()
 
     @property
     def settled(self):
@@ -142,18 +115,9 @@ class Source:
             return [Say("warning", f"the other side waits: {self.waiting}")]
         return [Say("info", "the other side goes on")]
 
-    def _on_ping(self, ping):
-        return [Send(encode(ev.Pong(ping.token)))]
-
-    def _on_pong(self, _pong):
-        return []
-
     def _on_failure(self, failure):
         reason = failure.reason.decode(errors="replace")
         raise LinkLost(reason) if failure.retry else Refused(reason)
-
-    def _on_bye(self, _bye):
-        raise LinkLost("closed by the other side")
 
     # --- the agreement
 
