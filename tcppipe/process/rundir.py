@@ -106,25 +106,28 @@ def pipe_base(host, port, path):
     Two pipes never share a name.  Host names do not tell capitals from small letters.
     """
     # In small letters a slash in the host is %2f, so the first %2F is where the path begins.
-    name = f"{_quote(host).lower()}-{port}.{_quote(path)}"
+    return _short(f"{_quote(host).lower()}-{port}.{_quote(path)}")
+
+
+def ledger_base(host, path):
+    """The file name, without .ledger or .lock, of the pipe from a host's file.
+
+    Two pipes never share a name.
+    """
+    return _short(f"{_quote(host).lower()}.{_quote(path)}")
+
+
+def file_name(path):
+    """A file name for an absolute path; no other path has it, and no pipe."""
+    return _short(_quote(path))
+
+
+def _short(name):
     if len(name) <= _LONGEST:
         return name
     import hashlib
 
     return f"{name[:_READABLE]}.{hashlib.sha256(name.encode()).hexdigest()}"
-
-
-def ledger_base(host, path):
-    """The file name, without .ledger or .lock, of the pipe from a host's file in the state directory.
-
-    Two pipes never share a name.
-    """
-    return pipe_base(host, 0, path)
-
-
-def file_name(path):
-    """A file name for an absolute path; two paths never share one."""
-    return pipe_base("", 0, path)
 
 
 def original_base(host, port, path):
