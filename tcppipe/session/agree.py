@@ -19,6 +19,7 @@ from tcppipe.wire.frames import MAX_RANGES
 
 STEP = 256 << 20  # bytes that one Probe covers at most
 PROOF = 1024  # bytes below the place to go on from that are compared last of all
+TICK = 20_000_000  # nanoseconds by which two files' times may be out of order
 REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the true end
 
 
@@ -122,15 +123,22 @@ def _not_done(have, candidates):
     later by a writer that held on to it.
     """
     length = have.previous_len
-    for at, candidate in reversed(list(enumerate(candidates))):
+    born = have.generation.born
+    before, about = [], []  # places of what may be it by time, the likeliest first
+    for at, candidate in enumerate(candidates):
         if candidate.live or candidate.size < length or not length:
             continue
-        same = candidate.generation.ino and candidate.generation.same_inode(have.previous)
-        if same or candidate.mtime <= have.generation.born:
-            (digest,) = yield Measure(candidate, ((0, length),))
-            if digest == have.previous_digest:
-                late = (candidate, length) if candidate.size > length else None
-                return late, candidates[at + 1 :]
+        if candidate.mtime <= born or (
+            candidate.generation.ino and candidate.generation.same_inode(have.previous)
+        ):
+            before.insert(0, at)
+        elif candidate.mtime <= born + TICK and candidate.size == length:
+            about.append(at)
+    for at in before + about:
+        (digest,) = yield Measure(candidates[at], ((0, length),))
+        if digest == have.previous_digest:
+            late = (candidates[at], length) if candidates[at].size > length else None
+            return late, candidates[at + 1 :]
     return None, candidates
 
 
