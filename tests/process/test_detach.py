@@ -115,7 +115,7 @@ mine = [kept, listen, speak]
 ready = detach(mine)
 ready()
 is_open = []
-for fd in range(256):
+for fd in range(4096):
     try:
         os.fstat(fd)
         is_open.append(fd)
