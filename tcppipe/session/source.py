@@ -117,6 +117,8 @@ class Source:
         self._have = have
         if have.holding == ev.Holding.RECORDED:
             return [Search(have.generation.born)]
+        if have.generation.ino:  # an inode, and no more: what the original wrote down
+            return [Search(0)]
         return [Search(self._witness.generation.born if self._witness else None)]
 
     def _on_proof(self, proof):
@@ -187,4 +189,3 @@ class Source:
             Say("critical", f"bytes lost from offset {gap.first} on: {gap.reason.decode()}"),
             Send(encode(gap)),
         ]
-
