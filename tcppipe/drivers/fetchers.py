@@ -80,6 +80,7 @@ class Fetchers:
         self._fds = {}  # the descriptor of each that is in the poll
         self._heap = []
         self._wake = {}  # the time that counts of those in the heap
+        self._states = {}  # what SNMP was told, or will be, of each
         self._order = itertools.count()
         self._show_at = None
         self._board = Board(snmp_dir, lambda level, text: tell(None, level, text))
@@ -173,6 +174,7 @@ class Fetchers:
                 self._poller.forget(old)
         if over:
             self._wake.pop(fetch, None)
+            self._states.pop(fetch, None)
             return
         if fd >= 0:
             self._fds[fetch] = fd, fetch.sockets
@@ -182,8 +184,10 @@ class Fetchers:
         if self._wake.get(fetch, due + 1.0) > due:
             self._wake[fetch] = due
             heapq.heappush(self._heap, (due, next(self._order), fetch))
-        if self._show_at is None:
-            self._show_at = now + SHOW
+        state = (fetch.error, fetch.tried)
+        if self._states.get(fetch) != state:
+            self._states[fetch] = state
+            self._show_at = self._show_at or now + SHOW
 
     def _timeout(self, now):
         times = [self._board.due, self._look_at if self._looking is None else now + REFRESH]
