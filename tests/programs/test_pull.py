@@ -7,7 +7,8 @@ import shutil
 import signal
 
 import pytest
-from stage import append, content, free_port, sha256, size, wait_for_bytes, wait_until, without_rights
+from stage import append, content, sha256, size, wait_for_bytes, wait_until, without_rights
+from test_snmp import Agent
 
 ODD = b"\0\1\7\xff\r\n\n\n#$\7\7" + b"x" * 5000 + b"no end"
 
@@ -263,7 +264,7 @@ def test_detached(pull):
     for name in ("fetch_logs", "gen_numbers"):
         pidfile = stage.run_dir / f"{name}.pid"
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
-        wait_until(lambda: not pidfile.exists(), "ended")
+        wait_until(lambda pidfile=pidfile: not pidfile.exists(), "ended")
 
 
 def test_who_may_not(pull):
@@ -362,4 +363,17 @@ def test_bad_configurations(stage):
     assert done.returncode == 1 and f"{bad}:2: " in done.stderr
     done = stage.run([*stage.program("fetch_logs"), stage.path / "none", os.devnull])
     assert done.returncode == 1 and "no such directory" in done.stderr
-    assert free_port()
+
+
+def test_what_an_snmp_agent_is_told(stage):
+    """A real agent with snmp_from_file says OK, and ERR when the server is gone for good."""
+    agent = Agent(stage)
+    pull = stage.pull(b"one\n").up()
+    pull.says("OK\n$")
+    agent.process.up()
+    assert agent.get(".127.0.0.1") == '"OK"'
+    pull.server.kill()
+    pull.client.wait_log("lost connection: ")
+    pull.client.hup()
+    pull.says("ERR ")
+    assert agent.get(".127.0.0.1").startswith(f'"ERR {pull.origin}: cannot connect to ')
