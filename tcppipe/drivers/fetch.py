@@ -30,6 +30,8 @@ from tcppipe.wire.events import Holding, Why
 PAUSE, LONGEST_PAUSE = 5.0, 30.0  # seconds before connecting again
 CONNECT = 10.0  # seconds that one address may take
 GREETING = 5.0  # seconds that a server has for its answer
+AT_ONCE = 32  # connections that one server is asked to answer at a time
+CROWDED = 0.5  # seconds until a source looks again whether it is its turn
 UNRESOLVED = 1.0  # seconds between two looks at a name that was not looked up yet
 GONE = getattr(select, "POLLRDHUP", 0)
 
@@ -41,10 +43,11 @@ class Fetch:
 
     addresses: a function that gives a host's addresses as far as they are known.  tell: a
     function (source, level, text).  buffer: what the link is read into; others use it too.
+    crowd: counts by server the sources that wait for an answer; others use it too.
     error: what is wrong for now, or None.  tried: it is known whether anything is wrong.
     """
 
-    def __init__(self, source, addresses, state_dir, tell, buffer):
+    def __init__(self, source, addresses, state_dir, tell, buffer, crowd):
         self.source = source
         self.error = None
         self.tried = False
@@ -52,6 +55,8 @@ class Fetch:
         self._addresses = addresses
         self._tell = tell
         self._buffer = buffer
+        self._crowd = crowd
+        self._counted = False
         self._base = os.path.join(state_dir, rundir.file_name(source.local))
         self._pointer = Pointer(source.pointer)
         self._state = PAUSED
@@ -151,7 +156,14 @@ class Fetch:
     def _say(self, level, text):
         self._tell(self.source, level, text)
 
+    def _answered(self):
+        """Another source may ask this server."""
+        if self._counted:
+            self._counted = False
+            self._crowd[self.source[1:3]] -= 1
+
     def _hang_up(self, error):
+        self._answered()
         if self._store is not None:
             if self._link is not None:
                 self._farewell(error or LinkLost("fetch_logs ends"))
@@ -188,6 +200,9 @@ class Fetch:
 
     def _begin(self, now):
         """Connect to the first of the host's addresses."""
+        if self._crowd[self.source[1:3]] >= AT_ONCE:
+            self._until = now + CROWDED * random.uniform(0.5, 1.5)
+            return
         self._left = list(self._addresses(self.source.host))
         if not self._left:
             if not self.tried:
@@ -196,6 +211,8 @@ class Fetch:
                 return
             raise LinkLost(f"{self.source.host}: unknown host")
         random.shuffle(self._left)
+        self._crowd[self.source[1:3]] += 1
+        self._counted = True
         self._next_address(None, now)
 
     def _next_address(self, why_not, now):
@@ -245,6 +262,7 @@ class Fetch:
             return 0
 
     def _stream(self, line, now):
+        self._answered()
         lost, self._inode, version2 = pull1.parse_answer(line)
         inode, offset = self._asked
         if lost:
@@ -260,6 +278,8 @@ class Fetch:
         )
         self._store = Fetched(self, self._link, session, copy, self._buffer)
         self._state = STREAMING
+        if version2 and not self._inode:
+            self._wrong("no such file there, waiting for it")
         if not version2:
             if fresh:
                 self._pointer.prepare(self._inode)

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import time
+from collections import Counter
 
 from tcppipe.conf import fetch as conf
 from tcppipe.drivers.board import Board
@@ -75,6 +76,7 @@ class Fetchers:
         self._tell = tell
         self._buffer = memoryview(bytearray(BUFFER))
         self._poller = Poller()
+        self._crowd = Counter()
         self._fetches = {}  # by all that a source is
         self._by_fd = {}
         self._fds = {}  # the descriptor of each that is in the poll
@@ -98,7 +100,12 @@ class Fetchers:
         for key, source in wanted.items():
             if key not in self._fetches:
                 self._fetches[key] = Fetch(
-                    source, self._addresses, self._state_dir, self._tell, self._buffer
+                    source,
+                    self._addresses,
+                    self._state_dir,
+                    self._tell,
+                    self._buffer,
+                    self._crowd,
                 )
             self._fetches[key].hurry(now)
             self._settle(self._fetches[key], now)

@@ -15,7 +15,7 @@ from tcppipe.drivers.serve import HANDSHAKE, Service
 from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
-from tcppipe.files.wakeup import wakeup
+from tcppipe.files.wakeup import preload, wakeup
 from tcppipe.process import report
 from tcppipe.session.numbers1 import ByteSource
 from tcppipe.session.source import Source
@@ -61,6 +61,7 @@ class Files(Service):
     def __init__(self, path):
         super().__init__(path)
         self.numbers = None
+        preload()
 
     def refresh(self):
         """New lines are valid with HUP, as they always were."""

@@ -34,9 +34,11 @@ def test_an_empty_file_and_one_that_comes_later(pull):
     pull.server.up()
     pull.client.up()
     pull.server.wait_log("no such file, waiting")
+    pull.says("ERR .*no such file there")
     pull.origin.write_bytes(b"")
     pull.append(b"now\n")
     pull.arrives()
+    pull.says("OK\n$")
 
 
 def test_rotation_is_mirrored(pull):
