@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 
 import pytest
 from stage import append, content, sha256, size, wait_for_bytes, wait_until, without_rights
@@ -379,3 +380,43 @@ def test_what_an_snmp_agent_is_told(stage):
     pull.client.hup()
     pull.says("ERR ")
     assert agent.get(".127.0.0.1").startswith(f'"ERR {pull.origin}: cannot connect to ')
+
+
+def test_a_second_fetch_logs(pull):
+    """Another process with the same local file waits, and goes on when the first one ends."""
+    pull.up()
+    second = pull.stage.fetcher(pull.line, name="second")
+    second.up()
+    second.wait_log("another pipe writes to it")
+    pull.append(b"once\n")
+    pull.arrives()
+    pull.client.kill()
+    pull.append(b"and again\n")
+    pull.arrives()
+
+
+def test_a_server_that_says_nothing(pull):
+    """A server that accepts and is silent is an error after five seconds; others go on."""
+    stage = pull.stage
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        line = f"127.0.0.1 {port} /x {stage.path}/copy/x {stage.path}/pointer/x"
+        pull.client = stage.fetcher(line, pull.line)
+        pull.up()
+        pull.says("ERR /x: .*said nothing in time")
+        pull.append(b"goes on\n")
+        pull.arrives()
+
+
+def test_nonsense_from_a_server(pull):
+    """Neither O nor L: an error, and nothing is written."""
+    stage = pull.stage
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+        line = f"127.0.0.1 {odd.getsockname()[1]} /x {pull.copy} {pull.pointer}"
+        pull.client = stage.fetcher(line)
+        pull.client.up()
+        sock, _address = odd.accept()
+        sock.sendall(b"220 mail.example.com ESMTP\r\n")
+        pull.says("ERR /x: .*neither O nor L")
+        sock.close()
+    assert not pull.copy.exists()
