@@ -6,12 +6,14 @@ reads.
 
 import gzip
 import os
+import random
 import shutil
+import signal
 import socket
 import threading
 
 import pytest
-from stage import content, wait_until
+from stage import content, size, wait_until
 
 
 class OldServer:
@@ -285,40 +287,55 @@ def test_an_upgrade_of_the_server(fetching, old_server):
     fetching.arrives()
 
 
-def test_both_ours_without_the_offer(pull):
-    """Our client behind a relay that takes the offer away speaks version 1 with our server."""
-    pull.server.up()
-    listener = socket.create_server(("127.0.0.1", 0))
-    pull.stage.closing.append(listener.close)
+class Relay:
+    """Stands before our server, and takes the offer of version 2 out of each request."""
 
-    def relay(one, other):
+    def __init__(self, port):
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                near.close()
+                continue
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self._relay, args=pair, daemon=True).start()
+
+    def _relay(self, one, other):
         try:
             while data := one.recv(65536):
                 other.sendall(data.replace(b" tcppipe/2\n", b"\n"))
+            other.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-        for sock in (one, other):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
-    def accept():
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", pull.stage.port))
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=relay, args=pair, daemon=True).start()
+    def close(self):
+        """No more of it."""
+        self._listener.close()
 
-    threading.Thread(target=accept, daemon=True).start()
-    port = listener.getsockname()[1]
-    line = f"127.0.0.1 {port} {pull.origin} {pull.copy} {pull.pointer}"
+
+@pytest.fixture
+def stripped(pull):
+    """A Pull whose programs speak version 1 with each other."""
+    relay = Relay(pull.stage.port)
+    pull.stage.closing.append(relay.close)
+    line = f"127.0.0.1 {relay.port} {pull.origin} {pull.copy} {pull.pointer}"
     pull.client = pull.stage.fetcher(line)
-    pull.client.up()
-    pull.arrives()
+    return pull
+
+
+def test_both_ours_without_the_offer(stripped):
+    """Our client and our server in version 1: no generation is skipped."""
+    pull = stripped.up()
     first = pull.origin.read_bytes()
     pull.client.kill()
     pull.rotate(b"second\n")
@@ -326,3 +343,39 @@ def test_both_ours_without_the_offer(pull):
     pull.client.up()
     pull.mirrors(first, b"second\n", b"third\n", seconds=20)
     assert "version 1" in pull.server.log
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_life_in_version_1(stripped, writer, seed):
+    """Kills, rotations and cuts: the pieces are the generations, also without offsets."""
+    dice = random.Random(seed)
+    pull = stripped.up()
+    with writer(pull.origin) as one:
+        for _turn in range(8):
+            one.wait_more(dice.randrange(1, 60))
+            what = dice.choice(["client", "server", "child", "rotate", "rotate", "hup"])
+            if what == "rotate":
+                pull.rotate()
+                one.reopen()
+            elif what == "child":
+                for child in pull.server.children():
+                    os.kill(child, signal.SIGKILL)
+            elif what == "hup":
+                pull.client.hup()
+            else:
+                getattr(pull, what).kill()
+                getattr(pull, what).up()
+        one.stop()
+    names = [f"{pull.origin}.{number}" for number in range(9, 0, -1)] + [pull.origin]
+    generations = [content(name) for name in names if size(name)]
+
+    def there():
+        pull.client.hup()
+        found = [content(path) for path in [*pull.pieces(), pull.copy]]
+        return [data for data in found if data]
+
+    wait_until(
+        lambda: there() == generations,
+        lambda: ([len(data) for data in there()], [len(data) for data in generations]),
+        40,
+    )
