@@ -32,6 +32,7 @@ CONNECT = 10.0  # seconds that one address may take
 GREETING = 5.0  # seconds that a server has for its answer
 AT_ONCE = 32  # connections that one server is asked to answer at a time
 CROWDED = 0.5  # seconds until a source looks again whether it is its turn
+RESOLVE = 5.0  # seconds that the first look-up of a name may take
 UNRESOLVED = 1.0  # seconds between two looks at a name that was not looked up yet
 GONE = getattr(select, "POLLRDHUP", 0)
 
@@ -57,6 +58,7 @@ class Fetch:
         self._buffer = buffer
         self._crowd = crowd
         self._counted = False
+        self._nameless_until = None  # so long a server's name may be unknown without an error
         self._base = os.path.join(state_dir, rundir.file_name(source.local))
         self._pointer = Pointer(source.pointer)
         self._state = PAUSED
@@ -114,6 +116,11 @@ class Fetch:
         if self._state == PAUSED:
             self._until = now
 
+    def named(self, now):
+        """Names were looked up: whoever waits for one waits no longer."""
+        if self._state == PAUSED and self._nameless_until is not None:
+            self._until = now
+
     def close(self):
         """Let go of everything, in order."""
         self._hang_up(None)
@@ -126,7 +133,8 @@ class Fetch:
         except TcppipeError as error:
             self._fail(error, args[-1])
         except OSError as error:
-            self._fail(LinkLost(reason(error)), args[-1])
+            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            self._fail(LinkLost(where + reason(error)), args[-1])
         except Exception as error:  # a source's bug is not the others' end
             self._fail(LinkLost(f"bug: {type(error).__name__}: {error}"), args[-1])
 
@@ -205,11 +213,12 @@ class Fetch:
             return
         self._left = list(self._addresses(self.source.host))
         if not self._left:
-            if not self.tried:
+            self._nameless_until = self._nameless_until or now + RESOLVE
+            if now < self._nameless_until:
                 self._until = now + UNRESOLVED
-                self._wrong("unknown host")
                 return
             raise LinkLost(f"{self.source.host}: unknown host")
+        self._nameless_until = None
         random.shuffle(self._left)
         self._crowd[self.source[1:3]] += 1
         self._counted = True

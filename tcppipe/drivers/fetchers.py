@@ -130,9 +130,8 @@ class Fetchers:
                     fetch = self._by_fd[fd]
                     fetch.ready(events, now)
                     self._settle(fetch, now)
-                elif fd == self._looking and self._names.collect():
-                    self._poller.forget(fd)
-                    self._looking = None
+                elif fd == self._looking:
+                    self._collect(fd, now)
             self._tend(time.monotonic())
             if self._answer(signals.take()):
                 break
@@ -203,6 +202,16 @@ class Fetchers:
         if self._heap:
             times.append(self._heap[0][0])
         return max(0.0, min(times) - now) + 0.0005
+
+    def _collect(self, fd, now):
+        """Answers of the name server have come."""
+        if self._names.collect():
+            self._poller.forget(fd)
+            self._looking = None
+        for fetch in self._fetches.values():
+            if fetch.source.is_name:
+                fetch.named(now)
+                self._settle(fetch, now)
 
     def _look_up(self, now):
         if self._looking is not None or now < self._look_at:

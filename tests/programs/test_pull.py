@@ -305,6 +305,41 @@ def test_a_server_by_its_name(stage):
     pull.says("OK\n$")
 
 
+def test_a_name_that_is_unknown(stage):
+    """No such server: an error; the others are fetched."""
+    pull = stage.pull(b"one\n")
+    line = f"nobody.invalid {stage.port} /x {stage.path}/copy/x {stage.path}/pointer/x"
+    pull.client = stage.fetcher(line, pull.line)
+    pull.up()
+    wait_until(
+        lambda: content(pull.status.parent / "nobody.invalid").startswith(
+            b"ERR /x: nobody.invalid"
+        ),
+        "an error for SNMP",
+    )
+
+
+def test_ipv6(stage):
+    """A server and a source with IPv6 addresses."""
+    pull = stage.pull(b"one\n", host="::1")
+    path = stage.path / "gen_numbers.locals"
+    path.write_text(path.read_text() + '$bind_addr = "::1";\n$hosts_allow{"::1"} = 1;\n')
+    pull.up()
+    pull.says("OK\n$")
+
+
+def test_an_unwritable_pointer(pull):
+    """The copy does not need it: it is made, and the trouble is said."""
+    where = pull.pointer.parent
+    where.mkdir()
+    where.chmod(0o500)
+    pull.client.preexec = without_rights
+    pull.up()
+    pull.client.wait_log(f"{pull.pointer}: cannot write: Permission denied")
+    where.chmod(0o700)
+    wait_until(lambda: content(pull.pointer), "the pointer file")
+
+
 def test_adoption_of_an_originals_files(pull):
     """A local file and a pointer file without a ledger: the copy goes on behind what is there."""
     pull.copy.parent.mkdir()
