@@ -6,29 +6,25 @@ is this source's trouble alone: it says so, waits, and tries again.
 A crash leaves what a copy leaves, and a pointer file.
 """
 
-import errno
 import os
 import random
 import select
-import socket
 import time
 
-from tcppipe.cursor import Generation
-from tcppipe.drivers.store import Store
+from tcppipe.drivers.fetched import Fetched
 from tcppipe.errors import ConfigError, LinkLost, SyncFailed, TcppipeError, reason
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.merged import lock
 from tcppipe.files.pointer import Pointer
-from tcppipe.net.link import Link
+from tcppipe.net.connect import Connecting
 from tcppipe.process import rundir
 from tcppipe.session.fetch1 import ByteSink
 from tcppipe.session.sink import Sink
 from tcppipe.wire import pull1
-from tcppipe.wire.events import Holding, Why
+from tcppipe.wire.events import Why
 
 PAUSE, LONGEST_PAUSE = 5.0, 30.0  # seconds before connecting again
-CONNECT = 10.0  # seconds that one address may take
 GREETING = 5.0  # seconds that a server has for its answer
 AT_ONCE = 32  # connections that one server is asked to answer at a time
 CROWDED = 0.5  # seconds until a source looks again whether it is its turn
@@ -52,7 +48,7 @@ class Fetch:
         self.source = source
         self.error = None
         self.tried = False
-        self.sockets = 0  # so many were made: the same descriptor may be another socket
+        self._sockets = 0  # connections that were begun
         self._addresses = addresses
         self._tell = tell
         self._buffer = buffer
@@ -64,8 +60,7 @@ class Fetch:
         self._state = PAUSED
         self._until = 0.0  # when the present state has lasted too long
         self._pause = PAUSE
-        self._left = []  # addresses that were not tried yet
-        self._sock = self._link = self._store = None
+        self._connecting = self._link = self._store = None
         self._asked = (0, 0)  # inode and offset in our request
         self._inode = 0  # what the server answered
         self._unwritten = None  # the inode that the pointer file should have, and has not
@@ -79,7 +74,12 @@ class Fetch:
         """The descriptor to wait on, or -1."""
         if self._link is not None:
             return self._link.fileno()
-        return self._sock.fileno() if self._sock is not None else -1
+        return self._connecting.fileno() if self._connecting is not None else -1
+
+    @property
+    def serial(self):
+        """Tells two sockets with the same descriptor apart."""
+        return self._sockets, self._connecting.sockets if self._connecting is not None else 0
 
     def events(self):
         """What to wait for on it."""
@@ -91,6 +91,8 @@ class Fetch:
 
     def due(self, now):
         """When tend() has something to do at the latest."""
+        if self._state == CONNECTING:
+            return self._connecting.until
         if self._state != STREAMING:
             return self._until
         if self._link.unread and not self._store.deaf:
@@ -176,10 +178,10 @@ class Fetch:
             if self._link is not None:
                 self._farewell(error or LinkLost("fetch_logs ends"))
             self._store.close(clean=not isinstance(error, SyncFailed))
-        for thing in (self._link, self._sock):
+        for thing in (self._link, self._connecting):
             if thing is not None:
                 thing.close()
-        self._sock = self._link = self._store = self._blocked = None
+        self._connecting = self._link = self._store = self._blocked = None
         self._state = PAUSED
 
     def _farewell(self, error):
@@ -198,11 +200,11 @@ class Fetch:
             self._store.tend(now)
             self._write_pointer(now)
             self._look_blocked()
+        elif self._state == CONNECTING:
+            self._connecting.tend(now)
         elif now >= self._until:
             if self._state == PAUSED:
                 self._begin(now)
-            elif self._state == CONNECTING:
-                self._next_address("no answer", now)
             else:
                 raise LinkLost(f"{self._link.peer}: said nothing in time")
 
@@ -211,42 +213,27 @@ class Fetch:
         if self._crowd[self.source[1:3]] >= AT_ONCE:
             self._until = now + CROWDED * random.uniform(0.5, 1.5)
             return
-        self._left = list(self._addresses(self.source.host))
-        if not self._left:
+        addresses = list(self._addresses(self.source.host))
+        if not addresses:
             self._nameless_until = self._nameless_until or now + RESOLVE
             if now < self._nameless_until:
                 self._until = now + UNRESOLVED
                 return
             raise LinkLost(f"{self.source.host}: unknown host")
         self._nameless_until = None
-        random.shuffle(self._left)
+        random.shuffle(addresses)
         self._crowd[self.source[1:3]] += 1
         self._counted = True
-        self._next_address(None, now)
-
-    def _next_address(self, why_not, now):
+        self._sockets += 1
         peer = f"{self.source.host}:{self.source.port}"
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-        if not self._left:
-            raise LinkLost(f"cannot connect to {peer}: {why_not}")
-        address = self._left.pop()
-        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-        self._sock = socket.socket(family, socket.SOCK_STREAM)
-        self._sock.setblocking(False)
-        self.sockets += 1
-        self._state, self._until = CONNECTING, now + CONNECT
-        code = self._sock.connect_ex((str(address), self.source.port))
-        if code not in (0, errno.EINPROGRESS, errno.EINTR):
-            self._next_address(os.strerror(code), now)
+        self._connecting = Connecting(addresses, self.source.port, peer, now)
+        self._state = CONNECTING
 
     def _ready(self, events, now):
         if self._state == CONNECTING:
-            code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                self._next_address(os.strerror(code), now)
-            else:
+            self._link = self._connecting.ready(now)
+            if self._link is not None:
+                self._connecting = None
                 self._greet(now)
         elif self._state == GREETED:
             line = self._link.try_line(pull1.MAX_ANSWER)
@@ -256,8 +243,6 @@ class Fetch:
             self._hear(events, now)
 
     def _greet(self, now):
-        self._link = Link(self._sock, f"{self.source.host}:{self.source.port}")
-        self._sock = None
         size = self._local_size()
         inode = self._pointer.read(size)
         self._asked = (inode, size if inode else 0)
@@ -285,7 +270,9 @@ class Fetch:
             mirror=True,
             hold=lambda: lock(self._base + ".merge.lock"),
         )
-        self._store = Fetched(self, self._link, session, copy, self._buffer)
+        self._store = Fetched(
+            self._link, session, copy, self._say, self._buffer, self._asked, self._on_begun
+        )
         self._state = STREAMING
         if version2 and not self._inode:
             self._wrong("no such file there, waiting for it")
@@ -319,7 +306,7 @@ class Fetch:
 
     # --- what the store tells
 
-    def began(self, begin, version2):
+    def _on_begun(self, begin, version2):
         """A generation begins, or goes on."""
         if version2:
             self._inode = begin.generation.ino
@@ -355,35 +342,3 @@ class Fetch:
             if text != self._told:
                 self._told = text
                 self._say("error", text)
-
-    def asked(self):
-        """(inode, offset) in the request."""
-        return self._asked
-
-
-class Fetched(Store):
-    """A Store for one Fetch."""
-
-    def __init__(self, fetch, link, session, copy, buffer):
-        super().__init__(link, session, copy, lambda _sender, _about: None, fetch._say, buffer)
-        self._fetch = fetch
-        self._version2 = isinstance(session, Sink)
-
-    def _on_offer(self, action):
-        have = super()._on_offer(action)
-        if have.holding == Holding.UNRECORDED:
-            inode, _offset = self._fetch.asked()
-            have = have._replace(generation=Generation(ino=inode))
-        return have
-
-    def _on_open(self, action):
-        self.copy.open()
-        super()._on_open(action)
-        self._fetch.began(action.begin, self._version2)
-
-    def _on_open_lines(self, action):
-        self.copy.open()
-        if self.copy.destination.size() != self._fetch.asked()[1]:
-            raise LinkLost(f"{self.copy.destination.path}: has changed meanwhile")
-        super()._on_open_lines(action)
-        self._fetch.began(None, self._version2)

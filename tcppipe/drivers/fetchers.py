@@ -172,8 +172,8 @@ class Fetchers:
     def _settle(self, fetch, now, over=False):
         """After anything was done with a source: what it waits for now."""
         fd = fetch.fileno()
-        old, serial = self._fds.get(fetch, (-1, 0))
-        if old >= 0 and (old, serial) != (fd, fetch.sockets):
+        old, serial = self._fds.get(fetch, (-1, None))
+        if old >= 0 and (old, serial) != (fd, fetch.serial):
             del self._fds[fetch]
             if self._by_fd.get(old) is fetch:
                 del self._by_fd[old]
@@ -183,7 +183,7 @@ class Fetchers:
             self._states.pop(fetch, None)
             return
         if fd >= 0:
-            self._fds[fetch] = fd, fetch.sockets
+            self._fds[fetch] = fd, fetch.serial
             self._by_fd[fd] = fetch
             self._poller.want(fd, fetch.events())
         due = fetch.due(now)
