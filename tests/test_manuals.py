@@ -15,25 +15,33 @@ from pathlib import Path
 
 import pytest
 
-from tcppipe.conf import pipes
+from tcppipe.conf import fetch, numbers, pipes
 from tcppipe.cursor import UNKNOWN, Cursor, Generation
 from tcppipe.process import rundir
-from tcppipe.programs import tcppipe, tcppiped
-from tcppipe.session import actions, news, states
+from tcppipe.programs import fetch_logs, gen_numbers, tcppipe, tcppiped
+from tcppipe.session import actions, fetch1, news, numbers1, states
 from tcppipe.session.sink import MAX_PROVED, Sink
 from tcppipe.session.source import Source
-from tcppipe.wire import events, frames, push1
+from tcppipe.wire import events, frames, pull1, push1
 
 ROOT = Path(__file__).resolve().parent.parent
 MAN = ROOT / "man"
 PAGES = [
+    "fetch_logs.8",
+    "gen_numbers.8",
     "keep_tcppipe_alive.8",
+    "snmp_from_file.8",
     "tcppipe.7",
     "tcppipe.8",
     "tcppipe.conf.5",
     "tcppiped.8",
 ]
-PROGRAMS = {"tcppipe.8": tcppipe, "tcppiped.8": tcppiped}
+PROGRAMS = {
+    "fetch_logs.8": fetch_logs,
+    "gen_numbers.8": gen_numbers,
+    "tcppipe.8": tcppipe,
+    "tcppiped.8": tcppiped,
+}
 
 
 # --- reading a page
@@ -177,7 +185,7 @@ def test_every_option_of_an_entry_stands_in_its_page():
     assert sorted(found) == sorted(pipes.OPTIONS)
 
 
-@pytest.mark.parametrize("name", ["tcppipe.8", "tcppiped.8", "tcppipe.conf.5"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "tcppipe.conf.5"])
 def test_messages_are_those_of_the_code(name):
     """Under DIAGNOSTICS stand messages word for word: capitals stand for what differs."""
     source = "".join(
@@ -198,6 +206,20 @@ def test_the_examples_of_a_configuration_are_valid():
     """The entries under EXAMPLES can be read."""
     (example,) = literals(section(page("tcppipe.conf.5"), ".Sh EXAMPLES"))
     assert len(pipes.parse("\n".join(example), "example")) == 5
+    (example,) = literals(section(page("fetch_logs.8"), ".Sh EXAMPLES"))
+    assert len(fetch.parse("\n".join(example), "example")) == 1
+    (example,) = literals(section(page("gen_numbers.8"), ".Sh EXAMPLES"))
+    assert len(numbers.parse("\n".join(example), "example").allow) == 2
+
+
+def test_the_samples_are_valid():
+    """What stands in etc is valid, and so are the lines in it behind the comment signs."""
+    for parse, name in ((fetch.parse, "fetch_logs.conf"), (numbers.parse, "gen_numbers.locals")):
+        text = (ROOT / "etc" / name).read_text(encoding="utf-8")
+        parse(text, name)
+        lines = re.findall(r"^# ((?:\$|\d).*)", text, re.MULTILINE)
+        assert lines
+        parse("\n".join(lines), name)
 
 
 # --- version 2: the tables
@@ -281,6 +303,32 @@ def test_the_bounds_are_those_of_the_code():
         MAX_PROVED,
         frames.MAX_OFFSET,
     ]
+
+
+# --- the pull pair
+
+
+def test_the_example_of_the_pull_pair():
+    """The request, the answer, and the data are those of the code."""
+    (lines,) = literals(section(WIRE, ".Sh THE PULL PAIR"))
+    said = [line[2:].encode().decode("unicode_escape").encode("latin-1") for line in lines]
+    assert [line[0] for line in lines] == [">", "<", "<", "<"]
+    assert said == [
+        pull1.request(b"/var/log/a"),
+        pull1.answer(True, 4711),
+        pull1.outgoing(b"a\7\n"),
+        pull1.ALIVE,
+    ]
+    assert pull1.parse_answer(said[1]) == (False, 4711, False)
+
+
+def test_the_bounds_of_the_pull_pair():
+    """The longest lines, and the pauses."""
+    text = " ".join(section(WIRE, ".Sh THE PULL PAIR"))
+    for number in (pull1.MAX_REQUEST, pull1.MAX_ANSWER):
+        assert f"at most {number} octets" in text
+    assert f"after {numbers1.QUIET:.0f} seconds without data" in text
+    assert f"after {fetch1.SILENCE:.0f} seconds of silence" in text
 
 
 # --- version 1: the example and the vectors

@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import contextmanager
 
 from tcppipe.errors import Blocked, TcppipeError
-from tcppipe.session.actions import Become, Send
+from tcppipe.session.actions import Append, Become, Send
 
 RETRY = 1.0  # seconds until a blocked action is tried again
 
@@ -64,6 +64,7 @@ class Pump:
             except Blocked as error:
                 self.blocked = error
                 self.retry_at = now + RETRY
+                self._todo = deque(map(_kept, self._todo))
                 return
             self._todo.popleft()
             self._todo.extendleft(reversed(more))
@@ -106,3 +107,10 @@ class Pump:
             return []
         result = self.hands[type(action)](action)
         return [] if result is None else self.session.done(action, result)
+
+
+def _kept(action):
+    """An action that waits while others read into the same buffer."""
+    if isinstance(action, Append) and isinstance(action.data, memoryview):
+        return action._replace(data=bytes(action.data))
+    return action

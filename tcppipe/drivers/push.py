@@ -55,6 +55,7 @@ class Push:
         self._resend = resend
         self._feed = None
         self._signals = self._wakeup = None
+        self._lifeline = None  # a descriptor that becomes readable when our parent is gone
         self._backoff = Backoff()
         self._look_at = self._deliver_at = 0.0
         self._watched = None  # how many files had appeared when they were last watched
@@ -146,8 +147,11 @@ class Push:
         if signal.SIGTERM in came or signal.SIGINT in came:
             self._ending = True
         if signal.SIGHUP in came:
-            self._look()
-            self._deliver_at = 0.0
+            self._hup()
+
+    def _hup(self):
+        self._look()
+        self._deliver_at = 0.0
 
     def _look(self):
         try:
@@ -162,12 +166,16 @@ class Push:
         poll.register(self._signals.fileno(), select.POLLIN)
         if self._wakeup.fileno() >= 0 and self._interval is None:
             poll.register(self._wakeup.fileno(), select.POLLIN)
+        if self._lifeline is not None:
+            poll.register(self._lifeline, select.POLLIN)
         end_at = None
         more = True
         while True:
             poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.pending else 0))
             ready = dict(poll.poll(self._timeout(more and feed.ready, end_at) * 1000))
             now = time.monotonic()
+            if self._lifeline in ready:
+                raise LinkLost("the server is gone")
             if self._signals.fileno() in ready:
                 self._take_signals()
             if self._wakeup.fileno() in ready:

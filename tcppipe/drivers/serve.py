@@ -1,7 +1,7 @@
-"""The push pair's server: listens, forks one child per connection, and keeps order.
+"""A server: listens, forks one child per connection, and keeps order.  And the push pair's.
 
 The parent owns the listening sockets, the configuration and the table of names; a child
-owns one connection and one copy.  A child that dies hurts no other.  When the parent is
+owns one connection.  What it does there is a service's business.  A child that dies hurts no other.  When the parent is
 gone its children end by themselves, so nobody writes who cannot be told to reopen.
 """
 
@@ -30,14 +30,37 @@ STOP = 10.0  # seconds that children have to end when the server stops
 # --- parent
 
 
-class Server:
-    """Serves the pipes in a Table on listening sockets."""
+class Service:
+    """What a Server serves.  path: of the configuration file.  names: a peers.Names."""
 
-    def __init__(self, table, sockets, state_dir):
-        self.table = table
-        self.sockets = {sock.fileno(): sock for sock in sockets}
-        self.state_dir = state_dir
+    def __init__(self, path):
+        self.path = path
         self.names = peers.Names(changed=_say_changed)
+
+    def wanted(self):
+        """The host names that are to be looked up now and then."""
+        return []
+
+    def refresh(self):
+        """A connection comes: read the configuration again if it has changed."""
+        raise NotImplementedError
+
+    def read(self):
+        """HUP: read it again, and say in a few words what it holds.  Raises ConfigError."""
+        raise NotImplementedError
+
+    def serve(self, link, signals, lifeline):
+        """In a child: serve one connection; the exit status.  Raises TcppipeError."""
+        raise NotImplementedError
+
+
+class Server:
+    """Serves a Service on listening sockets."""
+
+    def __init__(self, service, sockets):
+        self.service = service
+        self.names = service.names
+        self.sockets = {sock.fileno(): sock for sock in sockets}
         self._children = Children()
         self._looking = None  # the descriptor of a look-up under way
         self._look_at = 0.0
@@ -76,7 +99,7 @@ class Server:
                 report.error(f"cannot accept a connection: {reason(error)}")
             return
         try:
-            self.table.refresh()
+            self.service.refresh()
         except ConfigError as error:
             _say_broken(error)
         try:
@@ -104,8 +127,8 @@ class Server:
 
     def _reload(self):
         try:
-            self.table.read()
-            report.info(f"{self.table.path}: read again, {len(self.table.entries)} entries")
+            holds = self.service.read()
+            report.info(f"{self.service.path}: read again, {holds}")
         except ConfigError as error:
             _say_broken(error)
         if self._looking is not None:
@@ -117,7 +140,7 @@ class Server:
     def _look_up(self, now):
         if self._looking is None and now >= self._look_at:
             self._look_at = now + REFRESH
-            wanted = pipes.names(self.table.entries)
+            wanted = self.service.wanted()
             if wanted:
                 self._looking = self.names.start(wanted)
 
@@ -140,20 +163,46 @@ class Server:
         self.names.close()
         link = Link(sock, peers.plain(address).compressed)
         try:
-            return self._serve(link, address, signals)
+            return self.service.serve(link, signals, self._lifeline)
         except LinkLost as error:
             report.info(str(error))
         except TcppipeError as error:
             report.critical(str(error))
         return 1
 
-    def _serve(self, link, address, signals):
+
+# --- the push pair's service
+
+
+class Pipes(Service):
+    """Takes what the pipes of a Table send."""
+
+    def __init__(self, table, state_dir):
+        super().__init__(table.path)
+        self.table = table
+        self.state_dir = state_dir
+
+    def wanted(self):
+        """The names in the table."""
+        return pipes.names(self.table.entries)
+
+    def refresh(self):
+        """New entries are valid for new connections."""
+        self.table.refresh()
+
+    def read(self):
+        """Read the table."""
+        self.table.read()
+        return f"{len(self.table.entries)} entries"
+
+    def serve(self, link, signals, lifeline):
+        """Serve one pipe."""
         line = link.read_line(push1.MAX_LINE, time.monotonic() + HANDSHAKE)
         try:
             path = os.fsdecode(push1.parse_request(line))
         except TcppipeError as error:
             raise type(error)(f"{link.peer}: {error}") from None
-        pipe = Pipe(self.table, self.names, address, path, self.state_dir)
+        pipe = Pipe(self.table, self.names, link.peer, path, self.state_dir)
         try:
             copy = pipe.open()
         except TcppipeError as error:
@@ -164,7 +213,7 @@ class Server:
         report.info(f"{pipe.name}: established, to {copy.destination.path}")
         store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say)
         try:
-            attend(store, signals, self._lifeline, pipe.check)
+            attend(store, signals, lifeline, pipe.check)
         except TcppipeError as error:
             store.close(clean=not isinstance(error, SyncFailed))
             farewell(store, error)

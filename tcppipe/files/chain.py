@@ -25,14 +25,17 @@ MOST = 64  # generations held open at once; what comes after is found again by n
 class Chain:
     """The open files of the origin at `path` (str, absolute) and its rotated siblings.
 
+    patterns: absolute paths with wildcards that fit rotated files of other names.
+
     readers: those still to be read, oldest first.  live: the one that stands under the
     origin's name, or None.  Raises OSError when a file cannot be looked at for now.
     """
 
-    def __init__(self, path, olddir=None, fs=REAL):
+    def __init__(self, path, olddir=None, fs=REAL, patterns=()):
         self.path = path
         self.olddir = olddir
         self.fs = fs
+        self.patterns = patterns
         self.readers = []
         self.live = None
         self._last = None  # (file, modification time) of the last one that was read to its end
@@ -95,7 +98,7 @@ class Chain:
         held = self._done + self.readers
         found = []
         for path in paths:
-            if not is_rotated(path, self.path):
+            if not is_rotated(path, self.path, self.patterns):
                 continue
             status = self._stat(path)
             if status is None or any(_is(other, status) for other in held):
@@ -111,7 +114,7 @@ class Chain:
         """The paths of the siblings behind a file: by its place, else by its time."""
         file, igen, mtime = last
         rows = []
-        for path in siblings(self.path, self.olddir, self.fs):
+        for path in self._siblings():
             status = self._stat(path)
             if status is not None and not (live is not None and _id(status) == _id(live)):
                 rows.append((path, status))
@@ -120,6 +123,9 @@ class Chain:
                 if igen or status.st_mtime_ns == mtime:
                     return [path for path, _status in rows[at + 1 :]]
         return [path for path, status in rows if status.st_mtime_ns > mtime]
+
+    def _siblings(self):
+        return siblings(self.path, self.olddir, self.fs, self.patterns)
 
     def _igen(self, path):
         reader = self._try(path)
@@ -179,7 +185,7 @@ class Chain:
 
     def _copy_of(self, reader, offset, head, below, mtime):
         best = None
-        for path in reversed(siblings(self.path, self.olddir, self.fs)):
+        for path in reversed(self._siblings()):
             copy = self._try(path)
             if copy is None:
                 continue
@@ -254,7 +260,7 @@ class Chain:
             live = self._try(self.path)
         self.live = live
         mine = held if live is None or live in held else [*held, live]
-        paths = [] if since is None else siblings(self.path, self.olddir, self.fs)
+        paths = [] if since is None else self._siblings()
         found = []
         for reader in self._lineup(mine, paths, since or 0):
             candidate = self._candidate(reader, reader in held)
@@ -271,7 +277,7 @@ class Chain:
         try:
             size, mtime = reader.status()
             reader.born = mtime  # it may have been truncated since it was opened
-            rotated = held or is_rotated(reader.path, self.path)
+            rotated = held or is_rotated(reader.path, self.path, self.patterns)
             live = reader is self.live
             return Candidate(reader.path, reader.generation(), size, mtime, live, rotated)
         except Broken:

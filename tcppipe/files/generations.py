@@ -5,6 +5,7 @@ can still be read to its end.
 """
 
 import bz2
+import fnmatch
 import gzip
 import hashlib
 import lzma
@@ -194,8 +195,8 @@ def open_reader(path, fs=REAL):
     return Reader(path, fs)
 
 
-def siblings(path, olddir=None, fs=REAL):
-    """The paths of the rotated files of `path`, oldest first: PATH.* and PATH-*.
+def siblings(path, olddir=None, fs=REAL, patterns=()):
+    """The paths of the rotated files of `path`, oldest first: PATH.*, PATH-*, and `patterns`.
 
     Numbered names (.1, .2.gz) go by number, dated ones (-20261120, .2026-11-20_13) by
     date; where both kinds or others stand side by side, by modification time.
@@ -212,6 +213,9 @@ def siblings(path, olddir=None, fs=REAL):
         for name in names:
             if name[: len(base)] == base and name[len(base) : len(base) + 1] in (".", "-"):
                 found[os.path.join(directory, name)] = name[len(base) :]
+    for full in _matching(patterns, fs):
+        if full != path:
+            found.setdefault(full, full[len(path) :] if full.startswith(path) else full)
     rows = []
     for full, suffix in found.items():
         stem, extension = os.path.splitext(suffix)
@@ -229,8 +233,24 @@ def siblings(path, olddir=None, fs=REAL):
     return [full for _plain, _mtime, full in sorted(rows, key=_order([row[0] for row in rows]))]
 
 
-def is_rotated(path, origin):
+def _matching(patterns, fs):
+    """The paths that patterns fit; wildcards stand in the last part of a pattern."""
+    for pattern in patterns:
+        directory, wanted = os.path.split(pattern)
+        try:
+            names = fs.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        for name in names:
+            hidden = name.startswith(".") and not wanted.startswith(".")
+            if fnmatch.fnmatchcase(name, wanted) and not hidden:
+                yield os.path.join(directory, name)
+
+
+def is_rotated(path, origin, patterns=()):
     """True when a sibling's name is one that rotation gives; else it may be anybody's copy."""
+    if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+        return True
     suffix = os.path.basename(path)[len(os.path.basename(origin)) :]
     stem, extension = os.path.splitext(suffix)
     return ROTATED.fullmatch(stem if extension in SUFFIXES else suffix) is not None

@@ -24,6 +24,14 @@ def wakeup(path):
     return Nothing(), f"{path}: no notification on this system, looks every second"
 
 
+def preload():
+    """Load now what a forked child would load."""
+    try:
+        import inotify_simple  # noqa: F401
+    except ImportError:
+        pass  # then there is none
+
+
 class Nothing:
     """No notification: the interval has to do."""
 

@@ -25,6 +25,7 @@ class Link:
         self._sock = sock
         self._out = deque()
         self._unread = b""  # came together with a line
+        self._line = b""  # the beginning of a line, for try_line
         sock.setblocking(False)
         _tune(sock)
 
@@ -103,6 +104,21 @@ class Link:
                 raise LinkLost(f"{self.peer}: said nothing in time")
             line += bytes(buffer[: self.receive(buffer)])
         line, newline, self._unread = line.partition(b"\n")
+        return line + newline
+
+    def try_line(self, limit):
+        """The next line with its newline if all of it has come, else None; never waits.
+
+        Raises PeerError when it is longer than `limit` bytes.
+        """
+        buffer = memoryview(bytearray(limit + 1))
+        self._line += bytes(buffer[: self.receive(buffer)])
+        line, newline, rest = self._line.partition(b"\n")
+        if len(line) >= limit:
+            raise PeerError(f"{self.peer}: a first line of more than {limit} bytes")
+        if not newline:
+            return None
+        self._line, self._unread = b"", rest + self._unread
         return line + newline
 
     def _wait(self, what, until):

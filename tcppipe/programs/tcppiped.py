@@ -79,7 +79,7 @@ def _run(options, port):
     from lockfile import LockError
 
     from tcppipe.drivers.pipe import Table
-    from tcppipe.drivers.serve import Server
+    from tcppipe.drivers.serve import Pipes, Server
     from tcppipe.net.listen import listen
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
@@ -102,7 +102,7 @@ def _run(options, port):
         lock.acquire()
         signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
                            signal.SIGUSR1])  # fmt: skip
-        server = Server(table, sockets, state_dir)
+        server = Server(Pipes(table, state_dir), sockets)
         report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
         ready()
         server.run(signals)

@@ -71,6 +71,8 @@ def _decide(have, candidates, witness, resend):
     plan = None
     if have.holding == Holding.UNRECORDED:
         plan = yield from _adopt(have, candidates)
+        if plan is None and have.generation.ino:
+            plan = _pointed(have, candidates)
     if plan is None and witness is not None:
         plan = yield from _witnessed(have, candidates, witness)
     return plan or _fresh(candidates, witness)
@@ -221,13 +223,27 @@ def _fresh(candidates, witness):
 
 def _adopt(have, candidates):
     """A destination whose whole content is the beginning of a file here."""
-    for candidate in reversed(candidates):
+    likely = list(reversed(candidates))
+    if have.generation.ino:
+        likely.sort(key=lambda candidate: candidate.generation.ino != have.generation.ino)
+    for candidate in likely:
         if candidate.size < have.end:
             continue
         agreed = yield from common(candidate, 0, have.end)
         if agreed == have.end:
             return _from(candidate, agreed, Why.ADOPTED)
     return None
+
+
+def _pointed(have, candidates):
+    """A pointer file names an inode, and the destination is not the beginning of any file.
+
+    All of that file comes once more, and what follows it; of a lost one, the live file.
+    """
+    for candidate in candidates:
+        if candidate.generation.ino == have.generation.ino:
+            return _from(candidate, 0, Why.FRESH)
+    return _from(candidates[-1], 0, Why.LOST)
 
 
 def _witnessed(have, candidates, witness):

@@ -90,6 +90,8 @@ class Source(Peer):
         self._have = have
         if have.holding == ev.Holding.RECORDED:
             return [Search(have.generation.born)]
+        if have.generation.ino:  # an inode, and no more: what the original wrote down
+            return [Search(0)]
         return [Search(self._witness.generation.born if self._witness else None)]
 
     def _on_proof(self, proof):
@@ -151,4 +153,3 @@ class Source(Peer):
             Say("critical", f"bytes lost from offset {gap.first} on: {gap.reason.decode()}"),
             Send(encode(gap)),
         ]
-

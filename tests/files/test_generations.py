@@ -10,7 +10,13 @@ import pytest
 
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.errors import ConfigError
-from tcppipe.files.generations import CompressedReader, Reader, open_reader, siblings
+from tcppipe.files.generations import (
+    CompressedReader,
+    Reader,
+    is_rotated,
+    open_reader,
+    siblings,
+)
 
 DATA = b"".join(b"line %d\n" % n for n in range(30000))
 
@@ -188,3 +194,16 @@ def test_again_is_another_generation_of_the_same_file(log):
     one.close()
     assert two.read(3, 0) == b"abc" and two.born == 7 != one.born
     two.close()
+
+
+def test_other_names_by_patterns(log, tmp_path):
+    """Patterns name more siblings, in other directories as well, and none twice."""
+    (tmp_path / "old").mkdir()
+    for name in ("a-1", "a-2", "b-1", ".a-3"):
+        (tmp_path / "old" / name).write_bytes(b"x")
+    make(log, ".1", 0)
+    patterns = [f"{tmp_path}/old/a-*", f"{log}.*[0-9]", log, f"{tmp_path}/none/*"]
+    found = siblings(log, patterns=patterns)
+    assert sorted(found) == sorted([f"{log}.1", f"{tmp_path}/old/a-1", f"{tmp_path}/old/a-2"])
+    assert is_rotated(f"{tmp_path}/old/a-1", log, patterns)
+    assert not is_rotated(f"{tmp_path}/old/b-1", log, patterns)

@@ -21,6 +21,12 @@ def pipe(stage):
 
 
 @pytest.fixture
+def pull(stage):
+    """A Pull with an origin of three lines; neither side is started."""
+    return stage.pull(b"one\ntwo\nthree\n")
+
+
+@pytest.fixture
 def writer():
     """Makes Writers, which stop at the end of the test whatever happens."""
     writers = []

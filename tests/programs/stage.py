@@ -292,6 +292,24 @@ class Stage:
         argv = [*self.program("tcppipe"), "-d", *target, *options]
         return self.process(name, argv, ": established, to ", **more)
 
+    def numbers(self, *lines, name="gen_numbers", **more):
+        """A gen_numbers in the foreground, not yet started; lines: more of its .locals file."""
+        path = self.path / f"{name}.locals"
+        text = f'$bind_port = {self.port};\n$bind_addr = "127.0.0.1";\n'
+        path.write_text(text + "".join(f"{line}\n" for line in lines))
+        return self.process(name, [*self.program("gen_numbers"), path], "started, port", **more)
+
+    def fetcher(self, *lines, name="fetch_logs", **more):
+        """A fetch_logs in the foreground, not yet started; lines: its configuration."""
+        path, snmp = self.path / f"{name}.conf", self.path / "snmp"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        snmp.mkdir(exist_ok=True)
+        return self.process(name, [*self.program("fetch_logs"), snmp, path], "started, ", **more)
+
+    def pull(self, first=b"", name="a.log", host="127.0.0.1"):
+        """A Pull from NAME to copy/NAME on this stage; neither side is started."""
+        return Pull(self, first, name, host)
+
     def run(self, argv, seconds=PATIENCE, **more):
         """Run a command to its end: a CompletedProcess with text, no traceback in it."""
         more["env"] = {**self.env, **more.pop("env", {})}
@@ -388,6 +406,71 @@ class Pipe:
         """Rename the origin to .NUMBER, and make a new empty one, as logrotate's `create`."""
         os.rename(self.origin, f"{self.origin}.{number}")
         self.origin.touch()
+
+
+class Pull:
+    """One origin, its local file, a gen_numbers that may give it, and a fetch_logs."""
+
+    def __init__(self, stage, first, name, host):
+        self.stage = stage
+        self.origin = stage.path / name
+        self.copy = stage.path / "copy" / name
+        self.pointer = stage.path / "pointer" / name
+        self.origin.write_bytes(first)
+        self.line = f"{host} {stage.port} {self.origin} {self.copy} {self.pointer}"
+        self.allowed = '$hosts_allow{"127.0.0.1"} = 1;'
+        self.server = stage.numbers(self.allowed, f'$files{{"{self.origin}"}} = "{self.origin}.*";')
+        self.client = stage.fetcher(self.line)
+        self.status = stage.path / "snmp" / host
+
+    def up(self):
+        """Start both, and wait until the origin has arrived."""
+        self.server.up()
+        self.client.up()
+        self.arrives()
+        return self
+
+    def append(self, data):
+        """Append to the origin."""
+        append(self.origin, data)
+
+    def rotate(self, new=b""):
+        """Rename as logrotate does, older ones first, and make a new file."""
+        for number in range(8, 0, -1):
+            for suffix in ("", ".gz"):
+                if os.path.exists(f"{self.origin}.{number}{suffix}"):
+                    os.rename(
+                        f"{self.origin}.{number}{suffix}", f"{self.origin}.{number + 1}{suffix}"
+                    )
+        os.rename(self.origin, f"{self.origin}.1")
+        self.origin.write_bytes(new)
+
+    def arrives(self, expected=None, seconds=PATIENCE):
+        """Wait until the local file has the origin's bytes, or those expected."""
+        wanted = self.origin.read_bytes() if expected is None else expected
+        wait_for_bytes(self.copy, wanted, seconds)
+
+    def pieces(self):
+        """The files that were set aside, the oldest first."""
+        found = self.copy.parent.glob(f"{self.copy.name}.2*")
+        return sorted(found, key=lambda path: list(map(int, path.name.split(".")[2:])))
+
+    def mirrors(self, *generations, seconds=PATIENCE):
+        """Wait until the pieces and the local file are these generations, byte for byte."""
+        wanted = [sha256(generation) for generation in generations]
+
+        def there():
+            return [sha256(path) for path in [*self.pieces(), self.copy]]
+
+        wait_until(lambda: there() == wanted, lambda: (self.pieces(), there(), wanted), seconds)
+
+    def says(self, pattern, seconds=PATIENCE):
+        """Wait until SNMP is told a line that begins so."""
+        wait_until(
+            lambda: re.match(pattern, content(self.status).decode()),
+            lambda: (pattern, content(self.status)),
+            seconds,
+        )
 
 
 class Writer(threading.Thread):

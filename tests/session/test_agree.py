@@ -592,3 +592,27 @@ def test_any_torn_destination_is_healed(mark, more, garbage, grown, rotated):
     assert plan.begin.why == Why.RESUMED and plan.candidate.name == files[0].name
     assert good <= plan.begin.offset <= len(copy)
     assert copy[: plan.begin.offset] + origin[plan.begin.offset :] == origin
+
+
+# --- a pointer file names an inode, and no more
+
+
+def pointed(copy, ino, files):
+    """The plan for a destination with this content, and this inode in its pointer file."""
+    have = Have(Holding.UNRECORDED, end=len(copy), generation=Generation(ino=ino))
+    return decided(World(files, copy, have).agree())
+
+
+def test_a_pointer_file_and_a_beginning():
+    """Adopted where the inode is, though another file begins with the same bytes."""
+    files = [File("log.2", OLD, 5, 5, False), File("log.1", OLD + NEW, 6, 6, False), LIVE]
+    assert pointed(OLD[:100], 5, files) == ("log.2", Why.ADOPTED, 100)
+    assert pointed(OLD[:100], 6, files) == ("log.1", Why.ADOPTED, 100)
+    assert pointed(OLD[:100], 9, files) == ("log", Why.ADOPTED, 100)
+
+
+def test_a_pointer_file_and_other_content():
+    """That generation once more from its beginning; the live one when it is gone."""
+    files = [File("log.1", NEW, 6, 6, False), LIVE]
+    assert pointed(b"else" * 9, 6, files) == ("log.1", Why.FRESH, 0)
+    assert pointed(b"else" * 9, 9, files) == ("log", Why.LOST, 0)

@@ -1,0 +1,194 @@
+"""Who may fetch which files: gen_numbers' .locals file.
+
+    $hosts_allow{"ADDRESS"} = 1;     $files{"PATH"} = "GLOB";
+    $bind_port = 100;                $bind_addr = "10.4.3.5";
+
+The file was a piece of Perl once.  Here it is a small grammar of its own, which is
+parsed and never executed: what it does not have is an error, not a surprise.
+A path may hold any bytes, so text is decoded with "surrogateescape" by whoever
+reads the file.  Does not read files, resolve names, or look for rotated files.
+"""
+
+import ipaddress
+import re
+from typing import NamedTuple
+
+from tcppipe.conf import pipes
+from tcppipe.errors import ConfigError
+
+MAX_PATTERNS = 64  # that one GLOB may stand for
+
+_SINGLE = r"'(?:[^'\\]|\\.)*'"
+_DOUBLE = r'"(?:[^"\\]|\\.)*"'
+_STATEMENT = re.compile(
+    rf"""(?:(?:our|my)[ \t]+)?
+    \$(?P<name>[A-Za-z_0-9]+) [ \t]*
+    (?:\{{ [ \t]* (?P<key>{_SINGLE}|{_DOUBLE}) [ \t]* \}} [ \t]*)?
+    = [ \t]* (?P<value>{_SINGLE}|{_DOUBLE}|[0-9]{{1,9}}) [ \t]* ;""",
+    re.VERBOSE,
+)
+_NOTHING = re.compile(r"use[ \t]+(?:strict|warnings)[ \t]*;|1[ \t]*(?:;|(?=\#|$))|;")
+_ESCAPED = re.compile(r"\\(.)|[$@]")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+class Numbers(NamedTuple):
+    """A file's meaning.  allow has each network once; files has the GLOB of each path."""
+
+    allow: list
+    files: dict
+    port: int | None = None
+    address: str | None = None
+
+    def allows(self, address):
+        """May this address fetch?  The smallest network that holds it decides."""
+        address = ipaddress.ip_address(str(address).partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        found = [
+            (network.prefixlen, allowed)
+            for network, allowed in self.allow
+            if network.version == address.version and address in network
+        ]
+        return max(found)[1] if found else False
+
+
+def parse(text, name):
+    """The meaning of a file's text.  What is said twice is meant as it was said last.
+
+    Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
+    """
+    allow, files, scalars, errors = {}, {}, {}, []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            for variable, key, value in _statements(line.strip(pipes.BLANKS)):
+                if variable == "hosts_allow":
+                    allow[_network(key)] = value not in ("", "0")
+                elif variable == "files":
+                    files[_path(key)] = _glob(value)
+                else:
+                    scalars[variable] = _SCALARS[variable](value)
+        except ValueError as error:
+            errors.append(f"{name}:{number}: {error}")
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return Numbers(list(allow.items()), files, scalars.get("bind_port"), scalars.get("bind_addr"))
+
+
+def patterns(glob):
+    """The patterns of a GLOB, as the original's shell-like reading has them.
+
+    Blanks separate patterns, and `{a,b}` stands for each of its words.
+    Raises ValueError when there are too many.
+    """
+    todo, found = re.split(r"[ \t]+", glob.strip(pipes.BLANKS)), []
+    while todo:
+        pattern = todo.pop(0)
+        braces = _BRACES.search(pattern)
+        if not braces:
+            found.append(pattern)
+        else:
+            before, after = pattern[: braces.start()], pattern[braces.end() :]
+            todo[:0] = [before + word + after for word in braces[1].split(",")]
+        if len(todo) + len(found) > MAX_PATTERNS:
+            raise ValueError(f"more than {MAX_PATTERNS} patterns")
+    return [pattern for pattern in dict.fromkeys(found) if pattern]
+
+
+def _statements(line):
+    """Each assignment of a line as (variable, key or None, value)."""
+    while line and not line.startswith("#"):
+        found = _NOTHING.match(line) or _STATEMENT.match(line)
+        if not found:
+            raise ValueError(f"not understood: {line[:60]!r}")
+        line = line[found.end() :].lstrip(pipes.BLANKS)
+        if found.re is _NOTHING:
+            continue
+        variable, key, value = found["name"], found["key"], found["value"]
+        if variable not in ("hosts_allow", "files", *_SCALARS):
+            raise ValueError(f"unknown variable ${variable}")
+        if (key is None) != (variable in _SCALARS):
+            raise ValueError(f"${variable}: " + ("no {key}" if key is None else "has no keys"))
+        if variable == "files" and value.isdigit():
+            raise ValueError("$files: a pattern in quotes wanted")
+        yield variable, key and _string(key), _string(value)
+
+
+def _string(quoted):
+    """What a string in quotes, or a number, means.  Nothing is put into it."""
+    if quoted.isdigit():
+        return str(int(quoted))
+    if quoted[0] == "'":
+        return re.sub(r"\\([\\'])", r"\1", quoted[1:-1])
+
+    def plain(found):
+        if not found[1]:
+            raise ValueError(f"a variable in {quoted}: write \\{found[0]}, or use single quotes")
+        if found[1].isalnum():
+            raise ValueError(f"unknown {found[0]} in {quoted}")
+        return found[1]
+
+    return _ESCAPED.sub(plain, quoted[1:-1])
+
+
+def _network(text):
+    if "%" in text:
+        raise ValueError(f"bad address {text!r}: an interface cannot be given")
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"bad address: {error}") from None
+    if network.version == 6 and network.subnet_of(_MAPPED):
+        plain = network.network_address.ipv4_mapped
+        return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
+def _path(text):
+    if not text.startswith("/") or text.endswith("/"):
+        raise ValueError(f"file {text!r} is not an absolute path of a file")
+    if re.search(r"[\0 \t\r\f\v]", text):
+        raise ValueError(f"file {text!r} holds a blank, and no request can say that")
+    return text
+
+
+def _glob(text):
+    if "\\" in text or "\0" in text:
+        raise ValueError(f"pattern {text!r} holds a backslash or a NUL")
+    for pattern in patterns(text):
+        if not pattern.startswith("/"):
+            raise ValueError(f"pattern {pattern!r} is not an absolute path")
+    return text
+
+
+def _port(text):
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise ValueError(f"bad port {text!r}")
+    return int(text)
+
+
+def _address(text):
+    """An address, or a name of this host; "0" is the original's word for all of IPv4."""
+    if text == "0":
+        return "0.0.0.0"
+    if pipes.is_name(text):
+        return text
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise ValueError(f"bad address: {error}") from None
+
+
+def _seconds(text):
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"bad number of seconds {text!r}")
+    return int(text)
+
+
+# The last two are the original's pace.  They are understood, and mean nothing here.
+_SCALARS = {
+    "bind_port": _port,
+    "bind_addr": _address,
+    "delay_check": _seconds,
+    "timeout_write": _seconds,
+}

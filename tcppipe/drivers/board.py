@@ -1,0 +1,89 @@
+"""What SNMP is told: a file for each server, with OK or with the first thing that is wrong.
+
+The files are replaced, never written in place, and touched as long as we live: an old one
+means that nobody looks after it.  Another name in the directory is not ours.
+"""
+
+import os
+
+from tcppipe.errors import reason
+from tcppipe.files.fs import REAL
+
+TOUCH = 25.0  # seconds between two touches; the original's reader waits for 120
+LONGEST = 250  # bytes of a status
+
+
+class Board:
+    """The status files in `directory` (str).  say: a function (level, text)."""
+
+    def __init__(self, directory, say, fs=REAL):
+        self.directory = directory
+        self.fs = fs
+        self.due = 0.0  # when show() has something to do at the latest
+        self._say = say
+        self._shown = {}  # host: the text in its file
+        self._told = None
+
+    def show(self, fetches, now):
+        """Bring the files up to date with these sources."""
+        wanted = {}
+        for fetch in fetches:
+            wanted.setdefault(fetch.source.host, []).append(fetch)
+        touch = now >= self.due
+        for host in set(self._shown) - set(wanted):
+            self._shown.pop(host)
+            self._try(self._remove, host)
+        for host, group in wanted.items():
+            if not all(fetch.tried for fetch in group):
+                continue  # what stands there is old, or soon will be
+            text = self._text(group)
+            if text != self._shown.get(host):
+                if self._try(self._write, host, text):
+                    self._shown[host] = text
+            elif touch:
+                self._try(self._touch, host, text)
+        if touch:
+            self.due = now + TOUCH
+
+    def _text(self, group):
+        for fetch in group:
+            if fetch.error is not None:
+                what = f"ERR {fetch.source.remote}: {fetch.error}".encode(errors="replace")
+                return b"".join(what.splitlines())[:LONGEST] + b"\n"
+        return b"OK\n"
+
+    def _path(self, host):
+        return os.path.join(self.directory, host)
+
+    def _write(self, host, text):
+        beside = os.path.join(self.directory, f".{host}.new")
+        fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            self.fs.write_all(fd, text)
+        finally:
+            self.fs.close(fd)
+        self.fs.rename(beside, self._path(host))
+
+    def _touch(self, host, text):
+        try:
+            os.utime(self._path(host))
+        except FileNotFoundError:
+            self._write(host, text)
+
+    def _remove(self, host):
+        try:
+            self.fs.unlink(self._path(host))
+        except FileNotFoundError:
+            pass
+
+    def _try(self, what, *args):
+        try:
+            what(*args)
+        except OSError as error:
+            text = f"{self.directory}: cannot write: {reason(error)}"
+            if text != self._told:
+                self._told = text
+                self._say("error", text)
+            return False
+        self._told = None
+        return True

@@ -1,0 +1,136 @@
+"""The pull pair's server: whoever may, fetches a file, as it grows.
+
+Each connection has a child, which is a source like the push pair's client, except that it
+was dialled: it ends with its connection.  It keeps no files of its own.
+"""
+
+import os
+import socket
+import time
+
+from tcppipe.conf import numbers
+from tcppipe.drivers.feed import Feed
+from tcppipe.drivers.push import Push
+from tcppipe.drivers.serve import HANDSHAKE, Service
+from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeError, reason
+from tcppipe.files.chain import Chain
+from tcppipe.files.follower import Follower
+from tcppipe.files.wakeup import preload, wakeup
+from tcppipe.process import report
+from tcppipe.session.numbers1 import ByteSource
+from tcppipe.session.source import Source
+from tcppipe.wire import pull1
+from tcppipe.wire.events import Failure
+from tcppipe.wire.frames import encode
+
+
+class NoStatus:
+    """A status file that is none: the sink knows."""
+
+    path = None
+
+    def save(self, cursor, about=""):
+        """Nothing to keep."""
+
+
+class Answer(Push):
+    """Feeds one follower over a link that came to us, until either ends."""
+
+    def __init__(self, follower, link, lifeline, check, say):
+        super().__init__(follower, None, None, NoStatus(), say)
+        self._link = link
+        self._lifeline = lifeline
+        self._check = check  # raises Refused when this may no longer be fetched
+
+    def converse(self, session, signals):
+        """Raises LinkLost at the end; returns when told to end."""
+        self._signals = signals
+        self._wakeup, _why_not = wakeup(self.path)
+        self._feed = Feed(self._link, session, self.follower, self._status, self._say)
+        self._feed.open(time.monotonic())
+        self._converse()
+
+    def _hup(self):
+        self._check()
+        super()._hup()
+
+
+class Files(Service):
+    """Gives the files that a .locals file names to the addresses that it allows."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.numbers = None
+        preload()
+
+    def refresh(self):
+        """New lines are valid with HUP, as they always were."""
+
+    def read(self):
+        """Read the .locals file; a broken one is refused whole."""
+        try:
+            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+                text = file.read()
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
+        self.numbers = numbers.parse(text, self.path)
+        return f"{len(self.numbers.files)} files"
+
+    def serve(self, link, signals, lifeline):
+        """Answer one request."""
+        if not self.numbers.allows(link.peer):
+            raise Refused(f"{link.peer}: not allowed")
+        line = link.read_line(pull1.MAX_REQUEST, time.monotonic() + HANDSHAKE)
+        try:
+            name, inode, offset, version2 = pull1.parse_request(line)
+        except PeerError as error:
+            raise PeerError(f"{link.peer}: {error}") from None
+        path = os.fsdecode(name)
+        if path not in self.numbers.files:
+            if version2:
+                link.send(pull1.answer(True, 0, v2=True))
+                link.send(encode(Failure(True, b"no such file in the configuration")))
+                link.drain(1.0)
+            raise Refused(f"{link.peer}:{path}: refused: not in {self.path}")
+        patterns = numbers.patterns(self.numbers.files[path])
+        follower = Follower(Chain(path, patterns=patterns))
+        now = time.monotonic()
+        if version2:
+            session = Source(os.urandom(16), f"{socket.gethostname()}, pid {os.getpid()}", now)
+            link.send(pull1.answer(True, _live(path), v2=True))
+        else:
+            session = ByteSource(inode, offset, _number, now)
+
+        def check():
+            try:
+                self.read()
+            except ConfigError:
+                return  # the parent has said so; the old one stays in force
+            if not self.numbers.allows(link.peer) or path not in self.numbers.files:
+                raise Refused("no longer allowed")
+
+        report.info(f"{link.peer}:{path}: established, version {2 if version2 else 1}")
+        try:
+            Answer(follower, link, lifeline, check, report.say).converse(session, signals)
+        except TcppipeError as error:
+            raise type(error)(f"{path}: {error}") from None
+        finally:
+            link.drain(1.0)
+        return 0
+
+
+def _live(path):
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
+def _number(candidate):
+    """A candidate's inode; that of a compressed file is not the one its content had."""
+    if candidate.generation.ino:
+        return candidate.generation.ino
+    try:
+        return os.stat(candidate.name).st_ino
+    except OSError:
+        raise LinkLost(f"{candidate.name}: renamed just now") from None

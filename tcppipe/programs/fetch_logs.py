@@ -1,0 +1,130 @@
+"""fetch_logs: fetches files from other hosts as they grow, each into a file of its own."""
+
+import os
+import sys
+
+from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.process import rundir
+from tcppipe.programs.options import parse
+
+USAGE = """\
+usage: fetch_logs [-D] SNMP_DIR CONF
+       fetch_logs -T CONF
+
+  SNMP_DIR     where a status file for each server is kept
+  CONF         which file of which server goes where
+  -D           go into the background
+  -T           check CONF, print what it says, and end
+  --run-dir DIR    the pid file (/var/run)
+  --state-dir DIR  the ledgers (/var/lib/tcppipe)
+  --help, --version
+"""
+SPEC = {"D": None, "T": None, "run-dir": "DIR", "state-dir": "DIR"}
+
+
+def main(argv=None):
+    """Run the program; the exit status."""
+    try:
+        options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
+        if not {"help", "version"} & set(options):
+            _check_operands(operands, 1 if "T" in options else 2)
+    except ConfigError as error:
+        sys.stderr.write(f"fetch_logs: {error}\n{USAGE.splitlines()[0]}\n")
+        return 1
+    if "help" in options:
+        sys.stdout.write(USAGE)
+        return 0
+    if "version" in options:
+        from tcppipe import __version__
+
+        print(f"fetch_logs {__version__}")
+        return 0
+    from tcppipe.process import report
+
+    report.open("fetch_logs")
+    try:
+        if "T" in options:
+            return _check(operands[0])
+        return _run(options, *map(os.path.abspath, operands))
+    except (TcppipeError, OSError) as error:
+        for line in str(error).splitlines():
+            report.fatal(line)
+        return 1
+
+
+def _check_operands(operands, wanted):
+    if len(operands) < wanted:
+        raise ConfigError("CONF is needed" if wanted == 1 else "SNMP_DIR and CONF are needed")
+    if len(operands) > wanted:
+        raise ConfigError(f"{operands[wanted]}: one operand too many")
+
+
+def _check(path):
+    from tcppipe.drivers.fetchers import read
+
+    try:
+        sources = read(path)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for source in sources:
+        print(f"{source.line}: {' '.join(map(str, source[1:]))}")
+    return 0
+
+
+def _run(options, snmp_dir, conf):
+    import signal
+    import time
+
+    from lockfile import LockError
+
+    from tcppipe.drivers.fetchers import Fetchers, read, tell_all
+    from tcppipe.process import detach, report
+    from tcppipe.process.signals import Signals
+
+    detach.ensure_stdio()
+    sources = read(conf)
+    if not os.path.isdir(snmp_dir):
+        raise ConfigError(f"{snmp_dir}: no such directory")
+    state_dir = rundir.ensure(rundir.state_dir(options.get("state-dir")), 0o750)
+    _raise_limit()
+    ready = detach.in_foreground
+    lock = None
+    if "D" in options:
+        run_dir = rundir.ensure(rundir.run_dir(options.get("run-dir")))
+        lock = rundir.PidFile(os.path.join(run_dir, "fetch_logs.pid"))
+        pid = lock.read_pid()
+        if pid is not None:
+            raise ConfigError(f"{lock.path}: fetch_logs runs already, pid {pid}")
+        ready = detach.detach([], "fetch_logs")
+        report.open("fetch_logs")
+    try:
+        if lock is not None:
+            lock.acquire()
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
+                           signal.SIGUSR1])  # fmt: skip
+        fetchers = Fetchers(conf, snmp_dir, state_dir, tell_all)
+        tell_all(None, "info", f"started, {len(sources)} sources in {conf}")
+        ready()
+        fetchers.take(sources, time.monotonic())
+        fetchers.run(signals)
+    except (TcppipeError, LockError, OSError) as error:
+        report.fatal(error)
+        ready(1, f"fetch_logs: {report.one_line(error)}")
+        return 1
+    finally:
+        if lock is not None and lock.i_am_locking():
+            lock.release()
+    tell_all(None, "info", "ended")
+    return 0
+
+
+def _raise_limit():
+    """As many descriptors as we may have: each source takes a few."""
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass  # then with those that we have

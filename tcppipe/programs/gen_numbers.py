@@ -1,0 +1,113 @@
+"""gen_numbers: the server that lets other hosts fetch files as they grow."""
+
+import os
+import sys
+
+from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.process import rundir
+from tcppipe.programs.options import parse
+
+LOCALS = "/etc/gen_numbers.locals"
+PORT = 19
+USAGE = """\
+usage: gen_numbers [-D] [LOCALS]
+       gen_numbers -T [LOCALS]
+
+  LOCALS       who may fetch which files (/etc/gen_numbers.locals)
+  -D           go into the background
+  -T           check LOCALS, print what it says, and end
+  --run-dir DIR    the pid file (/var/run)
+  --help, --version
+"""
+SPEC = {"D": None, "T": None, "run-dir": "DIR"}
+
+
+def main(argv=None):
+    """Run the program; the exit status."""
+    try:
+        options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
+        if len(operands) > 1:
+            raise ConfigError(f"{operands[1]}: one LOCALS, no more")
+    except ConfigError as error:
+        sys.stderr.write(f"gen_numbers: {error}\n{USAGE.splitlines()[0]}\n")
+        return 1
+    if "help" in options:
+        sys.stdout.write(USAGE)
+        return 0
+    if "version" in options:
+        from tcppipe import __version__
+
+        print(f"gen_numbers {__version__}")
+        return 0
+    from tcppipe.process import report
+
+    report.open("gen_numbers", "D" not in options)
+    path = os.path.abspath(operands[0] if operands else LOCALS)
+    try:
+        if "T" in options:
+            return _check(path)
+        return _run(options, path)
+    except (TcppipeError, OSError) as error:
+        for line in str(error).splitlines():
+            report.fatal(line)
+        return 1
+
+
+def _check(path):
+    from tcppipe.drivers.numbers import Files
+
+    files = Files(path)
+    try:
+        files.read()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for network, allowed in files.numbers.allow:
+        print(f"{'allowed' if allowed else 'not allowed'}: {network}")
+    for name, glob in files.numbers.files.items():
+        print(f"{name}: {glob}")
+    return 0
+
+
+def _run(options, path):
+    import signal
+
+    from lockfile import LockError
+
+    from tcppipe.drivers.numbers import Files
+    from tcppipe.drivers.serve import Server
+    from tcppipe.net.listen import listen
+    from tcppipe.process import detach, report
+    from tcppipe.process.signals import Signals
+
+    detach.ensure_stdio()
+    files = Files(path)
+    holds = files.read()
+    port = files.numbers.port or PORT
+    sockets = listen(port, files.numbers.address)
+    ready = detach.in_foreground
+    lock = None
+    if "D" in options:
+        run_dir = rundir.ensure(rundir.run_dir(options.get("run-dir")))
+        lock = rundir.PidFile(os.path.join(run_dir, "gen_numbers.pid"))
+        pid = lock.read_pid()
+        if pid is not None:
+            raise ConfigError(f"{lock.path}: gen_numbers runs already, pid {pid}")
+        ready = detach.detach([sock.fileno() for sock in sockets], "gen_numbers")
+        report.open("gen_numbers")
+    try:
+        if lock is not None:
+            lock.acquire()
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD])
+        report.info(f"started, port {port}, {holds} in {path}")
+        ready()
+        Server(files, sockets).run(signals)
+    except (TcppipeError, LockError, OSError) as error:
+        report.fatal(error)
+        ready(1, f"gen_numbers: {report.one_line(error)}")
+        return 1
+    finally:
+        if lock is not None and lock.i_am_locking():
+            lock.release()
+    report.info("ended")
+    return 0
