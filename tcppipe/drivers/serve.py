@@ -31,7 +31,13 @@ STOP = 10.0  # seconds that children have to end when the server stops
 
 
 class Service:
-    """What a Server serves.  path: of the configuration file.  names: a peers.Names."""
+    """What a Server serves.  path: of the configuration file.  names: a peers.Names.
+
+    A subclass has refresh(): a connection comes, read the configuration again if it has
+    changed; read(): HUP, read it again, and say in a few words what it holds (both raise
+    ConfigError); serve(link, signals, lifeline): in a child, serve one connection and return
+    the exit status, or raise a TcppipeError.
+    """
 
     def __init__(self, path):
         self.path = path
@@ -40,18 +46,6 @@ class Service:
     def wanted(self):
         """The host names that are to be looked up now and then."""
         return []
-
-    def refresh(self):
-        """A connection comes: read the configuration again if it has changed."""
-        raise NotImplementedError
-
-    def read(self):
-        """HUP: read it again, and say in a few words what it holds.  Raises ConfigError."""
-        raise NotImplementedError
-
-    def serve(self, link, signals, lifeline):
-        """In a child: serve one connection; the exit status.  Raises TcppipeError."""
-        raise NotImplementedError
 
 
 class Server:
