@@ -13,12 +13,11 @@ that a crash has torn ends the ledger: it and what follows is dropped.
 Does not read destinations and does not speak to peers.
 """
 
-import json
 import os
-import zlib
 from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
+from tcppipe.files import records
 from tcppipe.files.fs import REAL
 from tcppipe.wire.events import Why
 
@@ -96,11 +95,12 @@ class Ledger:
         while data := self.fs.pread(self._fd, 1 << 20, len(content)):
             content += data
         for line in bytes(content).splitlines(keepends=True):
-            record = _parse(line)
-            if record is None:
+            record = records.parse(line)
+            if record is None or len(record) != 1:
                 break
-            self._apply(*record)
-            self._keep(record[0], line)
+            ((kind, value),) = record.items()
+            self._apply(kind, value)
+            self._keep(kind, line)
             self._good += len(line)
         if self._good < len(content):
             self.fs.ftruncate(self._fd, self._good)
@@ -198,8 +198,7 @@ class Ledger:
         self._write(kind, value, durable=True)
 
     def _write(self, kind, value, durable=False):
-        body = json.dumps({kind: value}, separators=(",", ":")).encode()
-        line = b"%08x %s\n" % (zlib.crc32(body), body)
+        line = records.render({kind: value})
         if self.fs.fstat(self._fd).st_size != self._good:
             self.fs.ftruncate(self._fd, self._good)  # what a failed write left
         self.fs.write_all(self._fd, line)
@@ -234,15 +233,3 @@ class Ledger:
         if self._fd >= 0:
             self.fs.close(self._fd)
             self._fd = -1
-
-
-def _parse(line):
-    """(kind, value) of a line, or None when it is torn or not a record."""
-    crc, blank, body = line.rstrip(b"\n").partition(b" ")
-    try:
-        if not line.endswith(b"\n") or not blank or int(crc, 16) != zlib.crc32(body):
-            return None
-        ((kind, value),) = json.loads(body).items()
-    except (ValueError, AttributeError):
-        return None
-    return kind, value

@@ -12,13 +12,13 @@ The end of a line that has not come yet is held back, and is not acknowledged.
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import time
 import zlib
 
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
 from tcppipe.errors import ConfigError, SyncFailed, reason
+from tcppipe.files import records
 from tcppipe.files.blocked import blocked
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
@@ -75,7 +75,7 @@ class Shared:
         while data := self.fs.pread(self._fd, 1 << 20, self._good + len(rest)):
             rest += data
         for line in rest.splitlines(keepends=True):
-            record = _parse(line)
+            record = records.parse(line)
             if record is None:
                 self.fs.ftruncate(self._fd, self._good)
                 break
@@ -88,7 +88,7 @@ class Shared:
 
     def write(self, record, durable=True):
         """Add a record."""
-        line = _render(record)
+        line = records.render(record)
         if self.fs.fstat(self._fd).st_size != self._good:
             self.fs.ftruncate(self._fd, self._good)
         self.fs.write_all(self._fd, line)
@@ -100,8 +100,8 @@ class Shared:
             self._compact()
 
     def _compact(self):
-        lines = [_render(record) for record in self.pipes.values() if record is not self.last]
-        lines.append(_render(self.last))
+        lines = [records.render(record) for record in self.pipes.values() if record is not self.last]
+        lines.append(records.render(self.last))
         beside = self.path + ".new"
         fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
@@ -138,21 +138,6 @@ def lock(path, patience=0.0):
                 os.close(fd)
                 raise OSError(errno.EBUSY, "another pipe writes to it") from None
         time.sleep(0.002)
-
-
-def _render(record):
-    body = json.dumps(record, separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(body), body)
-
-
-def _parse(line):
-    crc, _blank, body = line.rstrip(b"\n").partition(b" ")
-    try:
-        if not line.endswith(b"\n") or int(crc, 16) != zlib.crc32(body):
-            return None
-        return json.loads(body)
-    except ValueError:
-        return None
 
 
 class MergedCopy:

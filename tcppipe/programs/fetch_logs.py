@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import parse
+from tcppipe.programs.options import asked, parse, wrong
 
 USAGE = """\
 usage: fetch_logs [-D] SNMP_DIR CONF
@@ -29,15 +29,8 @@ def main(argv=None):
         if not {"help", "version"} & set(options):
             _check_operands(operands, 1 if "T" in options else 2)
     except ConfigError as error:
-        sys.stderr.write(f"fetch_logs: {error}\n{USAGE.splitlines()[0]}\n")
-        return 1
-    if "help" in options:
-        sys.stdout.write(USAGE)
-        return 0
-    if "version" in options:
-        from tcppipe import __version__
-
-        print(f"fetch_logs {__version__}")
+        return wrong(error, "fetch_logs", USAGE)
+    if asked(options, "fetch_logs", USAGE):
         return 0
     from tcppipe.process import report
 

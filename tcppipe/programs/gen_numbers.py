@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import parse
+from tcppipe.programs.options import asked, parse, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -29,15 +29,8 @@ def main(argv=None):
         if len(operands) > 1:
             raise ConfigError(f"{operands[1]}: one LOCALS, no more")
     except ConfigError as error:
-        sys.stderr.write(f"gen_numbers: {error}\n{USAGE.splitlines()[0]}\n")
-        return 1
-    if "help" in options:
-        sys.stdout.write(USAGE)
-        return 0
-    if "version" in options:
-        from tcppipe import __version__
-
-        print(f"gen_numbers {__version__}")
+        return wrong(error, "gen_numbers", USAGE)
+    if asked(options, "gen_numbers", USAGE):
         return 0
     from tcppipe.process import report
 

@@ -5,6 +5,9 @@ operand or at `--`; what follows an option that needs a value is its value,
 whatever it looks like.  Does not know what any option means.
 """
 
+import sys
+
+from tcppipe import __version__
 from tcppipe.errors import ConfigError
 
 
@@ -27,6 +30,23 @@ def parse(argv, spec):
         else:
             _short(word[1:], words, spec, options)
     return options, words
+
+
+def asked(options, program, usage):
+    """True when --help or --version was given; it is answered then."""
+    if "help" in options:
+        sys.stdout.write(usage)
+        return True
+    if "version" in options:
+        print(f"{program} {__version__}")
+        return True
+    return False
+
+
+def wrong(error, program, usage):
+    """Say what is wrong with a command line; the exit status."""
+    sys.stderr.write(f"{program}: {error}\n{usage.splitlines()[0]}\n")
+    return 1
 
 
 def _long(word, words, spec, options):

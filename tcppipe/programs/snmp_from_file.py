@@ -15,7 +15,7 @@ import time
 
 from tcppipe.conf.pipes import is_name
 from tcppipe.errors import ConfigError, reason
-from tcppipe.programs.options import parse
+from tcppipe.programs.options import asked, parse, wrong
 
 DIRECTORY = "/var/snmp_data"
 BASE = ".1.3.6.1.4.99"
@@ -43,13 +43,7 @@ def main(argv=None):
     """Run the program until the agent closes its end; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
-        if "help" in options:
-            sys.stdout.write(USAGE)
-            return 0
-        if "version" in options:
-            from tcppipe import __version__
-
-            print(f"snmp_from_file {__version__}")
+        if asked(options, "snmp_from_file", USAGE):
             return 0
         if len(operands) > 2:
             raise ConfigError(f"{operands[2]}: a directory and an OID, no more")
@@ -57,8 +51,7 @@ def main(argv=None):
         if not _OID.fullmatch(base):
             raise ConfigError(f"{base}: not an OID in numbers")
     except ConfigError as error:
-        sys.stderr.write(f"snmp_from_file: {error}\n{USAGE.splitlines()[0]}\n")
-        return 1
+        return wrong(error, "snmp_from_file", USAGE)
     try:
         serve(sys.stdin.buffer, sys.stdout.buffer, Tree(directory, base))
     except (KeyboardInterrupt, BrokenPipeError):

@@ -9,7 +9,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import parse
+from tcppipe.programs.options import asked, parse, wrong
 
 PORT = 6514
 USAGE = """\
@@ -40,18 +40,11 @@ def main(argv=None):
     """Run the program; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
-        if "help" in options:
-            sys.stdout.write(USAGE)
-            return 0
-        if "version" in options:
-            from tcppipe import __version__
-
-            print(f"tcppipe {__version__}")
+        if asked(options, "tcppipe", USAGE):
             return 0
         pipe = Options(options, operands)
     except ConfigError as error:
-        sys.stderr.write(f"tcppipe: {error}\n{USAGE.splitlines()[0]}\n")
-        return 1
+        return wrong(error, "tcppipe", USAGE)
     try:
         if "I" in options:
             return _show_pid(pipe)

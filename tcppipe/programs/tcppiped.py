@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import parse
+from tcppipe.programs.options import asked, parse, wrong
 from tcppipe.programs.tcppipe import PORT, _port
 
 CONF = "/etc/tcppipe.conf"
@@ -36,15 +36,8 @@ def main(argv=None):
             raise ConfigError(f"{operands[0]}: no operands")
         port = _port(options.get("p", str(PORT)))
     except ConfigError as error:
-        sys.stderr.write(f"tcppiped: {error}\n{USAGE.splitlines()[0]}\n")
-        return 1
-    if "help" in options:
-        sys.stdout.write(USAGE)
-        return 0
-    if "version" in options:
-        from tcppipe import __version__
-
-        print(f"tcppiped {__version__}")
+        return wrong(error, "tcppiped", USAGE)
+    if asked(options, "tcppiped", USAGE):
         return 0
     from tcppipe.process import report
 
