@@ -467,7 +467,7 @@ def test_the_sessions_hold_the_connection_of_the_page():
         for action in todo:
             more = []
             if isinstance(action, actions.Send):
-                said[mark] += bytes(action.data)
+                said[mark] += action.data + bytes(action.more)
             elif isinstance(action, actions.Search):
                 more = session.done(action, [there])
             elif isinstance(action, actions.Offer):

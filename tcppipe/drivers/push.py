@@ -10,10 +10,12 @@ import signal
 import time
 
 from tcppipe.drivers.feed import Feed
+from tcppipe.drivers.pace import Pace
 from tcppipe.errors import ConfigError, LinkLost, Refused, reason
 from tcppipe.files.generations import Reader
 
-LOOK = 1.0  # seconds between two looks at the origin, whatever notification says
+LOOK = 1.0  # seconds between two looks at the origin, whatever notification says …
+CALM_LOOK = 5.0  # … and while nothing can happen to it that would not be told
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds before connecting again
 GREETING = 25.0  # seconds that the sink may take to say what it has
 FAREWELL = 2.0  # seconds that the last acknowledgements may take when we are told to end
@@ -57,7 +59,10 @@ class Push:
         self._signals = self._wakeup = None
         self._lifeline = None  # a descriptor that becomes readable when our parent is gone
         self._backoff = Backoff()
-        self._look_at = self._deliver_at = 0.0
+        self._looked = self._deliver_at = 0.0
+        self._pace = Pace()
+        self._listening = False  # notification tells when to deliver
+        self._listen_at = 0.0  # until then it is not listened to
         self._watched = None  # how many files had appeared when they were last watched
         self._told = None
         self._ending = False
@@ -164,14 +169,16 @@ class Push:
         feed, link = self._feed, self._feed.link
         poll = select.poll()
         poll.register(self._signals.fileno(), select.POLLIN)
-        if self._wakeup.fileno() >= 0 and self._interval is None:
-            poll.register(self._wakeup.fileno(), select.POLLIN)
+        self._listening = self._wakeup.fileno() >= 0 and self._interval is None
         if self._lifeline is not None:
             poll.register(self._lifeline, select.POLLIN)
         end_at = None
         more = True
         while True:
             poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.pending else 0))
+            if self._listening:
+                held = time.monotonic() < self._listen_at
+                poll.register(self._wakeup.fileno(), 0 if held else select.POLLIN)
             ready = dict(poll.poll(self._timeout(more and feed.ready, end_at) * 1000))
             now = time.monotonic()
             if self._lifeline in ready:
@@ -180,13 +187,14 @@ class Push:
                 self._take_signals()
             if self._wakeup.fileno() in ready:
                 self._wakeup.drain()
+                self._listen_at = self._pace.next(now)
             if ready.get(link.fileno(), 0) & select.POLLOUT:
                 link.flush()
             if link.unread or ready.get(link.fileno(), 0) & ~select.POLLOUT:
                 feed.hear(now)
             self._acknowledged(feed)
             if now >= self._look_at:
-                self._look_at = now + LOOK
+                self._looked = now
                 self._look()
             if self._ending:
                 end_at = end_at or now + FAREWELL
@@ -194,7 +202,7 @@ class Push:
                     feed.bye(now)
                     link.drain(0.5)
                     return
-            else:
+            elif more or now >= self._listen_at or self._wakeup.fileno() in ready:
                 more = self._deliver(now)
             feed.tend(now)
 
@@ -204,12 +212,20 @@ class Push:
             self._backoff.reset()
             self._told = None
 
+    @property
+    def _look_at(self):
+        """When the next look at the origin is due."""
+        calm = self._listening and self._wakeup.complete and not self.follower.restless
+        return self._looked + (CALM_LOOK if calm else LOOK)
+
     def _timeout(self, more, end_at):
         """Seconds until something is due."""
         now = time.monotonic()
         if more and now >= self._deliver_at and not self._ending:
             return 0.0
         times = [self._look_at, self._feed.due()]
+        if self._listen_at > now:
+            times.append(self._listen_at)
         if self._interval is not None and self._feed.ready:
             times.append(self._deliver_at)
         if end_at is not None:

@@ -5,6 +5,7 @@ owns one connection.  What it does there is a service's business.  A child that 
 gone its children end by themselves, so nobody writes who cannot be told to reopen.
 """
 
+import gc
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ from tcppipe.conf import pipes
 from tcppipe.drivers.pipe import Pipe
 from tcppipe.drivers.store import Store
 from tcppipe.errors import ConfigError, LinkLost, Refused, SyncFailed, TcppipeError, reason
+from tcppipe.files.syncer import Syncer
 from tcppipe.net import peers
 from tcppipe.net.link import Link
 from tcppipe.process import report
@@ -63,6 +65,8 @@ class Server:
     def run(self, signals):
         """Serve until TERM or INT."""
         self._lifeline, self._held = os.pipe()
+        gc.collect()
+        gc.freeze()
         while True:
             self._look_up(time.monotonic())
             poll = select.poll()
@@ -205,9 +209,10 @@ class Pipes(Service):
             raise Refused(f"{link.peer}:{path}: refused: {error}") from None
         link.send(push1.ready())
         report.info(f"{pipe.name}: established, to {copy.destination.path}")
-        store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say)
+        syncer = Syncer()
+        store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say, syncer)
         try:
-            attend(store, signals, lifeline, pipe.check)
+            attend(store, syncer, signals, lifeline, pipe.check)
         except TcppipeError as error:
             store.close(clean=not isinstance(error, SyncFailed))
             farewell(store, error)
@@ -215,7 +220,7 @@ class Pipes(Service):
         return 0
 
 
-def attend(store, signals, lifeline, check):
+def attend(store, syncer, signals, lifeline, check):
     """A child's loop: serve one connection until it ends by an error, which is raised.
 
     lifeline: becomes readable when the parent is gone.  check(): raises what ends the pipe
@@ -225,6 +230,7 @@ def attend(store, signals, lifeline, check):
     poll = select.poll()
     poll.register(signals.fileno(), select.POLLIN)
     poll.register(lifeline, select.POLLIN)
+    poll.register(syncer.fileno(), select.POLLIN)
     while True:
         events = GONE if store.deaf else select.POLLIN
         poll.register(link.fileno(), events | (select.POLLOUT if link.pending else 0))
@@ -236,6 +242,8 @@ def attend(store, signals, lifeline, check):
             raise LinkLost("the server is gone")
         if signals.fileno() in ready:
             _answer(signals.take(), store, check, now)
+        if syncer.fileno() in ready:
+            syncer.drain()
         happened = ready.get(link.fileno(), 0)
         if happened & select.POLLOUT:
             link.flush()

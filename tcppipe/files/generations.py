@@ -90,6 +90,17 @@ class Reader:
             data += more
         return data
 
+    def fill(self, view, offset, least):
+        """Read into `view` (a memoryview) from `offset` on: how many bytes, `least` of them or
+        more unless the file ends before."""
+        count = self.fs.preadv(self.fd, [view], offset)
+        while 0 < count < least:
+            more = self.fs.preadv(self.fd, [view[count:]], offset + count)
+            if not more:
+                break
+            count += more
+        return count
+
     def digest(self, first, length):
         """The SHA-256 of a range; NO_DIGEST when the file is shorter."""
         if first < 0:
@@ -172,6 +183,12 @@ class CompressedReader(Reader):
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise Broken(None, f"cannot be decompressed: {reason(error)}") from None
+
+    def fill(self, view, offset, least):
+        """The same of the content.  Raises Broken, or OSError."""
+        data = self.read(len(view), offset)
+        view[: len(data)] = data
+        return len(data)
 
     def has_writer(self):
         """Always False: a compressor's file is complete when its content can be read."""

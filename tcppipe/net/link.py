@@ -60,23 +60,23 @@ class Link:
         """True when receive() has something that no poll will announce."""
         return bool(self._unread)
 
-    def send(self, data):
+    def send(self, *parts):
         """Queue bytes and give the kernel what it takes."""
-        self._out.append(memoryview(data))
+        self._out.extend(map(memoryview, parts))
         self.flush()
 
     def flush(self):
         """Give the kernel what it takes of the queue."""
         while self._out:
             try:
-                count = self._sock.send(self._out[0])
+                count = self._sock.sendmsg(self._out)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 raise LinkLost(f"{self.peer}: {reason(error)}") from None
-            if count == len(self._out[0]):
-                self._out.popleft()
-            else:
+            while self._out and count >= len(self._out[0]):
+                count -= len(self._out.popleft())
+            if count:
                 self._out[0] = self._out[0][count:]
 
     def drain(self, seconds):

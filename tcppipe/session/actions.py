@@ -11,9 +11,10 @@ from tcppipe.cursor import Generation
 
 
 class Send(NamedTuple):
-    """Either: hand these bytes to the link."""
+    """Either: hand these bytes to the link, and `more` behind them."""
 
     data: bytes
+    more: bytes = b""
 
 
 class Become(NamedTuple):

@@ -61,7 +61,7 @@ class Source(Peer):
         if isinstance(item, news.Piece):
             assert len(item.data) <= MAX_DATA
             self._sent = (len(self._begun), item.offset + len(item.data))
-            return [Send(data_header(item.offset, len(item.data))), Send(item.data)]
+            return [Send(data_header(item.offset, len(item.data)), item.data)]
         if isinstance(item, news.Ended):
             return [Send(encode(ev.End(item.why, item.length, item.digest)))]
         if isinstance(item, news.LateBytes):

@@ -142,4 +142,3 @@ class LineSource:
         """An orderly end -> actions."""
         self.state = states.CLOSED
         return []
-

@@ -219,9 +219,7 @@ def test_two_clients_at_once(served, turn):
 def test_two_detached_clients_at_once(served, turn):
     """The same with three that detach: exactly one caller gets 0, the others 1 and a line."""
     argv = [str(word) for word in served.client.argv if word != "-d"]
-    racers = [
-        served.stage.process(f"racer{number}", argv).start() for number in range(3)
-    ]
+    racers = [served.stage.process(f"racer{number}", argv).start() for number in range(3)]
     statuses = sorted(racer.wait(30) for racer in racers)
     assert statuses == [0, 1, 1]
     for racer in racers:

@@ -360,9 +360,7 @@ def test_two_pipes_one_is_killed(stage):
     (first,) = pipe.server.children()
     client = stage.client(other, name="other").up()
     for turn in range(3):
-        (child,) = wait_until(
-            lambda: [c for c in pipe.server.children() if c != first], "no child"
-        )
+        (child,) = wait_until(lambda: [c for c in pipe.server.children() if c != first], "no child")
         wait_for_bytes(stage.path / "copy" / "b.log", other.read_bytes())
         os.kill(child, signal.SIGKILL)
         append(other, b"turn %d\n" % turn)

@@ -144,7 +144,7 @@ class Pair:
         while todo:
             action = todo.pop(0)
             if isinstance(action, act.Send):
-                self.wires[other] += action.data
+                self.wires[other] += action.data + bytes(action.more)
                 continue
             result = hands.perform(action)
             if isinstance(action, (act.Open, act.Append)):

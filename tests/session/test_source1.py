@@ -45,7 +45,7 @@ def started(witness=None, candidates=(HERE,), content=CONTENT, **kw):
 
 def sent(actions):
     """The bytes that these actions send."""
-    return b"".join(a.data for a in actions if isinstance(a, act.Send))
+    return b"".join(a.data + a.more for a in actions if isinstance(a, act.Send))
 
 
 def start(actions):

@@ -21,6 +21,7 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.follower import Follower
 from tcppipe.files.status import StatusFile
+from tcppipe.files.syncer import Sync
 from tcppipe.session.sink import Sink
 from tcppipe.session.source import Source
 
@@ -61,11 +62,12 @@ class SimLink:
 
     unread = False
 
-    def send(self, data):
+    def send(self, *parts):
         if self.closed:
             raise LinkLost(f"{self.peer}: closed")
         if not self.cut and not self.peer_end.closed:
-            self.peer_end.inbox += bytes(data)
+            for part in parts:
+                self.peer_end.inbox += bytes(part)
 
     def flush(self):
         pass
@@ -92,6 +94,30 @@ def connection(rnd):
     here, there = SimLink(rnd, "archive"), SimLink(rnd, "origin")
     here.peer_end, there.peer_end = there, here
     return here, there
+
+
+class SimSync(Sync):
+    """A sync that makes durable what was there when it began, and ends some time later."""
+
+    def __init__(self, rnd, work):
+        super().__init__(work)
+        self.rnd = rnd
+
+    @property
+    def done(self):
+        return self.rnd.random() < 0.5
+
+
+class SimSyncer:
+    """In a process of the simulation nothing happens beside it."""
+
+    def __init__(self, rnd):
+        self.rnd = rnd
+
+    def start(self, work):
+        sync = SimSync(self.rnd, work)
+        sync.do()
+        return sync
 
 
 class Generation:
@@ -287,15 +313,16 @@ class World:
         if self.store is not None:
             self.orphans.append(self.store)
         copy = Copy(Destination(COPY, fs=self.a), LEDGER, self._say, fs=self.a)
-        store = Store(link, Sink(self.now), copy, lambda *_: self._claim(store), self._say)
+        session, syncer = Sink(self.now), SimSyncer(self.rnd)
+        store = Store(link, session, copy, lambda *_: self._claim(store), self._say, syncer)
         self.store = store
-        self.store.pump.session.durable = self._watched(self.store.pump.session.durable)
+        session.durable = self._watched(session.durable, copy)
 
-    def _watched(self, durable):
+    def _watched(self, durable, copy):
         """Note how much of the destination is promised whenever an acknowledgement leaves."""
 
         def promise(serial, offset):
-            self.acked = max(self.acked, len(self.copied()))
+            self.acked = max(self.acked, len(self.copied()) - (copy.end - offset))
             self.reach("acknowledged")
             return durable(serial, offset)
 
