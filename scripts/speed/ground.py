@@ -14,7 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-PATIENCE = 300.0  # seconds for a copy to arrive; after that the test says "not in time"
 LOOK = 0.001  # seconds between two looks at a copy's size
 HERE = Path(__file__).parent
 
@@ -26,16 +25,19 @@ class Late(Exception):
 class Ground:
     """A folder, the compiled pair, and texts of any size."""
 
-    def __init__(self, folder, keep=False):
+    def __init__(self, folder, syslog_ng=None, keep=False):
         self.top = Path(tempfile.mkdtemp(prefix="tcppipe-bench-", dir=folder))
+        self.syslog_ng = syslog_ng
         self.keep = keep
-        self.pair = self.top / "pair"
+        self.pair, self.wire = self.top / "pair", self.top / "wire"
         self.texts = {}
         self.turn = 0
 
     def compile(self):
-        """Compile the C pair."""
-        subprocess.run(["gcc", "-O2", "-o", self.pair, HERE / "pair.c"], check=True)
+        """Compile the C pair, and the wire."""
+        for program in (self.pair, self.wire):
+            source = HERE / f"{program.name}.c"
+            subprocess.run(["gcc", "-O2", "-o", program, source], check=True)
 
     def warm(self, size):
         """Touch so much memory once: on a virtual machine the first touch is slow."""
@@ -51,9 +53,19 @@ class Ground:
         if size not in self.texts:
             path = self.top / f"text.{size}"
             write_text(path, size)
-            with open(path, "rb") as file:
-                self.texts[size] = path, digest(file)
+            self.texts[size] = path, digest_of(path)
         return self.texts[size]
+
+    def texts_of(self, count, size):
+        """So many different files of this size: their paths and their digests."""
+        found = []
+        for number in range(count):
+            if (size, number) not in self.texts:
+                path = self.top / f"text.{size}.{number}"
+                write_text(path, size, 100_000 * number)
+                self.texts[size, number] = path, digest_of(path)
+            found.append(self.texts[size, number])
+        return [path for path, _ in found], [digest for _, digest in found]
 
     @contextlib.contextmanager
     def stage(self):
@@ -63,7 +75,7 @@ class Ground:
         folder.mkdir()
         try:
             yield folder
-        except (Late, RuntimeError):
+        except (Late, RuntimeError, OSError):
             show_logs(folder)
             raise
         finally:
@@ -76,16 +88,18 @@ class Ground:
             shutil.rmtree(self.top, ignore_errors=True)
 
 
-def write_text(path, size):
-    """Write so many bytes of access log: every line is different, the last may be cut."""
+def write_text(path, size, number=0):
+    """Write so many bytes of access log, whole lines, from this number of a line on."""
     with open(path, "wb") as file:
-        number = 0
         while (left := size - file.tell()) > 0:
             block = bytearray()
             for _ in range(10000):
                 number += 1
                 block += line(number)
-            file.write(block[:left])
+            if left <= len(block):
+                del block[left:]
+                block[-1:] = b"\n"
+            file.write(block)
 
 
 _dice = random.Random(5)
@@ -115,11 +129,15 @@ def line(number):
     )  # fmt: skip
 
 
-def digest(file):
-    """The SHA-256 of an open file, as hex digits."""
+def digest_of(path):
+    """The SHA-256 of a file, as hex digits; None when it is missing."""
     found = hashlib.sha256()
-    while block := file.read(1 << 20):
-        found.update(block)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except FileNotFoundError:
+        return None
     return found.hexdigest()
 
 
@@ -131,7 +149,7 @@ def size_of(path):
         return 0
 
 
-def arrives(copies, size, started, seconds=PATIENCE):
+def arrives(copies, size, started, seconds):
     """Wait until all copies are this long.
 
     Returns the seconds from `started` until the first had something, how much that was, and the
@@ -151,15 +169,6 @@ def arrives(copies, size, started, seconds=PATIENCE):
         if waiting:
             time.sleep(LOOK)
     return first, had, moment - started
-
-
-def identical(copy, wanted):
-    """Whether a file has this SHA-256."""
-    try:
-        with open(copy, "rb") as file:
-            return digest(file) == wanted
-    except FileNotFoundError:
-        return False
 
 
 def show_logs(folder):

@@ -23,19 +23,19 @@ class Group:
     the bench itself is killed, the kernel ends those that were started here.
     """
 
-    def __init__(self, logfile, env=None):
+    def __init__(self, logfile, prefix=(), env=None):
         self._logfile = logfile
+        self._prefix = prefix
         self._env = {**os.environ, **(env or {})}
         self._running = []
         self._used = 0.0  # seconds of processor time of those that have been reaped
 
-    def start(self, argv, **more):
+    def start(self, argv, stdin=subprocess.DEVNULL, stdout=None):
         """Start a program in the foreground; its output goes to the log file."""
         with open(self._logfile, "ab") as log:
-            more.setdefault("stdout", log)
             process = subprocess.Popen(
-                [str(word) for word in argv], stdin=more.pop("stdin", subprocess.DEVNULL),
-                stderr=log, env=self._env, preexec_fn=_die_with_me, **more,
+                [str(word) for word in (*self._prefix, *argv)], stdin=stdin,
+                stdout=stdout or log, stderr=log, env=self._env, preexec_fn=_die_with_me,
             )  # fmt: skip
         self._running.append(process)
         return process
@@ -43,6 +43,10 @@ class Group:
     def ended(self):
         """The exit statuses of those started that have ended since the last look."""
         return [process.returncode for process in list(self._running) if self._reap(process)]
+
+    def pid(self):
+        """One of those started that are alive, else ourselves."""
+        return self._running[0].pid if self._running else os.getpid()
 
     def pids(self):
         """All processes that are alive now, children included."""

@@ -8,17 +8,24 @@ YARDSTICK = "c"
 class Results:
     """Results of all tests, contestants and rounds."""
 
-    def __init__(self, options):
-        self.options = options
+    def __init__(self, command, scale):
+        self.command = command
+        self.scale = scale
         self.rounds = {}  # test -> contestant -> list of results, one a round
+        self.absent = {}  # contestant -> why
+        self.versions = {}
+
+    def present(self, peer):
+        """A contestant takes part."""
+        self.versions[peer.title] = peer.version()
+
+    def missing(self, peer, why):
+        """A contestant cannot take part."""
+        self.absent[peer.title] = why
 
     def add(self, test, peer, result):
         """Note one round."""
         self.rounds.setdefault(test, {}).setdefault(peer.title, []).append(result)
-
-    def fail(self, test, peer, why):
-        """Note a round that came to nothing."""
-        self.add(test, peer, {"failed": why})
 
     def markdown(self):
         """All of it, a table for each test."""
