@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Measures tcppipe against a pair of small C programs, and against others.
+
+Rounds are interleaved: every contestant once, then every contestant again.  What is printed are
+medians; what stands in brackets is the ratio to the C pair of the same round.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import others
+import ours
+import runs
+import thin
+from contest import Missing
+from ground import Ground, Late
+from table import Results
+
+HERE = Path(__file__).parent
+TESTS = {**runs.TESTS, **thin.TESTS}
+PEERS = [
+    ours.CPair, ours.Tcppipe, ours.Fetch, ours.Many, ours.Thin,
+    others.Rsyslog, others.Relp, others.SyslogNg, others.Socat, others.Rsync,
+]  # fmt: skip
+TROUBLE = (Late, Missing, RuntimeError, OSError, subprocess.SubprocessError)
+
+
+def main():
+    """Read the command line, run, print."""
+    options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    scale = runs.QUICK if options.quick else runs.Scale()
+    if options.size:
+        scale = scale._replace(size=options.size)
+    ground = Ground(options.folder, options.syslog_ng, options.keep)
+    results = Results(sys.argv[1:], scale)
+    try:
+        ground.compile()
+        if not options.quick:
+            ground.warm(scale.size * 6)
+        peers = [
+            peer for peer in PEERS if peer.name in options.peers and there(peer, ground, results)
+        ]
+        for test in options.only:
+            play(test, peers, ground, scale, options, results)
+    finally:
+        ground.close()
+    print(results.markdown())
+    if options.write:
+        results.write(HERE)
+
+
+def there(peer, ground, results):
+    """Whether a contestant can run here; if not, the results say why."""
+    try:
+        peer.check(ground)
+    except Missing as missing:
+        say(f"{peer.title} is missing: {missing}")
+        results.missing(peer, str(missing))
+        return False
+    results.present(peer)
+    return True
+
+
+def play(test, peers, ground, scale, options, results):
+    """All rounds of one test."""
+    failed = set()
+    for number in range(options.rounds):
+        for peer in peers:
+            if test not in peer.tests or peer in failed:
+                continue
+            say(f"{test}, round {number + 1} of {options.rounds}: {peer.title}")
+            try:
+                with turn(options.lock):
+                    results.add(test, peer, TESTS[test](peer, ground, scale))
+            except TROUBLE as problem:
+                say(f"{test}: {peer.title}: {problem}")
+                results.add(test, peer, {"failed": str(problem)})
+                failed.add(peer)
+
+
+@contextlib.contextmanager
+def turn(path):
+    """Hold a lock while something is measured, if there is one."""
+    if not path:
+        yield
+        return
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def parse():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n\n")[0])
+    names = [peer.name for peer in PEERS]
+    add = parser.add_argument
+    add("--only", metavar="TESTS", default=",".join(TESTS), help="of these: %(default)s")
+    add("--peers", metavar="NAMES", default=",".join(names), help="of these: %(default)s")
+    add("--rounds", type=int, metavar="N", default=3, help="%(default)s if not told")
+    add("--size", type=int, metavar="BYTES", help="of the bulk test, 1 GiB if not told")
+    add("--quick", action="store_true", help="little of everything: to see whether it works")
+    add("--write", action="store_true", help="results.md and results.svg in scripts/speed")
+    add("--folder", default="/dev/shm", help="where the files are made (%(default)s)")
+    add("--syslog-ng", type=Path, metavar="FOLDER", help="where it has been unpacked")
+    add("--lock", metavar="FILE", help="hold this lock while measuring, not all the time")
+    add("--keep", action="store_true", help="leave the files there")
+    options = parser.parse_args()
+    if options.syslog_ng:
+        options.syslog_ng = options.syslog_ng.resolve()
+    for word, known in (("only", list(TESTS)), ("peers", names)):
+        chosen = getattr(options, word).split(",")
+        setattr(options, word, chosen)
+        for name in chosen:
+            if name not in known:
+                parser.error(f"--{word}: {name} is not one of {', '.join(known)}")
+    return options
+
+
+def say(text):
+    """Tell how far it is."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ["LC_ALL"] = "C"
+    main()
