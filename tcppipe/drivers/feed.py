@@ -8,7 +8,7 @@ A crash leaves a status file that may lag; the sink knows better.
 """
 
 from tcppipe.cursor import Cursor
-from tcppipe.drivers.leisure import QUIET, STEP, Leisure
+from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
 from tcppipe.errors import Blocked, ConfigError, LinkLost, reason
 from tcppipe.files.buffer import Buffer
@@ -18,6 +18,7 @@ from tcppipe.session import states
 
 BATCH = 64  # pieces handed to the link between two looks at the clock
 BUFFER = 1 << 16  # bytes read from the link at a time
+QUIET = 10.0  # seconds without news after which memory is given back
 
 
 class Feed:
@@ -108,7 +109,7 @@ class Feed:
     def tend(self, now):
         """Do what is due: a retry, a word to the sink, a step of the digest."""
         self.pump.tend(now)
-        if now > self._moved and now >= self._leisure.due(self.follower.behind, self._moved):
+        if now > self._moved and now >= self._leisure.due(self.follower.behind):
             self._leisure.took(now)
             self._rest()
         if now >= self._moved + QUIET:
@@ -117,7 +118,7 @@ class Feed:
 
     def due(self):
         """When tend() has something to do at the latest."""
-        return min(self.pump.due(), self._leisure.due(self.follower.behind, self._moved))
+        return min(self.pump.due(), self._leisure.due(self.follower.behind))
 
     def deliver(self, now, limit=PIECE):
         """Hand news of the origin to the session while the link takes it.

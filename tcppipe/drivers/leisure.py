@@ -1,4 +1,4 @@
-"""When there is time for a digest: in small steps beside the stream, the rest of it at rest.
+"""When there is time for a digest: in small steps beside the stream.
 
 A generation's digest is needed when the generation ends.  Made in the stream it would
 hold the bytes up, and made at the end it would hold up the next generation.
@@ -8,7 +8,6 @@ from math import inf
 
 STEP = 1 << 20  # bytes that one step takes: half a millisecond
 PAUSE = 0.02  # seconds between two steps
-QUIET = 10.0  # seconds without news after which less than a step is taken too
 
 
 class Leisure:
@@ -17,11 +16,9 @@ class Leisure:
     def __init__(self):
         self._next = 0.0
 
-    def due(self, behind, heard):
-        """When the next step is due.  behind: bytes to take; heard: when the last ones came."""
-        if not behind:
-            return inf
-        return self._next if behind >= STEP else max(self._next, heard + QUIET)
+    def due(self, behind):
+        """When the next step is due.  behind: bytes that are to be taken."""
+        return self._next if behind >= STEP else inf  # less can wait for the end
 
     def took(self, now):
         """A step was taken."""

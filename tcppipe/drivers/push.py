@@ -15,7 +15,7 @@ from tcppipe.errors import ConfigError, LinkLost, Refused, reason
 from tcppipe.files.generations import Reader
 
 LOOK = 1.0  # seconds between two looks at the origin, whatever notification says …
-CALM_LOOK = 5.0  # … and while nothing can happen to it that would not be told
+CALM_LOOK = 10.0  # … and while nothing can happen to it that would not be told
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds before connecting again
 GREETING = 25.0  # seconds that the sink may take to say what it has
 FAREWELL = 2.0  # seconds that the last acknowledgements may take when we are told to end
@@ -181,6 +181,9 @@ class Push:
                 poll.register(self._wakeup.fileno(), 0 if held else select.POLLIN)
             ready = dict(poll.poll(self._timeout(more and feed.ready, end_at) * 1000))
             now = time.monotonic()
+            if not ready and now >= self._look_at and now < feed.due() and self._no_news(feed):
+                self._looked = now
+                continue
             if self._lifeline in ready:
                 raise LinkLost("the server is gone")
             if self._signals.fileno() in ready:
@@ -205,6 +208,10 @@ class Push:
             elif more or now >= self._listen_at or self._wakeup.fileno() in ready:
                 more = self._deliver(now)
             feed.tend(now)
+
+    def _no_news(self, feed):
+        """A glance is enough for a pipe at rest."""
+        return feed.settled and not self._ending and self.follower.unchanged()
 
     def _acknowledged(self, feed):
         if feed.acknowledged:

@@ -10,7 +10,7 @@ A crash leaves what the copy leaves: the destination, and a ledger that can plac
 
 from math import inf
 
-from tcppipe.drivers.leisure import QUIET, STEP, Leisure
+from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
 from tcppipe.errors import Blocked, LinkLost
 from tcppipe.files.buffer import Buffer
@@ -20,8 +20,8 @@ PAUSE = 0.01  # seconds without data after which the stream has paused
 GROUP = 0.1  # seconds that a byte waits for its sync at most, while more arrive …
 GROUP_BYTES = 8 << 20  # … and how many bytes wait together at most
 MARK = 0.2  # seconds between two marks in the ledger
-LOOK = 1.0  # seconds between two looks at the destination while nothing is appended …
-LOOKS = 10.0  # … for so many seconds after the last byte
+LOOKS = (1.0, 4.0, 10.0)  # seconds after the last byte when the destination is looked at
+QUIET = 10.0  # seconds without data after which memory is given back
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
 BUFFER = 1 << 20  # bytes read from the link at a time
 
@@ -51,8 +51,8 @@ class Store:
         self._acknowledged = None  # (serial, offset), said last
         self._heard = 0.0  # when data came last
         self._leisure = Leisure()
-        self._used = False  # the buffer has been used since it was released
-        self._marked_at = self._look_at = 0.0
+        self._looks = 0  # how many there were since the last byte
+        self._marked_at = 0.0
         self._prove_by = None
         self._told = None  # the blocking that the source was told of
         self._now = 0.0
@@ -98,7 +98,7 @@ class Store:
 
     def _on_append(self, action):
         self.copy.append(action.offset, action.data)
-        self._heard = self._now
+        self._heard, self._looks = self._now, 0
         if self._dirty_since is None:
             self._dirty_since = self._now
 
@@ -132,9 +132,10 @@ class Store:
     def hear(self, now):
         """The link is readable."""
         self._now = now
-        if self.pump.hear(now):
+        count = self.pump.hear(now)
+        if count:
             self._prove_by = None
-            self._used = True
+            self._buffer.used = max(self._buffer.used, count)
         self._report()
 
     def tend(self, now):
@@ -151,14 +152,13 @@ class Store:
             self._acknowledge()
         if self._open and self.copy.unmarked and now >= self._marked_at + MARK:
             self._mark()
-        if self._open and now >= self._look_at:
-            self._look_at = now + LOOK
+        if now >= self._look_at:
+            self._looks += 1
             self._look()
-        if now > self._heard and now >= self._leisure.due(self.copy.behind, self._heard):
+        if now > self._heard and now >= self._leisure.due(self.copy.behind):
             self._leisure.took(now)
             self.copy.rest(STEP)
-        if self._used and now >= self._heard + QUIET:
-            self._used = False
+        if now >= self._heard + QUIET:
             self._buffer.release()
         self._report()
 
@@ -180,16 +180,21 @@ class Store:
     def due(self, now):
         """When tend() has something to do at the latest."""
         times = [now + 60.0, self.pump.due(), self._sync_at()]
-        times.append(self._leisure.due(self.copy.behind, self._heard))
+        times.append(self._leisure.due(self.copy.behind))
+        times.append(self._look_at)
         if self._open and self.copy.unmarked:
             times.append(self._marked_at + MARK)
-        if self._open and now < self._heard + LOOKS:
-            times.append(self._look_at)
-        if self._used:
+        if self._buffer.large:
             times.append(self._heard + QUIET)
         if self._prove_by is not None:
             times.append(self._prove_by)
         return min(times)
+
+    @property
+    def _look_at(self):
+        if not self._open or self._looks == len(LOOKS):
+            return inf
+        return self._heard + LOOKS[self._looks]
 
     def _sync_at(self):
         if self._dirty_since is None or self.copy.syncing:

@@ -75,6 +75,13 @@ class Chain:
         self.readers += appeared
         return True
 
+    def moved(self):
+        """True when the origin's name leads elsewhere than to the live file, or nowhere."""
+        try:
+            return self.live is None or not _is(self.live, self._stat())
+        except OSError:
+            return True
+
     @contextmanager
     def _opening(self):
         """Readers that are opened in the block are closed again when it fails."""

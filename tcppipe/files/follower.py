@@ -44,7 +44,6 @@ class Follower:
         self._watched = {}  # readers that were ended: [generation, length so far]
         self._watch_at = 0.0
         self._buffer = Buffer(OVERLAP + PIECE)
-        self._used = False  # since it was released
         self._leave()
 
     def _leave(self):
@@ -145,20 +144,27 @@ class Follower:
 
     def release(self):
         """Nothing has come for a while: give memory back."""
-        if self._used:
-            self._used = False
-            self._buffer.release()
+        self._buffer.release()
+
+    def unchanged(self):
+        """True when a glance shows that there is no news; False: next() has to tell."""
+        if self.restless or self.chain.moved():
+            return False
+        try:
+            return self.chain.live.status() == (self.offset, self._changed)
+        except OSError:
+            return False
 
     def _piece(self, current, limit, size, changed, now):
         below = len(self._below)
         view = self._buffer.view[: below + min(limit, PIECE)]
-        self._used = True
         count = current.fill(view, self.offset - below, below + 1)
         if view[: min(below, count)] != self._below:
             return self._truncated(current, now)
         if count == below:
             return None  # cut just now; the next call sees it
         piece = Piece(self.offset, view[below:count])
+        self._buffer.used = max(self._buffer.used, count)
         if self.offset < HEAD:
             self._head = (self._head + bytes(piece.data[:HEAD]))[:HEAD]
         self.offset += count - below

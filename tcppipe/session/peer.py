@@ -12,9 +12,11 @@ class Peer:
     """One side of a version 2 connection.  table: which event may come in which state.
 
     A subclass has a method _on_NAME(event) -> actions for each event of its table.
+    calm: nothing is waited for from the other side.
     """
 
     table: dict
+    calm = True
 
     def __init__(self, now):
         self.state = states.GREETING
@@ -35,6 +37,7 @@ class Peer:
 
         Raises LinkLost when the other side has been silent for too long.
         """
+        self.keepalive.at(now, self.calm and not deaf)
         if deaf:
             self.keepalive.heard = now
         if self.keepalive.dead(now):

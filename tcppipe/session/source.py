@@ -48,6 +48,11 @@ class Source(Peer):
         """True when news of the origin may be delivered."""
         return self.state == states.STREAMING
 
+    @property
+    def calm(self):
+        """True when no answer of the sink is waited for."""
+        return self.streaming and self.settled
+
     def done(self, action, result):
         """The result of a Search or a Measure -> actions."""
         if isinstance(action, Search):

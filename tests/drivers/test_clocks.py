@@ -2,7 +2,7 @@
 
 from math import inf
 
-from tcppipe.drivers.leisure import PAUSE, QUIET, STEP, Leisure
+from tcppipe.drivers.leisure import PAUSE, STEP, Leisure
 from tcppipe.drivers.pace import BURST, RATE, Pace
 
 
@@ -36,18 +36,13 @@ def test_a_pause_fills_the_burst_again():
 
 
 def test_nothing_to_do():
-    """Is never due."""
-    assert Leisure().due(0, 100.0) == inf
+    """Is never due; a little waits for the end."""
+    assert Leisure().due(0) == Leisure().due(STEP - 1) == inf
 
 
 def test_much_to_do():
     """Goes in steps with pauses, without waiting for rest."""
     leisure = Leisure()
-    assert leisure.due(STEP, 100.0) <= 100.0
+    assert leisure.due(STEP) <= 100.0
     leisure.took(100.0)
-    assert leisure.due(STEP, 100.0) == 100.0 + PAUSE
-
-
-def test_little_to_do():
-    """Waits until nothing has come for a while."""
-    assert Leisure().due(STEP - 1, 100.0) == 100.0 + QUIET
+    assert leisure.due(STEP) == 100.0 + PAUSE

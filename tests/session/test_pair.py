@@ -458,35 +458,49 @@ def test_hello_carries_the_witness():
 # --- time
 
 
+ASKED = keepalive.PING_AFTER, keepalive.DEAD_AFTER
+AT_REST = keepalive.CALM_PING_AFTER, keepalive.CALM_DEAD_AFTER
+
+
 def peers():
-    """A source and a sink, both made at time 1000."""
-    return [Source(ME, "me", 1000.0), Sink(1000.0)]
+    """A source that waits for an answer and a sink, both made at time 1000, and their times."""
+    return [(Source(ME, "me", 1000.0), *ASKED), (Sink(1000.0), *AT_REST)]
 
 
-@pytest.mark.parametrize("session", peers(), ids=lambda s: type(s).__name__)
-def test_a_silent_peer_is_noticed(session):
+@pytest.mark.parametrize("session,ask,dead", peers(), ids=["source", "sink"])
+def test_a_silent_peer_is_noticed(session, ask, dead):
     """A question after a while of saying nothing; after a longer while of hearing nothing the
     link is lost."""
     assert session.tick(1000.0) == []
-    assert session.due() == 1000.0 + keepalive.PING_AFTER
+    assert session.due() == 1000.0 + ask
     (sent,) = session.tick(session.due())
     assert isinstance(Reader().feed(sent.data)[0], ev.Ping)
-    assert session.tick(1000.0 + keepalive.PING_AFTER + 0.1) == []  # asked once
-    session.tick(1000.0 + keepalive.DEAD_AFTER - 0.1)
+    assert session.tick(1000.0 + ask + 0.1) == []  # asked once
+    session.tick(1000.0 + dead - 0.1)
     with pytest.raises(LinkLost, match="no sign of life"):
-        session.tick(1000.0 + keepalive.DEAD_AFTER)
+        session.tick(1000.0 + dead)
 
 
-@pytest.mark.parametrize("session", peers(), ids=lambda s: type(s).__name__)
-def test_any_word_is_a_sign_of_life(session):
+@pytest.mark.parametrize("session,_ask,dead", peers(), ids=["source", "sink"])
+def test_any_word_is_a_sign_of_life(session, _ask, dead):
     """Even half a frame."""
     session.receive(encode(ev.Ping(3))[:2], 1040.0)
-    session.tick(1040.0 + keepalive.DEAD_AFTER - 0.1)
+    session.tick(1040.0 + dead - 0.1)
     with pytest.raises(LinkLost):
-        session.tick(1040.0 + keepalive.DEAD_AFTER)
+        session.tick(1040.0 + dead)
 
 
-@pytest.mark.parametrize("session", peers(), ids=lambda s: type(s).__name__)
+def test_who_begins_to_wait_has_heard_nothing_for_long():
+    """A source at rest sends, and the silence before that does not count."""
+    clock = keepalive.Keepalive(0.0)
+    clock.at(0.0, calm=True)
+    assert not clock.dead(140.0)
+    clock.at(140.0, calm=False)
+    assert not clock.dead(140.0 + keepalive.DEAD_AFTER - 0.1)
+    assert clock.dead(140.0 + keepalive.DEAD_AFTER)
+
+
+@pytest.mark.parametrize("session", [peer[0] for peer in peers()], ids=["source", "sink"])
 def test_a_ping_is_answered(session):
     """With its token."""
     (sent,) = session.receive(encode(ev.Ping(77)), 1001.0)
@@ -499,9 +513,9 @@ def test_a_sink_that_does_not_read_blames_nobody():
     sink = Sink(0.0)
     for now in range(0, 500, 10):
         sink.tick(float(now), deaf=True)
-    sink.tick(490.0 + keepalive.DEAD_AFTER - 0.1)
+    sink.tick(490.0 + keepalive.CALM_DEAD_AFTER - 0.1)
     with pytest.raises(LinkLost):
-        sink.tick(490.0 + keepalive.DEAD_AFTER)
+        sink.tick(490.0 + keepalive.CALM_DEAD_AFTER)
 
 
 def test_a_sink_can_ask_at_once():
