@@ -65,8 +65,6 @@ def _check(path):
 def _run(options, path):
     import signal
 
-    from lockfile import LockError
-
     from tcppipe.drivers.numbers import Files
     from tcppipe.drivers.serve import Server
     from tcppipe.net.listen import listen
@@ -95,7 +93,7 @@ def _run(options, path):
         report.info(f"started, port {port}, {holds} in {path}")
         ready()
         Server(files, sockets).run(signals)
-    except (TcppipeError, LockError, OSError) as error:
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         ready(1, f"gen_numbers: {report.one_line(error)}")
         return 1

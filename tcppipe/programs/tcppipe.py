@@ -130,8 +130,6 @@ def _run(pipe):
     """Establish the pipe, detach, and feed it."""
     import signal
 
-    from lockfile import LockError
-
     from tcppipe.drivers.push import Push, check_origin
     from tcppipe.files.chain import Chain
     from tcppipe.files.follower import Follower
@@ -174,7 +172,7 @@ def _run(pipe):
             report.info(why_not)
         ready()
         push.run(signals, notifier)
-    except (TcppipeError, LockError, OSError) as error:
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         ready(1, f"tcppipe: {report.one_line(error)}")
         return 1
