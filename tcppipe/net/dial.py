@@ -1,7 +1,6 @@
 """Connecting, as a client: names, addresses, and the push pair's handshake."""
 
 import socket
-import threading
 import time
 
 from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, reason
@@ -37,10 +36,20 @@ class Dialler:
             why = reason(answer) if answer else "the name server does not answer"
             raise ConfigError(f"{self.host}: unknown host: {why}")
 
+    def try_resolve(self, patience):
+        """Look the host up so that dial() need not; without an answer it does."""
+        try:
+            self.resolve(patience)
+        except ConfigError:
+            pass
+
     def dial(self):
         """A Link to the first address that answers.  Raises LinkLost."""
-        if self._dialled:
-            self.resolve(RESOLVE)
+        if self._dialled or not self._addresses:
+            try:
+                self.resolve(RESOLVE)
+            except ConfigError as error:
+                raise LinkLost(str(error)) from None
         self._dialled = True
         failure = None
         for family, address in self._addresses:
@@ -57,12 +66,17 @@ class Dialler:
 
 def _ask(host, port, patience):
     """[(family, address)] or an exception, or None when nothing came in time."""
+    try:
+        return _look_up(host, port, socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass  # not an address: a name
+    import threading  # costs every forked child memory, so it is not loaded for an address
+
     answer = []
 
     def look_up():
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answer.append([(family, address) for family, _t, _p, _n, address in found])
+            answer.append(_look_up(host, port))
         except (OSError, UnicodeError) as error:
             answer.append(error)
 
@@ -70,6 +84,11 @@ def _ask(host, port, patience):
     thread.start()
     thread.join(patience)
     return answer[0] if answer else None
+
+
+def _look_up(host, port, flags=0):
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(family, address) for family, _t, _p, _n, address in found]
 
 
 def greet(link, path):
