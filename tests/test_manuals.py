@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tcppipe.conf import fetch, numbers, pipes
+from tcppipe.conf import fetch, numbers, pipelist, pipes
 from tcppipe.cursor import UNKNOWN, Cursor, Generation
 from tcppipe.process import rundir
-from tcppipe.programs import fetch_logs, gen_numbers, tcppipe, tcppiped
+from tcppipe.programs import fetch_logs, gen_numbers, many, tcppipe, tcppiped
 from tcppipe.session import actions, fetch1, news, numbers1, states
 from tcppipe.session.sink import MAX_PROVED, Sink
 from tcppipe.session.source import Source
@@ -210,6 +210,25 @@ def test_the_examples_of_a_configuration_are_valid():
     assert len(fetch.parse("\n".join(example), "example")) == 1
     (example,) = literals(section(page("gen_numbers.8"), ".Sh EXAMPLES"))
     assert len(numbers.parse("\n".join(example), "example").allow) == 2
+
+
+def test_the_lists_of_pipes_are_valid():
+    """The lines of the page, and those of the sample behind the comment signs."""
+    keep = many.Options({"c": "list", "run-dir": "/run"}, [])
+    example = literals(section(page("tcppipe.8"), ".Sh MANY PIPES"))[0]
+    assert len(pipelist.parse("\n".join(example), "example", keep.read)) == 3
+    text = (ROOT / "etc" / "tcppipe.list").read_text(encoding="utf-8")
+    assert pipelist.parse(text, "list", keep.read) == []
+    lines = re.findall(r"^# (-.*)", text, re.MULTILINE)
+    assert len(pipelist.parse("\n".join(lines), "list", keep.read)) == 3
+
+
+def test_what_no_line_of_a_list_may_have_is_told():
+    """The options that belong to the program and not to a pipe."""
+    text = " ".join(section(page("tcppipe.8"), ".Sh MANY PIPES"))
+    told = re.search(r"All options are allowed but (.*?) Paths are absolute", text)[1]
+    words = re.sub(r"\.Fl |Fl |,|\band\b|\.", " ", told).split()
+    assert set(words) == many.NOT_IN_A_LINE
 
 
 def test_the_samples_are_valid():

@@ -4,7 +4,7 @@ While there is no connection the origin is still looked at, so that files which 
 renames or deletes are held open in time.
 """
 
-import random
+import os
 import select
 import signal
 import time
@@ -21,6 +21,11 @@ GREETING = 25.0  # seconds that the sink may take to say what it has
 FAREWELL = 2.0  # seconds that the last acknowledgements may take when we are told to end
 
 
+def spread(low, high):
+    """A random number between both.  (The module random is seeded anew in each forked child.)"""
+    return low + (high - low) * int.from_bytes(os.urandom(4), "big") / 2**32
+
+
 class Backoff:
     """Growing pauses with jitter."""
 
@@ -29,7 +34,7 @@ class Backoff:
 
     def pause(self):
         """Seconds to wait now; the next pause is twice as long."""
-        pause = self._next * random.uniform(0.5, 1.0)
+        pause = self._next * spread(0.5, 1.0)
         self._next = min(LONGEST_PAUSE, self._next * 2)
         return pause
 
@@ -57,7 +62,7 @@ class Push:
         self._resend = resend
         self._feed = None
         self._signals = self._wakeup = None
-        self._lifeline = None  # a descriptor that becomes readable when our parent is gone
+        self._lifeline = None  # becomes readable when our parent is gone: then we end, too
         self._backoff = Backoff()
         self._looked = self._deliver_at = 0.0
         self._pace = Pace()
@@ -142,13 +147,22 @@ class Push:
         """Wait without a connection; the origin is looked at, and signals are answered."""
         poll = select.poll()
         poll.register(self._signals.fileno(), select.POLLIN)
+        if self._lifeline is not None:
+            poll.register(self._lifeline, select.POLLIN)
         while not self._ending and time.monotonic() < until:
-            poll.poll(min(LOOK, max(0.0, until - time.monotonic())) * 1000 + 1)
-            self._take_signals()
+            ready = poll.poll(min(LOOK, max(0.0, until - time.monotonic())) * 1000 + 1)
+            if self._lifeline in dict(ready):
+                self._abandoned()
+                return
+            self._answer(self._signals.take())
             self._look()
 
-    def _take_signals(self):
-        came = self._signals.take()
+    def _abandoned(self):
+        """Our parent is gone."""
+        self._ending = True
+
+    def _answer(self, came):
+        """Do what these signals tell."""
         if signal.SIGTERM in came or signal.SIGINT in came:
             self._ending = True
         if signal.SIGHUP in came:
@@ -185,9 +199,10 @@ class Push:
                 self._looked = now
                 continue
             if self._lifeline in ready:
+                self._abandoned()
                 raise LinkLost("the server is gone")
             if self._signals.fileno() in ready:
-                self._take_signals()
+                self._answer(self._signals.take())
             if self._wakeup.fileno() in ready:
                 self._wakeup.drain()
                 self._listen_at = self._pace.next(now)

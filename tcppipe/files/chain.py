@@ -230,6 +230,11 @@ class Chain:
             if reader not in self.watched:
                 reader.close()
 
+    @property
+    def spent(self):
+        """True when nothing is held: all was read and recorded, and nobody adds to it."""
+        return not (self.readers or self._done or self.watched)
+
     def descriptors(self):
         """The numbers of all descriptors that are held."""
         held = {*self.watched, *self._done, *self.readers}

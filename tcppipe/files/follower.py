@@ -71,6 +71,11 @@ class Follower:
             return None
         return self.chain.readers[0].generation(self._head)
 
+    @property
+    def spent(self):
+        """True when no news can come from what is held."""
+        return not self._pending and self.chain.spent
+
     def start(self, candidate, offset, proof, late=None):
         """Go on from a candidate of the chain's and an offset in it; it counts as announced.
 

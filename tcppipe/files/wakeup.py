@@ -34,8 +34,8 @@ def wakeup(path):
 def preload():
     """Load now what a forked child would load."""
     try:
-        import inotify_simple  # noqa: F401
-    except ImportError:
+        from tcppipe.files import inotify  # noqa: F401
+    except (ImportError, OSError):
         pass  # then there is none
 
 
@@ -65,12 +65,11 @@ class Inotify(Nothing):
     """Linux.  Watches the file, and the directory for names that come and go."""
 
     def __init__(self, path):
-        import inotify_simple
+        from tcppipe.files import inotify as flags
 
-        flags = inotify_simple.flags
         self._path = path
         self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
-        self._inotify = inotify_simple.INotify(nonblocking=True)
+        self._inotify = flags.Inotify()
         directory = os.path.dirname(path)
         self.complete = _is_local(path, directory)
         self._inotify.add_watch(
@@ -158,3 +157,64 @@ class Kqueue(Nothing):
         self._queue.close()
         for fd in self._fds:
             os.close(fd)
+
+
+def directories():
+    """What tells of names that come and go in a changing set of directories."""
+    try:
+        return InotifyDirectories()
+    except (OSError, ImportError):
+        return NoDirectories()
+
+
+class NoDirectories(Nothing):
+    """No notification of directories: who keeps a list of pipes looks at intervals anyway."""
+
+    def keep(self, wanted):
+        """Watch these directories, and no others."""
+
+
+class InotifyDirectories(NoDirectories):
+    """Linux.  A directory that is missing, or too many, is left to the clock."""
+
+    def __init__(self):
+        from tcppipe.files import inotify as flags
+
+        self._flags = (
+            flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM
+            | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+        )  # fmt: skip
+        self._inotify = flags.Inotify()
+        self._watched = {}  # directory: watch descriptor
+
+    def fileno(self):
+        """The descriptor to wait on."""
+        return self._inotify.fileno()
+
+    def keep(self, wanted):
+        """Watch these directories, and no others."""
+        for directory in self._watched.keys() - wanted:
+            wd = self._watched.pop(directory)
+            if wd not in self._watched.values():
+                try:
+                    self._inotify.rm_watch(wd)
+                except OSError:
+                    pass  # it is gone, and its watch with it
+        for directory in wanted:
+            # Once more for those watched already: another one may stand under the name now.
+            try:
+                self._watched[directory] = self._inotify.add_watch(directory, self._flags)
+            except OSError:
+                self._watched.pop(directory, None)
+
+    def drain(self):
+        """Forget what was told so far."""
+        try:
+            while os.read(self._inotify.fileno(), 65536):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self):
+        """Let go of the descriptor."""
+        self._inotify.close()

@@ -301,6 +301,14 @@ class PidFile:
             del _held[status.st_dev, status.st_ino]
             os.close(fd)
 
+    def forget(self):
+        """In a child just forked: the file is its parent's."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            status = os.fstat(fd)
+            _held.pop((status.st_dev, status.st_ino), None)
+            os.close(fd)
+
     def annotate(self, text):
         """Put further lines behind our pid, for whoever reads the file."""
         os.ftruncate(self._fd, 0)

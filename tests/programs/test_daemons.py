@@ -315,6 +315,7 @@ def test_no_descriptor_is_left_open(served):
     descriptors than after the first time."""
     served.client.up()
     served.arrives()
+    wait_until(lambda: list(served.stage.run_dir.glob("*.pipe")), "no status file")
 
     def held(pid):
         with contextlib.suppress(OSError):

@@ -181,6 +181,20 @@ def test_a_rotation_settles_with_the_next_answer():
     assert answer(session, 6) == [act.Save(newer, 3), act.Settle()]
 
 
+def test_a_file_that_is_gone_settles_at_once():
+    """Nothing may follow it; what was answered is all there is. A line without its end is not."""
+    session, _ = started()
+    session.deliver(news.Piece(0, b"abc\n"))
+    answer(session, 7)
+    assert session.deliver(news.Ended(Why.REMOVED, 4)) == [act.Settle()]
+    session, _ = started()
+    session.deliver(news.Piece(0, b"abc"))
+    assert session.deliver(news.Ended(Why.REMOVED, 3)) == []
+    session, _ = started()
+    session.deliver(news.Piece(0, b"x" * HELD))
+    assert session.deliver(news.Ended(Why.REMOVED, HELD)) == []
+
+
 def test_a_line_over_a_rotation_is_not_skipped():
     """The old file ended without a newline: nothing is saved that would lose its last line."""
     session, _ = started()
