@@ -6,6 +6,7 @@ gone its children end by themselves, so nobody writes who cannot be told to reop
 """
 
 import gc
+import hashlib
 import os
 import select
 import signal
@@ -65,6 +66,8 @@ class Server:
     def run(self, signals):
         """Serve until TERM or INT."""
         self._lifeline, self._held = os.pipe()
+        # A page that a child writes to becomes its own: what can be done before, is done here.
+        hashlib.sha256(b"").digest()  # the first one makes OpenSSL read its tables
         gc.collect()
         gc.freeze()
         while True:
@@ -154,7 +157,6 @@ class Server:
 
     def _child(self, sock, address, signals):
         """Serve one connection; the exit status."""
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(self._held)
         for listener in self.sockets.values():
             listener.close()
