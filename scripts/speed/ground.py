@@ -173,7 +173,9 @@ def arrives(copies, size, started, seconds):
 
 def show_logs(folder):
     """The last lines of a contestant's logs, on standard error."""
-    for log in sorted(folder.glob("*.log")):
-        tail = log.read_bytes()[-2000:].decode(errors="replace")
+    for log in (folder / "sink.log", folder / "source.log"):
+        if not log.exists():
+            continue
+        tail = log.read_bytes()[-1000:].decode(errors="replace")
         if tail:
             print(f"--- {log.name}\n{tail}", file=sys.stderr)

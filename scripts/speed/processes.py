@@ -82,9 +82,10 @@ class Group:
 
     def end(self, seconds=10):
         """End all of them: TERM to those started, and KILL to what is left then."""
+        self.ended()
         everybody = self.pids()
         for process in self._running:
-            process.send_signal(signal.SIGTERM)
+            os.kill(process.pid, signal.SIGTERM)  # not reaped, so the number is still its own
         until = time.monotonic() + seconds
         while self._running and time.monotonic() < until:
             self.ended()
