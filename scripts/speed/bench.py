@@ -14,13 +14,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import growth
 import others
 import ours
 import runs
 import thin
 from contest import Missing
 from ground import Ground, Late
-from table import Results
+from table import Results, machine
 
 HERE = Path(__file__).parent
 TESTS = {**runs.TESTS, **thin.TESTS}
@@ -44,6 +45,9 @@ def main():
         ground.compile()
         if not options.quick:
             ground.warm(scale.size * 6)
+        if options.growth:
+            grow(options, ground, scale)
+            return
         peers = [
             peer for peer in PEERS if peer.name in options.peers and there(peer, ground, results)
         ]
@@ -85,6 +89,37 @@ def play(test, peers, ground, scale, options, results):
                 failed.add(peer)
 
 
+def grow(options, ground, scale):
+    """The growth axes: a table of each on standard output, a figure of each when asked for."""
+    tables = [f"{machine()}."]
+    for name in options.axes:
+
+        def present(peer):
+            try:
+                peer.check(ground)
+            except Missing as missing:
+                say(f"{peer.title} is missing: {missing}")
+            else:
+                return True
+
+        def attempt(what, function):
+            say(what)
+            try:
+                with turn(options.lock):
+                    return function()
+            except TROUBLE as problem:
+                say(f"{what}: {problem}")
+
+        found = growth.grow(name, ground, scale, options, present, attempt)
+        if not found:
+            continue
+        tables.append(growth.table(name, found))
+        print(tables[-1], flush=True)
+        if options.write:
+            (HERE / f"growth-{name}.svg").write_text(growth.figure(name, found))
+            (HERE / f"growth-{name}.md").write_text("\n\n".join([tables[0], tables[-1]]) + "\n")
+
+
 @contextlib.contextmanager
 def turn(path):
     """Hold a lock while something is measured, if there is one."""
@@ -105,6 +140,8 @@ def parse():
     add("--peers", metavar="NAMES", default=",".join(names), help="of these: %(default)s")
     add("--rounds", type=int, metavar="N", default=3, help="%(default)s if not told")
     add("--size", type=int, metavar="BYTES", help="of the bulk test, 1 GiB if not told")
+    add("--growth", action="store_true", help="how cost grows, instead of the tests")
+    add("--axes", default=",".join(growth.AXES), help="of the growth: %(default)s")
     add("--quick", action="store_true", help="little of everything: to see whether it works")
     add("--write", action="store_true", help="results.md and results.svg in scripts/speed")
     add("--folder", default="/dev/shm", help="where the files are made (%(default)s)")
@@ -114,7 +151,7 @@ def parse():
     options = parser.parse_args()
     if options.syslog_ng:
         options.syslog_ng = options.syslog_ng.resolve()
-    for word, known in (("only", list(TESTS)), ("peers", names)):
+    for word, known in (("only", list(TESTS)), ("peers", names), ("axes", list(growth.AXES))):
         chosen = getattr(options, word).split(",")
         setattr(options, word, chosen)
         for name in chosen:
