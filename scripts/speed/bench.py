@@ -44,7 +44,8 @@ def main():
     try:
         ground.compile()
         if not options.quick:
-            ground.warm(scale.size * 6)
+            with turn(options.lock):
+                ground.warm(scale.size * 6)
         if options.growth:
             grow(options, ground, scale)
             return

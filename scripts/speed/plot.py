@@ -10,7 +10,7 @@ WIDTH = 760
 LEFT = 190  # of the bars: room for the names
 BAR = 14
 STYLE = """\
-text { font: 12px sans-serif; fill: #57606a } .head { font-weight: bold }
+text { font: 12px sans-serif; fill: #6e7781 } .head { font-weight: bold }
 .grid { stroke: #8c959f; stroke-opacity: .35 } .ours { fill: #1a7f64; stroke: #1a7f64 }
 .other { fill: #8c959f; stroke: #8c959f } .yard { fill: #9a6700; stroke: #9a6700 }
 polyline { fill: none !important; stroke-width: 2 }

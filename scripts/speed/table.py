@@ -28,6 +28,11 @@ OVERVIEW = [
     ("thin", "Mbit/s of text", "thin line, Mbit/s of text", False, True),
 ]
 
+PLOTTED = {
+    "MB/s of the stream", "CPU s/GiB of the stream", "p50 ms", "CPU % of a core", "CPU ms/s",
+    "PSS MiB", "seconds, established",
+}  # fmt: skip
+
 
 class Results:
     """Results of all tests, contestants and rounds."""
@@ -150,6 +155,8 @@ class Results:
         """The plot of the overview, as SVG."""
         panels = []
         for test, measure, heading, _, more in OVERVIEW:
+            if measure not in PLOTTED:
+                continue
             bars = []
             for title in self.rounds.get(test, {}):
                 values = self.values(test, title, measure)
