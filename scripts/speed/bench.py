@@ -74,20 +74,21 @@ def there(peer, ground, results):
 
 
 def play(test, peers, ground, scale, options, results):
-    """All rounds of one test."""
+    """All rounds of one test; the lock is held for a round."""
     failed = set()
-    for number in range(options.rounds):
-        for peer in peers:
-            if test not in peer.tests or peer in failed:
-                continue
-            say(f"{test}, round {number + 1} of {options.rounds}: {peer.title}")
-            try:
-                with turn(options.lock):
+    peers = [peer for peer in peers if test in peer.tests]
+    for number in range(options.rounds if peers else 0):
+        with turn(options.lock):
+            for peer in peers:
+                if peer in failed:
+                    continue
+                say(f"{test}, round {number + 1} of {options.rounds}: {peer.title}")
+                try:
                     results.add(test, peer, TESTS[test](peer, ground, scale))
-            except TROUBLE as problem:
-                say(f"{test}: {peer.title}: {problem}")
-                results.add(test, peer, {"failed": str(problem)})
-                failed.add(peer)
+                except TROUBLE as problem:
+                    say(f"{test}: {peer.title}: {problem}")
+                    results.add(test, peer, {"failed": str(problem)})
+                    failed.add(peer)
 
 
 def grow(options, ground, scale):
@@ -147,7 +148,7 @@ def parse():
     add("--write", action="store_true", help="results.md and results.svg in scripts/speed")
     add("--folder", default="/dev/shm", help="where the files are made (%(default)s)")
     add("--syslog-ng", type=Path, metavar="FOLDER", help="where it has been unpacked")
-    add("--lock", metavar="FILE", help="hold this lock while measuring, not all the time")
+    add("--lock", metavar="FILE", help="hold this lock during a round, not between")
     add("--keep", action="store_true", help="leave the files there")
     options = parser.parse_args()
     if options.syslog_ng:

@@ -50,3 +50,11 @@ def test_unknown_words_are_refused(stage):
     for option in ("--only", "--peers"):
         done = bench(stage, option, "sendmail")
         assert (done.returncode, "sendmail is not one of" in done.stderr) == (2, True), done
+
+
+def test_growth_has_a_line_for_each_point(stage):
+    """With --growth there is a table for an axis, with a line for each point and contestant."""
+    done = bench(stage, "--growth", "--axes", "backlog", "--peers", "c,tcppipe")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.endswith("| yes |")]
+    assert len(lines) == 4, done.stdout
