@@ -14,13 +14,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import growth
 import others
 import ours
 import runs
 import thin
 from contest import Missing
 from ground import Ground, Late
-from table import Results
+from table import Results, machine
 
 HERE = Path(__file__).parent
 TESTS = {**runs.TESTS, **thin.TESTS}
@@ -43,7 +44,11 @@ def main():
     try:
         ground.compile()
         if not options.quick:
-            ground.warm(scale.size * 6)
+            with turn(options.lock):
+                ground.warm(scale.size * 6)
+        if options.growth:
+            grow(options, ground, scale)
+            return
         peers = [
             peer for peer in PEERS if peer.name in options.peers and there(peer, ground, results)
         ]
@@ -69,20 +74,52 @@ def there(peer, ground, results):
 
 
 def play(test, peers, ground, scale, options, results):
-    """All rounds of one test."""
+    """All rounds of one test; the lock is held for a round."""
     failed = set()
-    for number in range(options.rounds):
-        for peer in peers:
-            if test not in peer.tests or peer in failed:
-                continue
-            say(f"{test}, round {number + 1} of {options.rounds}: {peer.title}")
+    peers = [peer for peer in peers if test in peer.tests]
+    for number in range(options.rounds if peers else 0):
+        with turn(options.lock):
+            for peer in peers:
+                if peer in failed:
+                    continue
+                say(f"{test}, round {number + 1} of {options.rounds}: {peer.title}")
+                try:
+                    results.add(test, peer, TESTS[test](peer, ground, scale))
+                except TROUBLE as problem:
+                    say(f"{test}: {peer.title}: {problem}")
+                    results.add(test, peer, {"failed": str(problem)})
+                    failed.add(peer)
+
+
+def grow(options, ground, scale):
+    """The growth axes: a table of each on standard output, a figure of each when asked for."""
+    tables = [f"{machine()}."]
+    for name in options.axes:
+
+        def present(peer):
+            try:
+                peer.check(ground)
+            except Missing as missing:
+                say(f"{peer.title} is missing: {missing}")
+            else:
+                return True
+
+        def attempt(what, function):
+            say(what)
             try:
                 with turn(options.lock):
-                    results.add(test, peer, TESTS[test](peer, ground, scale))
+                    return function()
             except TROUBLE as problem:
-                say(f"{test}: {peer.title}: {problem}")
-                results.add(test, peer, {"failed": str(problem)})
-                failed.add(peer)
+                say(f"{what}: {problem}")
+
+        found = growth.grow(name, ground, scale, options, present, attempt)
+        if not found:
+            continue
+        tables.append(growth.table(name, found))
+        print(tables[-1], flush=True)
+        if options.write:
+            (HERE / f"growth-{name}.svg").write_text(growth.figure(name, found))
+            (HERE / f"growth-{name}.md").write_text("\n\n".join([tables[0], tables[-1]]) + "\n")
 
 
 @contextlib.contextmanager
@@ -105,16 +142,18 @@ def parse():
     add("--peers", metavar="NAMES", default=",".join(names), help="of these: %(default)s")
     add("--rounds", type=int, metavar="N", default=3, help="%(default)s if not told")
     add("--size", type=int, metavar="BYTES", help="of the bulk test, 1 GiB if not told")
+    add("--growth", action="store_true", help="how cost grows, instead of the tests")
+    add("--axes", default=",".join(growth.AXES), help="of the growth: %(default)s")
     add("--quick", action="store_true", help="little of everything: to see whether it works")
     add("--write", action="store_true", help="results.md and results.svg in scripts/speed")
     add("--folder", default="/dev/shm", help="where the files are made (%(default)s)")
     add("--syslog-ng", type=Path, metavar="FOLDER", help="where it has been unpacked")
-    add("--lock", metavar="FILE", help="hold this lock while measuring, not all the time")
+    add("--lock", metavar="FILE", help="hold this lock during a round, not between")
     add("--keep", action="store_true", help="leave the files there")
     options = parser.parse_args()
     if options.syslog_ng:
         options.syslog_ng = options.syslog_ng.resolve()
-    for word, known in (("only", list(TESTS)), ("peers", names)):
+    for word, known in (("only", list(TESTS)), ("peers", names), ("axes", list(growth.AXES))):
         chosen = getattr(options, word).split(",")
         setattr(options, word, chosen)
         for name in chosen:

@@ -88,6 +88,10 @@ class Peer:
         (one, some), (other, more) = self.sinks.memory(), self.sources.memory()
         return one + other, some + more
 
+    def peak(self):
+        """The most bytes that one process has had resident."""
+        return max(self.sinks.peak(), self.sources.peak())
+
     def end(self):
         """End both sides."""
         try:

@@ -56,6 +56,11 @@ class Ground:
             self.texts[size] = path, digest_of(path)
         return self.texts[size]
 
+    def forget(self, size):
+        """Remove the file of this size."""
+        path, _ = self.texts.pop(size)
+        path.unlink()
+
     def texts_of(self, count, size):
         """So many different files of this size: their paths and their digests."""
         found = []
@@ -100,6 +105,17 @@ def write_text(path, size, number=0):
                 del block[left:]
                 block[-1:] = b"\n"
             file.write(block)
+
+
+def write_lines(path, length, size):
+    """Write so many bytes of lines, each so long with its newline."""
+    with open(path, "wb") as file:
+        block = b"".join(
+            (b"%d " % number * length)[: length - 1] + b"\n"
+            for number in range(max(min((1 << 20) // length, size // length), 1))
+        )
+        while (left := size - file.tell()) > 0:
+            file.write(block[:left])
 
 
 _dice = random.Random(5)
@@ -173,7 +189,9 @@ def arrives(copies, size, started, seconds):
 
 def show_logs(folder):
     """The last lines of a contestant's logs, on standard error."""
-    for log in sorted(folder.glob("*.log")):
-        tail = log.read_bytes()[-2000:].decode(errors="replace")
+    for log in (folder / "sink.log", folder / "source.log"):
+        if not log.exists():
+            continue
+        tail = log.read_bytes()[-1000:].decode(errors="replace")
         if tail:
             print(f"--- {log.name}\n{tail}", file=sys.stderr)

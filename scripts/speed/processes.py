@@ -80,11 +80,22 @@ class Group:
                 shared += sizes["Pss:"]
         return own, shared
 
+    def peak(self):
+        """The most bytes that one of the living processes has had resident."""
+        most = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
+                for line in file:
+                    if line.startswith("VmHWM:"):
+                        most = max(most, int(line.split()[1]) << 10)
+        return most
+
     def end(self, seconds=10):
         """End all of them: TERM to those started, and KILL to what is left then."""
+        self.ended()
         everybody = self.pids()
         for process in self._running:
-            process.send_signal(signal.SIGTERM)
+            os.kill(process.pid, signal.SIGTERM)  # not reaped, so the number is still its own
         until = time.monotonic() + seconds
         while self._running and time.monotonic() < until:
             self.ended()

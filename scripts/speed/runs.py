@@ -42,10 +42,11 @@ QUICK = Scale(
 
 
 @contextlib.contextmanager
-def running(peer_class, ground, pipes=1, content=FIRST, net=None):
+def running(peer_class, ground, pipes=1, content=FIRST, net=None, patience=60.0):
     """A contestant with so many pipes, all of which have delivered their first content.
 
-    Without content the origins are empty, and the pipes only connected.
+    Without content the origins are empty, and the pipes only connected.  `took` is how many
+    seconds that has taken.
     """
     with ground.stage() as folder:
         pairs = [(folder / f"origin{n}.log", folder / f"copy{n}.log") for n in range(pipes)]
@@ -54,11 +55,13 @@ def running(peer_class, ground, pipes=1, content=FIRST, net=None):
         peer = peer_class(folder, pairs, net)
         try:
             peer.listen()
+            started = time.monotonic()
             peer.connect()
             if content:
-                arrives([copy for _, copy in pairs], len(content), time.monotonic(), 60)
+                arrives([copy for _, copy in pairs], len(content), started, patience)
             else:
                 peer.established()
+            peer.took = time.monotonic() - started
             yield peer
         finally:
             peer.end()
@@ -72,12 +75,13 @@ def bulk(peer_class, ground, scale):
     byte and the last.
     """
     text, wanted = ground.text(scale.size)
-    result = _existing(peer_class, ground, scale, [text], [wanted])
+    result = existing(peer_class, ground, scale, [text], [wanted])
     seconds = result.pop("seconds")
+    del result["peak"]
     result["seconds from the command"] = seconds
     result["MB/s from the command"] = scale.size / seconds / 1e6
     if peer_class.follows:
-        again = _renamed(peer_class, ground, scale, [text], [wanted])
+        again = renamed(peer_class, ground, scale, [text], [wanted])
         result["MB/s of the stream"] = again["MB/s"]
         result["CPU s/GiB of the stream"] = again["CPU s/GiB"]
         result["CPU s/GiB with the rest after it"] = again["CPU s/GiB with rest"]
@@ -94,18 +98,19 @@ def many(peer_class, ground, scale):
     the files get their contents at the same time.
     """
     texts, wanted = ground.texts_of(scale.files, scale.file_size)
-    result = _renamed(peer_class, ground, scale, texts, wanted)
-    existing = _existing(peer_class, ground, scale, texts, wanted)
+    result = renamed(peer_class, ground, scale, texts, wanted)
+    started = existing(peer_class, ground, scale, texts, wanted)
     return {
-        "identical": result["identical"] and existing["identical"],
+        "identical": result["identical"] and started["identical"],
         "seconds, established": result["seconds"],
-        "seconds from the command": existing["seconds"],
+        "seconds from the command": started["seconds"],
         "CPU s/GiB, established": result["CPU s/GiB"],
-        "CPU s/GiB from the command": existing["CPU s/GiB from the command"],
+        "CPU s/GiB from the command": started["CPU s/GiB from the command"],
     }
 
 
-def _existing(peer_class, ground, scale, texts, wanted):
+def existing(peer_class, ground, scale, texts, wanted):
+    """Pipes whose origins have these texts when the connecting side is started."""
     with ground.stage() as folder:
         pairs = [(folder / f"origin{n}.log", folder / f"copy{n}.log") for n in range(len(texts))]
         for text, (origin, _) in zip(texts, pairs):
@@ -116,18 +121,20 @@ def _existing(peer_class, ground, scale, texts, wanted):
             before, started = peer.cpu(), time.monotonic()
             peer.connect()
             _, _, seconds = arrives([copy for _, copy in pairs], size, started, scale.patience)
-            used = peer.cpu() - before
+            used, peak = peer.cpu() - before, peer.peak()
         finally:
             peer.end()
         return {
             "identical": _same(pairs, wanted),
+            "peak": peak,
             "seconds": seconds,
             "CPU s/GiB from the command": used / (size * len(texts)) * 2**30,
         }
 
 
-def _renamed(peer_class, ground, scale, texts, wanted):
-    with running(peer_class, ground, len(texts), b"") as peer:
+def renamed(peer_class, ground, scale, texts, wanted, net=None):
+    """Established pipes whose empty origins become these texts, ready, by a rename."""
+    with running(peer_class, ground, len(texts), b"", net) as peer:
         size = size_of(texts[0])
         ready = [peer.folder / f"ready{n}" for n in range(len(texts))]
         for text, name in zip(texts, ready):
@@ -145,7 +152,7 @@ def _renamed(peer_class, ground, scale, texts, wanted):
         return {
             "identical": _same(peer.pipes, wanted),
             "seconds": last,
-            "MB/s": (whole - had) / max(last - first, 1e-3) / 1e6,
+            "MB/s": (whole - had) / (last - first) / 1e6 if had < whole else whole / last / 1e6,
             "CPU s/GiB": used / whole * 2**30,
             "CPU s/GiB with rest": rested / whole * 2**30,
         }
@@ -154,37 +161,42 @@ def _renamed(peer_class, ground, scale, texts, wanted):
 def latency(peer_class, ground, scale):
     """A line every 10 ms: how long until it stands in the copy."""
     with running(peer_class, ground) as peer:
-        return _timed_lines(peer, ground, scale)
+        return timed_lines(peer, ground, scale)
 
 
 def busy(peer_class, ground, scale):
     """The same while a second pipe carries bulk, one file after the other."""
-    scale = scale._replace(lines=scale.lines * 2 // 5)
-    texts = [ground.text(scale.size)[0], ground.text(scale.size + 1000)[0]]
     with running(peer_class, ground, 2) as peer:
-        (_, _), (origin, copy) = peer.pipes
-        ready, turn, expected = peer.folder / "ready", 0, len(FIRST)
-        timing = _time_lines(peer, ground, scale)
-        started = time.monotonic()
-        try:
-            while timing.poll() is None:
-                there = sum(size_of(path) for path in copy.parent.glob(f"{copy.name}*"))
-                if there >= expected:
-                    ready.unlink(missing_ok=True)
-                    os.link(texts[turn % 2], ready)
-                    expected += size_of(ready)
-                    os.rename(ready, origin)
-                    turn += 1
-                time.sleep(0.005)
-            result = _ways(peer, timing, scale)
-        finally:
-            timing.kill()
-            timing.wait()
-        result["bulk MB/s beside it"] = there / (time.monotonic() - started) / 1e6
-        return result
+        return lines_beside_bulk(peer, ground, scale._replace(lines=scale.lines * 2 // 5))
 
 
-def _timed_lines(peer, ground, scale):
+def lines_beside_bulk(peer, ground, scale):
+    """Timed lines in the first pipe while the last has more to carry than it can."""
+    texts = [ground.text(scale.size)[0], ground.text(scale.size + 1000)[0]]
+    origin, copy = peer.pipes[-1]
+    ready, turn, there, expected = peer.folder / "ready", 0, 0, len(FIRST)
+    timing = _time_lines(peer, ground, scale)
+    started = time.monotonic()
+    try:
+        while timing.poll() is None:
+            there = sum(size_of(path) for path in copy.parent.glob(f"{copy.name}*"))
+            if there >= expected:
+                ready.unlink(missing_ok=True)
+                os.link(texts[turn % 2], ready)
+                expected += size_of(ready)
+                os.rename(ready, origin)
+                turn += 1
+            time.sleep(0.005)
+        result = _ways(peer, timing, scale)
+    finally:
+        timing.kill()
+        timing.wait()
+    result["bulk MB/s beside it"] = there / (time.monotonic() - started) / 1e6
+    return result
+
+
+def timed_lines(peer, ground, scale):
+    """Lines in the first pipe, each timed."""
     timing = _time_lines(peer, ground, scale)
     try:
         return _ways(peer, timing, scale)
