@@ -19,7 +19,7 @@ from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.session.sink1 import Undecided
-from tcppipe.wire import push1
+from tcppipe.wire import packing, push1
 
 GONE = getattr(select, "POLLRDHUP", 0)  # Linux tells when the peer has closed its side
 HANDSHAKE = 5.0  # seconds that a client has for its request
@@ -175,6 +175,7 @@ class Pipes(Service):
         super().__init__(table.path)
         self.table = table
         self.state_dir = state_dir
+        packing.able()  # loads now what a child would load
 
     def wanted(self):
         """The names in the table."""

@@ -60,6 +60,10 @@ class Link:
         """True when receive() has something that no poll will announce."""
         return bool(self._unread)
 
+    def give_back(self, data):
+        """Bytes that were received, and that receive() is to give once more before others."""
+        self._unread = bytes(data) + self._unread
+
     def send(self, data):
         """Queue bytes and give the kernel what it takes."""
         self._out.append(memoryview(data))

@@ -146,6 +146,9 @@ class Pair:
             if isinstance(action, act.Send):
                 self.wires[other] += action.data
                 continue
+            if isinstance(action, act.GiveBack):
+                self.wires[session][:0] = action.data
+                continue
             result = hands.perform(action)
             if isinstance(action, (act.Open, act.Append)):
                 end = len(self.archive.copy) - self.archive.at
