@@ -47,6 +47,10 @@ class Service:
         """The host names that are to be looked up now and then."""
         return []
 
+    def link(self, sock, peer):
+        """In a child: the Link of its connection."""
+        return Link(sock, peer)
+
 
 class Server:
     """Serves a Service on listening sockets."""
@@ -155,7 +159,7 @@ class Server:
         for listener in self.sockets.values():
             listener.close()
         self.names.close()
-        link = Link(sock, peers.plain(address).compressed)
+        link = self.service.link(sock, peers.plain(address).compressed)
         try:
             return self.service.serve(link, signals, self._lifeline)
         except LinkLost as error:

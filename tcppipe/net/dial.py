@@ -17,11 +17,13 @@ class Dialler:
     """Connects to a host and port, whatever becomes of the name server in between.
 
     The last good answer of the name server is kept and used when it gives none.
+    link: makes a Link of a socket and the peer in words.
     """
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, link=Link):
         self.host = host
         self.port = port
+        self._link = link
         self._addresses = []
         self._dialled = False  # the addresses were used already
 
@@ -48,7 +50,7 @@ class Dialler:
             sock.settimeout(CONNECT)
             try:
                 sock.connect(address)
-                return Link(sock, f"{self.host}:{self.port}")
+                return self._link(sock, f"{self.host}:{self.port}")
             except OSError as error:
                 failure = failure or error
                 sock.close()

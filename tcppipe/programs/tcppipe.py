@@ -9,11 +9,11 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, parse, rate, wrong
 
 PORT = 6514
 USAGE = """\
-usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
+usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [-d]
        tcppipe -I -f FILE -h HOST [-p PORT]
        tcppipe -K SIGNAL -f FILE -h HOST [-p PORT]
 
@@ -22,6 +22,8 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
   -p PORT      the port that it listens on (6514)
   -t SECONDS   send updates every so many seconds (at once)
   -n           send the whole file once more
+  -z           compress where that is faster, if the server can unpack
+  --limit RATE send at most so many bytes a second (K, M, G: powers of 1024)
   -d           stay in the foreground, log to standard error
   -I           print the pid of the tcppipe that runs with these -f -h -p
   -K SIGNAL    send it a signal (HUP, TERM, ...); nothing to do when none runs
@@ -31,7 +33,7 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
   --help, --version
 """
 SPEC = {
-    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "d": None, "I": None,
+    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "z": None, "limit": "RATE", "d": None, "I": None,
     "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR",
 }  # fmt: skip
 
@@ -75,6 +77,8 @@ class Options:
         self.port = _port(options.get("p", str(PORT)))
         self.interval = _seconds(options["t"]) if "t" in options else None
         self.resend = "n" in options
+        self.packed = "z" in options
+        self.limit = rate("--limit", options["limit"]) if "limit" in options else None
         self.foreground = "d" in options
         self.olddir = os.path.realpath(options["olddir"]) if "olddir" in options else None
         self.run_dir = rundir.run_dir(options.get("run-dir"))
@@ -132,6 +136,7 @@ def _run(pipe):
 
     from lockfile import LockError
 
+    from tcppipe.drivers.packer import Packer
     from tcppipe.drivers.push import Push, check_origin
     from tcppipe.files.chain import Chain
     from tcppipe.files.follower import Follower
@@ -149,16 +154,18 @@ def _run(pipe):
     pid = lock.read_pid()
     if pid is not None:
         raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
-    dialler = Dialler(pipe.host, pipe.port)
+    dialler = Dialler(pipe.host, pipe.port, _link_maker(pipe))
     dialler.resolve()
+    packer = Packer() if pipe.packed else None
     push = Push(
         Follower(Chain(pipe.path, pipe.olddir)),
         dialler.dial,
-        _greeter(pipe),
+        _greeter(pipe, packer),
         StatusFile(pipe.statusfile, pipe.originalfile),
         report.say,
         pipe.interval,
         pipe.resend,
+        packer,
     )
     push.establish()
     ready = detach.in_foreground
@@ -185,12 +192,24 @@ def _run(pipe):
     return 0
 
 
-def _greeter(pipe):
+def _link_maker(pipe):
+    """What makes a Link of a socket; all of them have one limit."""
+    from tcppipe.net.link import Link
+    from tcppipe.net.paced import Bucket, Paced
+
+    if pipe.limit is None:
+        return Link
+    bucket = Bucket(pipe.limit)
+    return lambda sock, peer: Paced(sock, peer, bucket)
+
+
+def _greeter(pipe, packer):
     """A function that makes the session for a link: (link, witness, resend) -> session."""
     import socket
     import time
 
     from tcppipe.net.dial import greet
+    from tcppipe.process import report
     from tcppipe.session.source import Source
     from tcppipe.session.source1 import LineSource
 
@@ -200,7 +219,10 @@ def _greeter(pipe):
     def make(link, witness, resend):
         if greet(link, os.fsencode(pipe.path)):
             who = f"{about} {os.getpid()}"
-            return Source(sender, who, time.monotonic(), witness, resend)
+            return Source(sender, who, time.monotonic(), witness, resend, packer)
+        line = packer.offered(0) if packer is not None else None
+        if line:
+            report.info(f"{pipe.path}: {line}")
         return LineSource(time.monotonic(), witness, resend)
 
     return make

@@ -18,7 +18,7 @@ GAIN = 1.1  # a piece that does not get smaller by this factor is not worth it
 SKIP, LONGEST = 16 << 20, 256 << 20  # bytes between two samples, and between two trials
 SKIP_TIME = 5.0  # seconds between two samples at most
 WINDOW, WINDOW_TIME = 4 << 20, 0.5  # bytes, or seconds, after which speeds are compared
-FIRST = 1 << 20  # bytes of the first window
+FIRST = 2 << 20  # bytes of the first window
 TRIAL, TRIAL_TIME = 2 << 20, 2.0  # bytes of plain data in a trial; seconds that it may take
 TRIAL_PIECE = 1 << 17  # bytes in one of its pieces
 
@@ -40,6 +40,7 @@ class Squeeze:
         self._defeat = 0.0  # the plain speed at which packing has lost last
         self._work = self._ratio = None  # bytes a second that packing manages; how much smaller
         self._size = FIRST
+        self._stale = 0  # the link is busy with what went before: leave out the next piece
         self._last = None  # when the last thing happened
         self._pending = self._idle = False  # what the time since then is spent with
         self._begin(0.0)
@@ -56,15 +57,18 @@ class Squeeze:
         return not self.packing and self._rival is not None
 
     @property
-    def skipping(self):
-        """True while data goes plain because it does not get smaller."""
-        return self._skip > 0
+    def working(self):
+        """True while pieces are packed, or the speed of the link is measured for that."""
+        return (self.packing or self._rival is not None) and not self._skip
 
     def ready(self, now):
         """The link takes a piece again, and there is one."""
         if self._last is None:
             self._begin(now)
         self._pass(now)
+        if self._stale == 1:
+            self._stale = 0
+            self._begin(now)
         if not self._skip:
             self._look(now)
 
@@ -110,6 +114,9 @@ class Squeeze:
             if self._skip <= 0 or now >= self._skip_until:
                 self._skip, self._unknown = 0, True
                 self._begin(now)
+            return
+        if self._stale:
+            self._stale = 1
             return
         self._raw += raw
         if seconds:
@@ -163,7 +170,7 @@ class Squeeze:
         waits = self._waited > busy / 5 and self._idled < total / 2
         pays = min(self._work, speed * self._ratio) > 1.3 * speed
         if waits and pays and (self._since >= self._pause or speed < self._defeat / 2):
-            self.packing, self._rival = True, speed
+            self.packing, self._rival, self._stale = True, speed, 2
         self._begin(now)
 
     def _decide(self, won, plain, now):

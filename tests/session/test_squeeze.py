@@ -8,7 +8,7 @@ from tcppipe.session.squeeze import PACK, PLAIN, SAMPLE, SAMPLED, SMALL, TRIAL_P
 
 MIB = 1 << 20
 PIECE = MIB
-BUFFER = 128 << 10  # bytes that the link swallows before it makes anybody wait
+SHALLOW, DEEP = 128 << 10, 4 << 20  # bytes that the link swallows before it makes anybody wait
 
 
 class Text(NamedTuple):
@@ -44,13 +44,15 @@ class Played:
             if pause:
                 self.squeeze.rest(self.now)
                 self.now += pause
-            self.piece(TRIAL_PIECE if self.squeeze.trying_plain and not pause else size)
+            self.piece(size)
         return (self.now - begun) or 1e-9
 
     def piece(self, size):
         """Send one."""
-        self.now += size * self.cost
         self.squeeze.ready(self.now)
+        if self.squeeze.trying_plain:
+            size = min(size, TRIAL_PIECE)
+        self.now += size * self.cost
         what = self.squeeze.choose(size) if self.may else PLAIN
         seconds, wire = 0.0, size
         if what == SAMPLE:
@@ -66,7 +68,8 @@ class Played:
         self.wire += wire
         takes = max(wire / self.rate, size / self.sink)
         self.free_at = max(self.free_at, self.now) + takes
-        wait = self.free_at - self.now - BUFFER * takes / wire
+        buffer = SHALLOW if self.squeeze.working else DEEP
+        wait = self.free_at - self.now - buffer * takes / wire
         self.squeeze.sent(self.now, size, wire, seconds, wait > 0)
         self.now += max(wait, 0.0)
 

@@ -67,6 +67,9 @@ class SimLink:
         if not self.cut and not self.peer_end.closed:
             self.peer_end.inbox += bytes(data)
 
+    def shallow(self, on):
+        pass
+
     def give_back(self, data):
         self.inbox[:0] = data
 
