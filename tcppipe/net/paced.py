@@ -80,7 +80,8 @@ class Paced(Link):
             data = self._held.popleft()
             if count < len(data):
                 self._held.appendleft(data[count:])
-            super().send(data[:count])
+            self._out.append(data[:count])
+            super().flush()
 
     def drain(self, seconds):
         """Try to send all that is queued, for a limited time; never raises."""

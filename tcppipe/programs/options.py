@@ -39,7 +39,7 @@ def rate(option, text):
 
     Raises ConfigError, which names the option.
     """
-    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "")
     plain = number.isascii() and number.replace(".", "", 1).isdigit()
     value = float(number) * UNITS[unit] if plain else 0.0
     if not 1.0 <= value < 1e15:
