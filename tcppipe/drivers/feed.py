@@ -25,17 +25,20 @@ class Feed:
     """Feeds one sink from a follower.
 
     status: the StatusFile.  say: a function (level, text).  acknowledged: the sink has
-    made something durable over this connection.
+    made something durable over this connection.  packer: the session's Packer, or None.
     Methods raise LinkLost, PeerError or Refused when it is over.
     """
 
-    def __init__(self, link, session, follower, status, say):
+    def __init__(self, link, session, follower, status, say, packer=None):
         self.link = link
         self.follower = follower
         self.path = follower.chain.path
         self.acknowledged = False
         self._status = status
         self._say = say
+        self._packer = packer
+        if packer is not None:
+            packer.attach(link)
         self._told = None
         self._status_failed = False
         self._leisure = Leisure()
@@ -126,15 +129,20 @@ class Feed:
         limit: bytes in a piece at most.  Returns True when there may be more at once: call
         again, when the link takes it.
         """
-        for _ in range(BATCH):
+        packer = self._packer
+        for _ in range(BATCH if packer is None else packer.batch(BATCH)):
             if not self.ready:
                 return False
-            item = self._next(now, limit)
+            item = self._next(now, limit if packer is None else packer.limit(limit))
             if item is None:
+                if packer is not None:
+                    packer.rest()
                 return self.follower.ending
             self._told = None
             self._moved = now
             self.pump.take(self.pump.session.deliver(item), now)
+            if packer is not None:
+                packer.sent()
         return True
 
     @property

@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import contextmanager
 
 from tcppipe.errors import Blocked, Busy, TcppipeError
-from tcppipe.session.actions import Append, Become, Send
+from tcppipe.session.actions import Append, Become, GiveBack, Send
 
 RETRY = 1.0  # seconds until a blocked action is tried again
 
@@ -106,6 +106,9 @@ class Pump:
         if isinstance(action, Send):
             self.session.keepalive.sent = now
             self.link.send(*action)
+            return []
+        if isinstance(action, GiveBack):
+            self.link.give_back(action.data)
             return []
         if isinstance(action, Become):
             self.session = action.session

@@ -48,10 +48,13 @@ class Push:
 
     follower: of the origin.  dial(): a connected Link.  greet(link, witness, resend): a
     source session for it.  status: the StatusFile.  say: a function (level, text).
-    interval: seconds between updates (-t), or None: at once.  resend: -n was given.
+    interval: seconds between updates (-t), or None: at once.  resend: -n was given.  packer:
+    the Packer (-z) that greet gives to its sessions, or None.
     """
 
-    def __init__(self, follower, dial, greet, status, say, interval=None, resend=False):
+    def __init__(
+        self, follower, dial, greet, status, say, interval=None, resend=False, packer=None
+    ):
         self.follower = follower
         self.path = follower.chain.path
         self._dial = dial
@@ -60,6 +63,7 @@ class Push:
         self._say = say
         self._interval = interval
         self._resend = resend
+        self._packer = packer
         self._feed = None
         self._signals = self._wakeup = None
         self._lifeline = None  # becomes readable when our parent is gone: then we end, too
@@ -102,12 +106,17 @@ class Push:
             witness, again = self._status.read()
             self._resend = self._resend or again
             session = self._greet(link, witness, self._resend)
-            self._feed = Feed(link, session, self.follower, self._status, self._say)
-            self._feed.open(time.monotonic())
+            self._feed = self._make_feed(link, session)
+            link.drain(GREETING)
         except Exception:
             link.close()
             self._feed = None
             raise
+
+    def _make_feed(self, link, session):
+        feed = Feed(link, session, self.follower, self._status, self._say, self._packer)
+        feed.open(time.monotonic())
+        return feed
 
     # --- the loop
 
@@ -189,7 +198,7 @@ class Push:
         end_at = None
         more = True
         while True:
-            poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.pending else 0))
+            poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.full else 0))
             if self._listening:
                 held = time.monotonic() < self._listen_at
                 poll.register(self._wakeup.fileno(), 0 if held else select.POLLIN)
@@ -206,7 +215,7 @@ class Push:
             if self._wakeup.fileno() in ready:
                 self._wakeup.drain()
                 self._listen_at = self._pace.next(now)
-            if ready.get(link.fileno(), 0) & select.POLLOUT:
+            if ready.get(link.fileno(), 0) & select.POLLOUT or now >= link.due():
                 link.flush()
             if link.unread or ready.get(link.fileno(), 0) & ~select.POLLOUT:
                 feed.hear(now)
@@ -245,7 +254,7 @@ class Push:
         now = time.monotonic()
         if more and now >= self._deliver_at and not self._ending:
             return 0.0
-        times = [self._look_at, self._feed.due()]
+        times = [self._look_at, self._feed.due(), self._feed.link.due()]
         if self._listen_at > now:
             times.append(self._listen_at)
         if self._interval is not None and self._feed.ready:

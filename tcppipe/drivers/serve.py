@@ -22,7 +22,7 @@ from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.session.sink1 import Undecided
-from tcppipe.wire import push1
+from tcppipe.wire import packing, push1
 
 GONE = getattr(select, "POLLRDHUP", 0)  # Linux tells when the peer has closed its side
 HANDSHAKE = 5.0  # seconds that a client has for its request
@@ -49,6 +49,10 @@ class Service:
     def wanted(self):
         """The host names that are to be looked up now and then."""
         return []
+
+    def link(self, sock, peer):
+        """In a child: the Link of its connection."""
+        return Link(sock, peer)
 
 
 class Server:
@@ -161,7 +165,7 @@ class Server:
         for listener in self.sockets.values():
             listener.close()
         self.names.close()
-        link = Link(sock, peers.plain(address).compressed)
+        link = self.service.link(sock, peers.plain(address).compressed)
         try:
             return self.service.serve(link, signals, self._lifeline)
         except LinkLost as error:
@@ -181,6 +185,7 @@ class Pipes(Service):
         super().__init__(table.path)
         self.table = table
         self.state_dir = state_dir
+        packing.able()  # loads now what a child would load
 
     def wanted(self):
         """The names in the table."""

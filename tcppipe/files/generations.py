@@ -24,7 +24,7 @@ FOREIGN = {".Z", ".lz4", ".lz", ".lzo", ".br", ".zip", ".7z"}  # compressed in w
 
 
 def _open_zstd(stream, mode):
-    import zstandard
+    import zstandard  # may be missing: then such files are Broken
 
     return zstandard.open(stream, mode)
 
@@ -151,8 +151,8 @@ class CompressedReader(Reader):
         except OSError:
             super().close()
             raise
-        self._rewind()
-        self._size = None
+        self._content = self._size = None
+        self._at = -1
 
     def status(self):
         """(size of the content, modification time).  Reads it all the first time."""
@@ -196,7 +196,8 @@ class CompressedReader(Reader):
 
     def close(self):
         """Let go of both descriptors."""
-        self._content.close()
+        if self._content is not None:
+            self._content.close()
         self._file.close()
         super().close()
 

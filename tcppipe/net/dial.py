@@ -50,8 +50,11 @@ class Dialler:
         except (OSError, UnicodeError):
             self._addresses = _ask_aside(self.host, self.port, patience) or self._addresses
 
-    def dial(self):
-        """A Link to the first address that answers.  Raises LinkLost."""
+    def dial(self, link=Link):
+        """A Link to the first address that answers.  Raises LinkLost.
+
+        link: makes it of a socket and the peer in words.
+        """
         if self._dialled or not self._addresses:
             try:
                 self.resolve(RESOLVE)
@@ -64,7 +67,7 @@ class Dialler:
             sock.settimeout(CONNECT)
             try:
                 sock.connect(address)
-                return Link(sock, f"{self.host}:{self.port}")
+                return link(sock, f"{self.host}:{self.port}")
             except OSError as error:
                 failure = failure or error
                 sock.close()

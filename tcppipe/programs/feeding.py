@@ -15,6 +15,7 @@ from tcppipe.files.follower import Follower
 from tcppipe.files.status import StatusFile
 from tcppipe.files.wakeup import preload, wakeup
 from tcppipe.net.dial import greet
+from tcppipe.net.link import Link
 from tcppipe.process import report, rundir
 from tcppipe.session.source import Source
 from tcppipe.session.source1 import LineSource
@@ -23,18 +24,39 @@ preload()
 hashlib.sha256(b"").digest()  # the first one makes OpenSSL read its tables
 
 
-def make_push(pipe, dial, kind, **more):
+def make_push(pipe, dialler, kind, **more):
     """What feeds a pipe: a Push or another `kind` of it, which may want `more`."""
+    packer = _packer(pipe)
+    link = _link_maker(pipe)
     return kind(
         Follower(Chain(pipe.path, pipe.olddir)),
-        dial,
-        _greeter(pipe),
+        lambda: dialler.dial(link),
+        _greeter(pipe, packer),
         StatusFile(pipe.statusfile, pipe.originalfile),
         report.say,
         pipe.interval,
         pipe.resend,
+        packer,
         **more,
     )
+
+
+def _packer(pipe):
+    if not pipe.packed:
+        return None
+    from tcppipe.drivers.packer import Packer
+
+    return Packer()
+
+
+def _link_maker(pipe):
+    """What makes a Link of a socket; all of them have one limit."""
+    if pipe.limit is None:
+        return Link
+    from tcppipe.net.paced import Bucket, Paced
+
+    bucket = Bucket(pipe.limit)
+    return lambda sock, peer: Paced(sock, peer, bucket)
 
 
 def feed(pipe, push, signals, ready=None):
@@ -65,7 +87,7 @@ def feed(pipe, push, signals, ready=None):
     return 0
 
 
-def _greeter(pipe):
+def _greeter(pipe, packer):
     """A function that makes the session for a link: (link, witness, resend) -> session."""
     sender = os.urandom(16)
     about = f"{socket.gethostname()}, pid"
@@ -73,7 +95,10 @@ def _greeter(pipe):
     def make(link, witness, resend):
         if greet(link, os.fsencode(pipe.path)):
             who = f"{about} {os.getpid()}"
-            return Source(sender, who, time.monotonic(), witness, resend)
+            return Source(sender, who, time.monotonic(), witness, resend, packer)
+        line = packer.offered(0) if packer is not None else None
+        if line:
+            report.info(f"{pipe.path}: {line}")
         return LineSource(time.monotonic(), witness, resend)
 
     return make

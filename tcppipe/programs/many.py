@@ -118,7 +118,7 @@ def run(keep):
             dialler.look_ahead(PATIENCE)
             diallers[where] = dialler, now
         pipe.resend = resend
-        return pipe, feeding.make_push(pipe, dialler.dial, kept.Kept, lifeline=lifeline)
+        return pipe, feeding.make_push(pipe, dialler, kept.Kept, lifeline=lifeline)
 
     def feed(prepared, signals):
         lock.forget()

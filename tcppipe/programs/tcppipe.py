@@ -9,11 +9,11 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, parse, rate, wrong
 
 PORT = 6514
 USAGE = """\
-usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
+usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [-d]
        tcppipe -I -f FILE -h HOST [-p PORT]
        tcppipe -K SIGNAL -f FILE -h HOST [-p PORT]
        tcppipe -c LIST [-d | -T | -I | -K SIGNAL]
@@ -23,6 +23,8 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
   -p PORT      the port that it listens on (6514)
   -t SECONDS   send updates every so many seconds (at once)
   -n           send the whole file once more
+  -z           compress where that is faster, if the server can unpack
+  --limit RATE send at most so many bytes a second (K, M, G: powers of 1024)
   -d           stay in the foreground, log to standard error
   -I           print the pid of the tcppipe that runs with these -f -h -p
   -K SIGNAL    send it a signal (HUP, TERM, ...); nothing to do when none runs
@@ -35,8 +37,9 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
   --help, --version
 """
 SPEC = {
-    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "d": None, "I": None,
-    "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR", "c": "LIST", "T": None,
+    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "z": None, "limit": "RATE",
+    "d": None, "I": None, "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR",
+    "c": "LIST", "T": None,
 }  # fmt: skip
 
 
@@ -88,6 +91,8 @@ class Options:
         self.port = _port(options.get("p", str(PORT)))
         self.interval = _seconds(options["t"]) if "t" in options else None
         self.resend = "n" in options
+        self.packed = "z" in options
+        self.limit = rate("--limit", options["limit"]) if "limit" in options else None
         self.foreground = "d" in options
         self.olddir = os.path.realpath(options["olddir"]) if "olddir" in options else None
         self.run_dir = rundir.run_dir(options.get("run-dir"))
@@ -158,7 +163,7 @@ def _run(pipe):
         raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
     dialler = Dialler(pipe.host, pipe.port)
     dialler.resolve()
-    push = make_push(pipe, dialler.dial, Push)
+    push = make_push(pipe, dialler, Push)
     push.establish()
     ready = detach.in_foreground
     if not pipe.foreground:

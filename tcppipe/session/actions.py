@@ -17,6 +17,12 @@ class Send(NamedTuple):
     more: bytes = b""
 
 
+class GiveBack(NamedTuple):
+    """Either: these bytes were received and are too many for now; let them be received again."""
+
+    data: bytes
+
+
 class Become(NamedTuple):
     """Either: from here on another session serves this connection."""
 

@@ -2,7 +2,7 @@
 
 from tcppipe.errors import LinkLost
 from tcppipe.session import states
-from tcppipe.session.actions import Send
+from tcppipe.session.actions import GiveBack, Send
 from tcppipe.session.keepalive import Keepalive
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import Reader, encode
@@ -30,7 +30,8 @@ class Peer:
         for event in self._reader.feed(data):
             self.state = states.follow(self.table, self.state, event)
             actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
-        return actions
+        surplus = self._reader.surplus()
+        return [*actions, GiveBack(surplus)] if surplus else actions
 
     def tick(self, now, deaf=False):
         """Time passes -> actions.  deaf: the driver does not read from the link for now.
