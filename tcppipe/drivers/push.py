@@ -15,7 +15,7 @@ from tcppipe.errors import ConfigError, LinkLost, Refused, reason
 from tcppipe.files.generations import Reader
 
 LOOK = 1.0  # seconds between two looks at the origin, whatever notification says …
-CALM_LOOK = 10.0  # … and while nothing can happen to it that would not be told
+CALM_LOOK = 20.0  # … and while nothing can happen to it that would not be told
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds before connecting again
 GREETING = 25.0  # seconds that the sink may take to say what it has
 FAREWELL = 2.0  # seconds that the last acknowledgements may take when we are told to end
