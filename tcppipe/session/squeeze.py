@@ -17,7 +17,8 @@ MEANINGFUL = 1 << 12  # bytes from which a piece tells whether its like gets sma
 GAIN = 1.1  # a piece that does not get smaller by this factor is not worth it
 SKIP, LONGEST = 16 << 20, 256 << 20  # bytes between two samples, and between two trials
 SKIP_TIME = 5.0  # seconds between two samples at most
-WINDOW, WINDOW_TIME = 4 << 20, 0.5  # bytes, or seconds, after which speeds are compared
+WINDOW = 4 << 20  # bytes after which packing is judged, …
+LULL, WINDOW_TIME = 0.1, 0.5  # … if that took so long; seconds after which anything is judged
 FIRST = 2 << 20  # bytes of the first window
 TRIAL, TRIAL_TIME = 2 << 20, 2.0  # bytes of plain data in a trial; seconds that it may take
 TRIAL_PIECE = 1 << 17  # bytes in one of its pieces
@@ -137,12 +138,16 @@ class Squeeze:
                 self._decide(speed > self._rival and self._raw >= TRIAL, speed, now)
             elif total > TRIAL_TIME:
                 self._settle(True, now)
-        elif self._raw >= self._size or (total >= WINDOW_TIME and self._raw):
+        elif self.packing and (self._enough(total) or total >= WINDOW_TIME) and self._raw:
             self._size = WINDOW
-            if self.packing:
-                self._look_packed(now, total, busy)
-            else:
-                self._look_plain(now, total, busy)
+            self._look_packed(now, total, busy)
+        elif total >= WINDOW_TIME and self._raw:  # a moment's trouble is not a thin link
+            self._look_plain(now, total, busy)
+
+    def _enough(self, total):
+        """True when packing can be judged by so many bytes."""
+        new = self._size == FIRST or self._rival is not None
+        return self._raw >= self._size and (new or total >= LULL)
 
     def _look_packed(self, now, total, busy):
         speed = self._raw / busy

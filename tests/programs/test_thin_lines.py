@@ -153,6 +153,9 @@ def test_version_1_is_told_once(stage, line):
     origin.write_bytes(TEXT[:50_000].rpartition(b"\n")[0] + b"\n")
     client = stage.client(origin, "-z", port=server.port).up()
     wait_until(lambda: server.copy == origin.read_bytes(), "not all has come")
+    (status,) = stage.run_dir.glob("*.pipe")
+    acknowledged = b"%d\n" % size(origin)
+    wait_until(lambda: content(status).startswith(acknowledged), "no acknowledgement")
     server.cut()
     client.wait_log(": connected to ")
     append(origin, b"more\n")
@@ -317,3 +320,25 @@ def test_all_kinds_of_content_in_turns(stage, line):
         pipe.append(part[:1000])
     pipe.arrives()
     assert sha256(pipe.copy) == sha256(pipe.origin)
+
+
+@pytest.mark.parametrize("pair", ["push", "pull"])
+def test_a_lot_of_nothing(stage, pair):
+    """A file of 100 MiB that gets ten thousand times smaller is sent with -z and --limit. It
+    arrives, and the side that unpacks it has at no time had much of it in memory."""
+    both = stage.pipe(b"") if pair == "push" else stage.pull(b"")
+    os.truncate(both.origin, 100 << 20)
+    if pair == "push":
+        both.client.argv += ["-z", "--limit", "30000"]
+    else:
+        both.server.argv[-1:-1] = ["-z", "--limit", "30000"]
+    both.server.up()
+    both.client.up()
+    wait_until(lambda: size(both.copy) == 100 << 20, "it does not arrive")
+    both.append(b"end\n")
+    wait_until(lambda: size(both.copy) == (100 << 20) + 4, "the end does not arrive")
+    assert sha256(both.copy) == sha256(both.origin)
+    sinks = both.server.children() if pair == "push" else [both.client.pid]
+    for pid in sinks:
+        peak = next(x for x in open(f"/proc/{pid}/status") if x.startswith("VmHWM"))
+        assert int(peak.split()[1]) < 60_000, peak

@@ -144,7 +144,8 @@ def test_data_changes():
 
 
 def test_a_link_becomes_thin():
-    """What was plain on a fast link is packed within a second or two when it is one no more."""
+    """What was plain on a fast link is packed some seconds after it is one no more: the kernel has
+    swallowed four MiB by then."""
     played = Played(2e9)
     played.send(256 * MIB)
     assert not played.squeeze.packing
@@ -152,7 +153,7 @@ def test_a_link_becomes_thin():
     before = played.now
     while not (played.squeeze.packing and played.squeeze.hard):
         played.piece(PIECE)
-    assert played.now - before < 6
+    assert played.now - before < 12
 
 
 def test_a_link_becomes_fast():
@@ -199,3 +200,12 @@ def test_a_small_piece_tells_nothing():
     played.send(MIB // 8, size=1000, pause=0.01)
     played.text = TEXT
     assert share(played, 4 * MIB) == 1.0
+
+
+def test_a_moment_of_trouble():
+    """A fast link that stands still for 50 ms now and then stays plain."""
+    played = Played(2e9)
+    played.send(64 * MIB)
+    for _ in range(20):
+        played.free_at += 0.05
+        assert share(played, 400 * MIB) == 0.0
