@@ -6,7 +6,6 @@ piles up here.
 """
 
 from collections import deque
-from contextlib import contextmanager
 
 from tcppipe.errors import Blocked, Busy, TcppipeError
 from tcppipe.session.actions import Append, Become, GiveBack, Send
@@ -56,8 +55,10 @@ class Pump:
         """Read from the link once, and carry out what follows; the number of bytes."""
         count = self.link.receive(self._buffer)
         if count:
-            with self._about_peer():
+            try:
                 actions = self.session.receive(self._buffer[:count], now)
+            except TcppipeError as error:
+                raise self._about_peer(error) from None
             self.take(actions, now)
         return count
 
@@ -79,17 +80,16 @@ class Pump:
         """Try a blocked action again when it is time, and let the session know the time."""
         if self.blocked is not None and now >= self.retry_at:
             self.work(now)
-        with self._about_peer():
-            actions = self.session.tick(now, deaf=not self.idle)
-        self.say(actions, now)
-
-    @contextmanager
-    def _about_peer(self):
-        """A session's errors do not know whom they are about."""
         try:
-            yield
+            actions = self.session.tick(now, deaf=bool(self._todo))
         except TcppipeError as error:
-            raise type(error)(f"{self.link.peer}: {error}") from None
+            raise self._about_peer(error) from None
+        if actions:
+            self.say(actions, now)
+
+    def _about_peer(self, error):
+        """A session's errors do not know whom they are about."""
+        return type(error)(f"{self.link.peer}: {error}")
 
     def say(self, actions, now):
         """Send at once, whatever waits: for a session's words that need no hands."""

@@ -219,10 +219,6 @@ class Push:
                 link.flush()
             if link.unread or ready.get(link.fileno(), 0) & ~select.POLLOUT:
                 feed.hear(now)
-            self._acknowledged(feed)
-            if now >= self._look_at:
-                self._looked = now
-                self._look()
             if self._ending:
                 end_at = end_at or now + FAREWELL
                 if feed.settled or now >= end_at:
@@ -231,6 +227,10 @@ class Push:
                     return
             elif more or now >= self._listen_at or self._wakeup.fileno() in ready:
                 more = self._deliver(now)
+            self._acknowledged(feed)
+            if now >= self._look_at:
+                self._looked = now
+                self._look()
             feed.tend(now)
 
     def _no_news(self, feed):
