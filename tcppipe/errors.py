@@ -31,6 +31,10 @@ class Blocked(TcppipeError):
     missing directory): keep what is in hand, say so, and try the same step again."""
 
 
+class Busy(Blocked):
+    """A long step has done a part of its work: try it again at once, nothing is wrong."""
+
+
 class SyncFailed(TcppipeError):
     """The kernel could not write a file back.  Final for that descriptor: give up
     what is not yet acknowledged, and start again from the last durable mark."""

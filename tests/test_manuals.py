@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tcppipe.conf import fetch, numbers, pipes
+from tcppipe.conf import fetch, numbers, pipelist, pipes
 from tcppipe.cursor import UNKNOWN, Cursor, Generation
 from tcppipe.process import rundir
-from tcppipe.programs import fetch_logs, gen_numbers, tcppipe, tcppiped
+from tcppipe.programs import fetch_logs, gen_numbers, many, tcppipe, tcppiped
 from tcppipe.session import actions, fetch1, news, numbers1, states
 from tcppipe.session.sink import MAX_PROVED, Sink
 from tcppipe.session.source import Source
-from tcppipe.wire import events, frames, pull1, push1
+from tcppipe.wire import events, frames, packing, pull1, push1
 
 ROOT = Path(__file__).resolve().parent.parent
 MAN = ROOT / "man"
@@ -212,6 +212,25 @@ def test_the_examples_of_a_configuration_are_valid():
     assert len(numbers.parse("\n".join(example), "example").allow) == 2
 
 
+def test_the_lists_of_pipes_are_valid():
+    """The lines of the page, and those of the sample behind the comment signs."""
+    keep = many.Options({"c": "list", "run-dir": "/run"}, [])
+    example = literals(section(page("tcppipe.8"), ".Sh MANY PIPES"))[0]
+    assert len(pipelist.parse("\n".join(example), "example", keep.read)) == 3
+    text = (ROOT / "etc" / "tcppipe.list").read_text(encoding="utf-8")
+    assert pipelist.parse(text, "list", keep.read) == []
+    lines = re.findall(r"^# (-.*)", text, re.MULTILINE)
+    assert len(pipelist.parse("\n".join(lines), "list", keep.read)) == 3
+
+
+def test_what_no_line_of_a_list_may_have_is_told():
+    """The options that belong to the program and not to a pipe."""
+    text = " ".join(section(page("tcppipe.8"), ".Sh MANY PIPES"))
+    told = re.search(r"All options are allowed but (.*?) Paths are absolute", text)[1]
+    words = re.sub(r"\.Fl |Fl |,|\band\b|\.", " ", told).split()
+    assert set(words) == many.NOT_IN_A_LINE
+
+
 def test_the_samples_are_valid():
     """What stands in etc is valid, and so are the lines in it behind the comment signs."""
     for parse, name in ((fetch.parse, "fetch_logs.conf"), (numbers.parse, "gen_numbers.locals")):
@@ -232,6 +251,7 @@ def test_every_frame_stands_in_the_page():
     name, sender, layout, fields = told.pop(frames.DATA)
     assert (name, sender, layout) == ("Data", "source", "o...")
     assert fields.split(", ") == list(events.Data._fields)
+    assert told.pop(frames.PACKED)[:3] == ("Packed", "source", "see below")
     assert set(told) == set(frames.LAYOUTS)
     for code, (event, kinds) in frames.LAYOUTS.items():
         name, _sender, layout, fields = told[code]
@@ -242,7 +262,7 @@ def test_every_frame_stands_in_the_page():
 def test_every_frame_is_explained():
     """Below the table each frame has an item of its own."""
     items = section(WIRE, ".Sh VERSION 2", ".Ss The frames")
-    for name in ["Data", *(event.__name__ for event, _layout in frames.LAYOUTS.values())]:
+    for name in ["Data", "Packed", *(event.__name__ for event, _layout in frames.LAYOUTS.values())]:
         assert f".It {name}" in items
 
 
@@ -250,6 +270,7 @@ def test_who_sends_a_frame_is_told():
     """A frame that one side may hear is sent by the other one."""
     (rows,) = tables(section(WIRE, ".Sh VERSION 2", ".Ss The frames"))
     for _code, name, sender, _layout, _fields in rows:
+        name = "Data" if name == "Packed" else name
         heard = {
             side
             for side, table in (("sink", states.SOURCE), ("source", states.SINK))
@@ -260,11 +281,16 @@ def test_who_sends_a_frame_is_told():
         assert not heard
 
 
+def layouts():
+    """The kinds of each frame's fields, by its event; those that may be missing as well."""
+    return {event: kinds.translate(frames._BRACKETS) for event, kinds in frames.LAYOUTS.values()}
+
+
 def test_every_kind_of_field_has_its_width():
     """The table of kinds has each letter of the layouts with its octets."""
     kinds, generation = tables(section(WIRE, ".Sh VERSION 2", ".Ss Frames"))
     widths = {row[0]: row[1] for row in kinds}
-    assert set(widths) == set("".join(layout for _event, layout in frames.LAYOUTS.values()))
+    assert set(widths) == set("".join(layouts().values()))
     for kind, packer in frames._NUMBERS.items():
         assert widths.pop(kind) == str(packer.size)
     assert widths.pop("g") == str(frames._GENERATION.size)
@@ -416,14 +442,14 @@ def value(kind, text, values):
 def vectors(lines):
     """(mark, event, octets) of each frame in a display; mark is ">", "<" or nothing."""
     values = definitions()
-    layouts = {event.__name__: (event, layout) for event, layout in frames.LAYOUTS.values()}
-    layouts["Data"] = (events.Data, "ot")
+    known = {event.__name__: (event, kinds) for event, kinds in layouts().items()}
+    known["Data"] = (events.Data, "ot")
     found = []
     for block in re.split(r"\n(?! )", "\n".join(lines)):
         told = [line for line in block.split("\n") if not line.startswith("    ")]
         octets = [line for line in block.split("\n") if line.startswith("    ")]
         mark, name, *fields = re.fullmatch(r"([<>]?) ?(\w+)(.*)", " ".join(told)).groups()
-        event, layout = layouts[name]
+        event, layout = known[name]
         pairs = [word.split("=", 1) for word in shlex.split(fields[0].replace("\\n", "\\\\n"))]
         assert tuple(key for key, _text in pairs) == event._fields
         texts = [text.replace("\\n", "\n") for _key, text in pairs]
@@ -439,13 +465,30 @@ def connection():
 
 def test_the_vectors_of_version_2():
     """Each frame is encoded, and decoded, as the page says."""
-    displays = literals(section(WIRE, ".Sh TEST VECTORS", ".Ss Version 2"))[1:]
+    displays = literals(section(WIRE, ".Sh TEST VECTORS", ".Ss Version 2"))[1:3]
     seen = set()
     for _mark, event, octets in [row for display in displays for row in vectors(display)]:
         assert frames.encode(event) == octets
         assert frames.Reader().feed(octets) == [event]
         seen.add(type(event))
     assert seen == {events.Data, *(event for event, _layout in frames.LAYOUTS.values())}
+
+
+def test_the_vectors_of_packed_data():
+    """By each method; a reader takes them for the Data that is in them."""
+    lines = "\n".join(literals(section(WIRE, ".Sh TEST VECTORS", ".Ss Version 2"))[3])
+    methods = []
+    for method, offset, length, data, octets in re.findall(
+        r'Packed method=(\d) offset=(\d+) length=(\d+)\n  data="(.*)"\n((?:    .*\n?)+)', lines
+    ):
+        data = data.encode().decode("unicode_escape").encode("latin-1")
+        stream = bytes.fromhex(octets)
+        assert len(data) == int(length) > len(stream) - 18
+        assert frames.Reader().feed(stream) == [events.Data(int(offset), data)]
+        head = frames.packed_header(int(method), int(offset), len(data), len(stream) - 18)
+        assert stream.startswith(head)
+        methods.append(int(method))
+    assert methods == sorted(packing.NAMES) and len(lines.split("Packed")) == 3
 
 
 def test_the_sessions_hold_the_connection_of_the_page():
@@ -467,7 +510,7 @@ def test_the_sessions_hold_the_connection_of_the_page():
         for action in todo:
             more = []
             if isinstance(action, actions.Send):
-                said[mark] += bytes(action.data)
+                said[mark] += action.data + bytes(action.more)
             elif isinstance(action, actions.Search):
                 more = session.done(action, [there])
             elif isinstance(action, actions.Offer):

@@ -8,33 +8,42 @@ A crash leaves a status file that may lag; the sink knows better.
 """
 
 from tcppipe.cursor import Cursor
+from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
 from tcppipe.errors import Blocked, ConfigError, LinkLost, reason
+from tcppipe.files.buffer import Buffer
+from tcppipe.files.follower import PIECE
 from tcppipe.session import actions as act
 from tcppipe.session import states
 
 BATCH = 64  # pieces handed to the link between two looks at the clock
-PIECE = 1 << 20  # bytes read from the origin at a time
 BUFFER = 1 << 16  # bytes read from the link at a time
+QUIET = 10.0  # seconds without news after which memory is given back
 
 
 class Feed:
     """Feeds one sink from a follower.
 
     status: the StatusFile.  say: a function (level, text).  acknowledged: the sink has
-    made something durable over this connection.
+    made something durable over this connection.  packer: the session's Packer, or None.
     Methods raise LinkLost, PeerError or Refused when it is over.
     """
 
-    def __init__(self, link, session, follower, status, say):
+    def __init__(self, link, session, follower, status, say, packer=None):
         self.link = link
         self.follower = follower
         self.path = follower.chain.path
         self.acknowledged = False
         self._status = status
         self._say = say
+        self._packer = packer
+        if packer is not None:
+            packer.attach(link)
         self._told = None
         self._status_failed = False
+        self._leisure = Leisure()
+        self._moved = 0.0  # when news were delivered last
+        self._buffer = Buffer(BUFFER)
         self.pump = Pump(link, session, {
             act.Search: self._on_search,
             act.Measure: lambda action: self._reading(self._measure, action),
@@ -42,7 +51,7 @@ class Feed:
             act.Save: self._on_save,
             act.Settle: lambda _action: self.follower.chain.settle(),
             act.Say: lambda action: self._say(action.level, f"{self.path}: {action.text}"),
-        }, memoryview(bytearray(BUFFER)))  # fmt: skip
+        }, self._buffer.view)  # fmt: skip
 
     @property
     def greeting(self):
@@ -101,13 +110,18 @@ class Feed:
         self._report()
 
     def tend(self, now):
-        """Do what is due: a retry, a word to the sink."""
+        """Do what is due: a retry, a word to the sink, a step of the digest."""
         self.pump.tend(now)
+        if now > self._moved and now >= self._leisure.due(self.follower.behind):
+            self._leisure.took(now)
+            self._rest()
+        if now >= self._moved + QUIET:
+            self.follower.release()
         self._report()
 
     def due(self):
         """When tend() has something to do at the latest."""
-        return self.pump.due()
+        return min(self.pump.due(), self._leisure.due(self.follower.behind))
 
     def deliver(self, now, limit=PIECE):
         """Hand news of the origin to the session while the link takes it.
@@ -115,14 +129,20 @@ class Feed:
         limit: bytes in a piece at most.  Returns True when there may be more at once: call
         again, when the link takes it.
         """
-        for _ in range(BATCH):
+        packer = self._packer
+        for _ in range(BATCH if packer is None else packer.batch(BATCH)):
             if not self.ready:
                 return False
-            item = self._next(now, limit)
+            item = self._next(now, limit if packer is None else packer.limit(limit))
             if item is None:
-                return self._rest()
+                if packer is not None:
+                    packer.rest()
+                return self.follower.ending
             self._told = None
+            self._moved = now
             self.pump.take(self.pump.session.deliver(item), now)
+            if packer is not None:
+                packer.sent()
         return True
 
     @property
@@ -141,17 +161,17 @@ class Feed:
 
     def _rest(self):
         try:
-            return self.follower.rest()
+            self.follower.rest(STEP)
         except OSError:
-            return False
+            pass  # the next read says what is wrong
 
     def bye(self, now):
         """An orderly end, in words."""
         self.pump.say(self.pump.session.bye(), now)
 
     def _report(self):
-        if self.pump.blocked is not None:
-            self._complain(str(self.pump.blocked))
+        if self.pump.trouble is not None:
+            self._complain(str(self.pump.trouble))
 
     def _complain(self, text):
         """Say it, but not twice in a row."""

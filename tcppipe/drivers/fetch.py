@@ -39,18 +39,19 @@ class Fetch:
     """Fetches one source (a conf.fetch.Source).
 
     addresses: a function that gives a host's addresses as far as they are known.  tell: a
-    function (source, level, text).  buffer: what the link is read into; others use it too.
-    crowd: counts by server the sources that wait for an answer; others use it too.
+    function (source, level, text).  syncer: makes files durable.  buffer: what the link is
+    read into.  Others use both, too.  crowd: counts by server the sources that wait for an answer; others use it too.
     error: what is wrong for now, or None.  tried: it is known whether anything is wrong.
     """
 
-    def __init__(self, source, addresses, state_dir, tell, buffer, crowd):
+    def __init__(self, source, addresses, state_dir, tell, syncer, buffer, crowd):
         self.source = source
         self.error = None
         self.tried = False
         self._sockets = 0  # connections that were begun
         self._addresses = addresses
         self._tell = tell
+        self._syncer = syncer
         self._buffer = buffer
         self._crowd = crowd
         self._counted = False
@@ -80,6 +81,11 @@ class Fetch:
     def serial(self):
         """Tells two sockets with the same descriptor apart."""
         return self._sockets, self._connecting.sockets if self._connecting is not None else 0
+
+    @property
+    def syncing(self):
+        """True when it waits for the syncer."""
+        return self._store is not None and self._store.copy.syncing
 
     def events(self):
         """What to wait for on it."""
@@ -271,8 +277,9 @@ class Fetch:
             hold=lambda: lock(self._base + ".merge.lock"),
         )
         self._store = Fetched(
-            self._link, session, copy, self._say, self._buffer, self._asked, self._on_begun
-        )
+            self._link, session, copy, self._say, self._syncer, self._buffer, self._asked,
+            self._on_begun,
+        )  # fmt: skip
         self._state = STREAMING
         if version2 and not self._inode:
             self._wrong("no such file there, waiting for it")
@@ -297,7 +304,7 @@ class Fetch:
 
     def _look_blocked(self):
         """A destination that cannot be written is an error until it can be."""
-        blocked = self._store.pump.blocked
+        blocked = self._store.pump.trouble
         if blocked is not None:
             self._wrong(str(blocked))
         elif self._blocked is not None:

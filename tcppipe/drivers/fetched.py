@@ -14,8 +14,8 @@ class Fetched(Store):
     bytes may come; begin is None when nobody said of which generation.
     """
 
-    def __init__(self, link, session, copy, say, buffer, asked, began):
-        super().__init__(link, session, copy, lambda _sender, _about: None, say, buffer)
+    def __init__(self, link, session, copy, say, syncer, buffer, asked, began):
+        super().__init__(link, session, copy, lambda _sender, _about: None, say, syncer, buffer)
         self._asked = asked
         self._began = began
         self._version2 = isinstance(session, Sink)

@@ -17,11 +17,14 @@ from tcppipe.drivers.board import Board
 from tcppipe.drivers.fetch import Fetch
 from tcppipe.drivers.store import BUFFER
 from tcppipe.errors import ConfigError, reason
+from tcppipe.files.buffer import Buffer
+from tcppipe.files.syncer import Syncer
 from tcppipe.net import peers
 from tcppipe.process import report
 
 REFRESH = 60.0  # seconds between two look-ups of the servers' names
 SHOW = 0.2  # seconds that a change may wait until SNMP is told
+SYNCS = 8  # files that are made durable at the same time
 
 
 def read(path):
@@ -74,12 +77,14 @@ class Fetchers:
         self.path = path
         self._state_dir = state_dir
         self._tell = tell
-        self._buffer = memoryview(bytearray(BUFFER))
+        self._buffer = Buffer(BUFFER)
+        self._syncer = Syncer(SYNCS)
         self._poller = Poller()
         self._crowd = Counter()
         self._fetches = {}  # by all that a source is
         self._by_fd = {}
         self._fds = {}  # the descriptor of each that is in the poll
+        self._syncing = set()  # those that wait for the syncer
         self._heap = []
         self._wake = {}  # the time that counts of those in the heap
         self._states = {}  # what SNMP was told, or will be, of each
@@ -104,6 +109,7 @@ class Fetchers:
                     self._addresses,
                     self._state_dir,
                     self._tell,
+                    self._syncer,
                     self._buffer,
                     self._crowd,
                 )
@@ -121,6 +127,7 @@ class Fetchers:
     def run(self, signals):
         """Fetch until TERM or INT."""
         self._poller.want(signals.fileno(), select.POLLIN)
+        self._poller.want(self._syncer.fileno(), select.POLLIN)
         while True:
             now = time.monotonic()
             self._look_up(now)
@@ -130,6 +137,8 @@ class Fetchers:
                     fetch = self._by_fd[fd]
                     fetch.ready(events, now)
                     self._settle(fetch, now)
+                elif fd == self._syncer.fileno():
+                    self._synced(now)
                 elif fd == self._looking:
                     self._collect(fd, now)
             self._tend(time.monotonic())
@@ -156,6 +165,13 @@ class Fetchers:
                 self._settle(fetch, now)
         return signal.SIGTERM in came or signal.SIGINT in came
 
+    def _synced(self, now):
+        """A sync has ended, perhaps more than one."""
+        self._syncer.drain()
+        for fetch in list(self._syncing):
+            fetch.tend(now)
+            self._settle(fetch, now)
+
     def _tend(self, now):
         while self._heap and self._heap[0][0] <= now:
             due, _order, fetch = heapq.heappop(self._heap)
@@ -178,6 +194,10 @@ class Fetchers:
             if self._by_fd.get(old) is fetch:
                 del self._by_fd[old]
                 self._poller.forget(old)
+        if fetch.syncing:
+            self._syncing.add(fetch)
+        else:
+            self._syncing.discard(fetch)
         if over:
             self._wake.pop(fetch, None)
             self._states.pop(fetch, None)

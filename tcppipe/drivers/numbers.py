@@ -9,13 +9,15 @@ import socket
 import time
 
 from tcppipe.conf import numbers
-from tcppipe.drivers.feed import Feed
+from tcppipe.drivers.packer import Packer
 from tcppipe.drivers.push import Push
 from tcppipe.drivers.serve import HANDSHAKE, Service
 from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.wakeup import preload, wakeup
+from tcppipe.net.link import Link
+from tcppipe.net.paced import Bucket, Paced
 from tcppipe.process import report
 from tcppipe.session.numbers1 import ByteSource
 from tcppipe.session.source import Source
@@ -36,8 +38,8 @@ class NoStatus:
 class Answer(Push):
     """Feeds one follower over a link that came to us, until either ends."""
 
-    def __init__(self, follower, link, lifeline, check, say):
-        super().__init__(follower, None, None, NoStatus(), say)
+    def __init__(self, follower, link, lifeline, check, say, packer=None):
+        super().__init__(follower, None, None, NoStatus(), say, packer=packer)
         self._link = link
         self._lifeline = lifeline
         self._check = check  # raises Refused when this may no longer be fetched
@@ -46,8 +48,7 @@ class Answer(Push):
         """Raises LinkLost at the end; returns when told to end."""
         self._signals = signals
         self._wakeup, _why_not = wakeup(self.path)
-        self._feed = Feed(self._link, session, self.follower, self._status, self._say)
-        self._feed.open(time.monotonic())
+        self._feed = self._make_feed(self._link, session)
         self._converse()
 
     def _hup(self):
@@ -56,12 +57,21 @@ class Answer(Push):
 
 
 class Files(Service):
-    """Gives the files that a .locals file names to the addresses that it allows."""
+    """Gives the files that a .locals file names to the addresses that it allows.
 
-    def __init__(self, path):
+    packed: compress where that pays (-z).  limit: bytes a second for each connection, or None.
+    """
+
+    def __init__(self, path, packed=False, limit=None):
         super().__init__(path)
         self.numbers = None
+        self._packer = Packer() if packed else None
+        self._limit = limit
         preload()
+
+    def link(self, sock, peer):
+        """In a child: the Link of its connection."""
+        return Paced(sock, peer, Bucket(self._limit)) if self._limit else Link(sock, peer)
 
     def refresh(self):
         """New lines are valid with HUP, as they always were."""
@@ -96,7 +106,8 @@ class Files(Service):
         follower = Follower(Chain(path, patterns=patterns))
         now = time.monotonic()
         if version2:
-            session = Source(os.urandom(16), f"{socket.gethostname()}, pid {os.getpid()}", now)
+            about = f"{socket.gethostname()}, pid {os.getpid()}"
+            session = Source(os.urandom(16), about, now, packer=self._packer)
             link.send(pull1.answer(True, _live(path), v2=True))
         else:
             session = ByteSource(inode, offset, _number, now)
@@ -111,7 +122,8 @@ class Files(Service):
 
         report.info(f"{link.peer}:{path}: established, version {2 if version2 else 1}")
         try:
-            Answer(follower, link, lifeline, check, report.say).converse(session, signals)
+            answer = Answer(follower, link, lifeline, check, report.say, self._packer)
+            answer.converse(session, signals)
         except TcppipeError as error:
             raise type(error)(f"{path}: {error}") from None
         finally:

@@ -126,27 +126,25 @@ class Pipe:
         An older connection of the same source gives way.  Another source keeps the pipe if
         it proves that it lives.  Raises Refused or LinkLost.
         """
-        from lockfile import AlreadyLocked, LockFailed
-
         asked = None
         until = time.monotonic() + CLAIM
         while not self._lock.i_am_locking():
             try:
-                self._lock.acquire()
-            except AlreadyLocked:
-                holder, who = self._holder()
-                if asked is None:
-                    ours = sender is None or holder == sender.hex()
-                    asked = signal.SIGTERM if ours else signal.SIGUSR1
-                    until += TAKEOVER if ours else 0
-                    rundir.send(self._lock.path, asked)
-                elif time.monotonic() > until:
-                    if asked == signal.SIGTERM:
-                        raise LinkLost("the connection before this one has not ended yet") from None
-                    raise Refused(f"another source sends this pipe: {who}") from None
-                time.sleep(0.02)
-            except LockFailed as error:
-                raise LinkLost(str(error)) from None
+                if self._lock.take() is None:
+                    break
+            except OSError as error:
+                raise LinkLost(f"{self._lock.path}: cannot lock: {reason(error)}") from None
+            holder, who = self._holder()
+            if asked is None:
+                ours = sender is None or holder == sender.hex()
+                asked = signal.SIGTERM if ours else signal.SIGUSR1
+                until += TAKEOVER if ours else 0
+                rundir.send(self._lock.path, asked)
+            elif time.monotonic() > until:
+                if asked == signal.SIGTERM:
+                    raise LinkLost("the connection before this one has not ended yet")
+                raise Refused(f"another source sends this pipe: {who}")
+            time.sleep(0.02)
         self._lock.annotate(f"{sender.hex() if sender else '-'}\n{about}\n")
 
     def _holder(self):

@@ -8,8 +8,8 @@ piles up here.
 from collections import deque
 from contextlib import contextmanager
 
-from tcppipe.errors import Blocked, TcppipeError
-from tcppipe.session.actions import Append, Become, Send
+from tcppipe.errors import Blocked, Busy, TcppipeError
+from tcppipe.session.actions import Append, Become, GiveBack, Send
 
 RETRY = 1.0  # seconds until a blocked action is tried again
 
@@ -30,6 +30,11 @@ class Pump:
         self.retry_at = 0.0
         self._todo = deque()
         self._buffer = buffer
+
+    @property
+    def trouble(self):
+        """The Blocked that people should know of, or None."""
+        return None if isinstance(self.blocked, Busy) else self.blocked
 
     @property
     def idle(self):
@@ -63,7 +68,7 @@ class Pump:
                 more = self._perform(self._todo[0], now)
             except Blocked as error:
                 self.blocked = error
-                self.retry_at = now + RETRY
+                self.retry_at = now if isinstance(error, Busy) else now + RETRY
                 self._todo = deque(map(_kept, self._todo))
                 return
             self._todo.popleft()
@@ -100,7 +105,10 @@ class Pump:
     def _perform(self, action, now):
         if isinstance(action, Send):
             self.session.keepalive.sent = now
-            self.link.send(action.data)
+            self.link.send(*action)
+            return []
+        if isinstance(action, GiveBack):
+            self.link.give_back(action.data)
             return []
         if isinstance(action, Become):
             self.session = action.session

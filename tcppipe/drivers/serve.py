@@ -5,6 +5,8 @@ owns one connection.  What it does there is a service's business.  A child that 
 gone its children end by themselves, so nobody writes who cannot be told to reopen.
 """
 
+import gc
+import hashlib
 import os
 import select
 import signal
@@ -14,12 +16,13 @@ from tcppipe.conf import pipes
 from tcppipe.drivers.pipe import Pipe
 from tcppipe.drivers.store import Store
 from tcppipe.errors import ConfigError, LinkLost, Refused, SyncFailed, TcppipeError, reason
+from tcppipe.files.syncer import Syncer
 from tcppipe.net import peers
 from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.session.sink1 import Undecided
-from tcppipe.wire import push1
+from tcppipe.wire import packing, push1
 
 GONE = getattr(select, "POLLRDHUP", 0)  # Linux tells when the peer has closed its side
 HANDSHAKE = 5.0  # seconds that a client has for its request
@@ -47,6 +50,10 @@ class Service:
         """The host names that are to be looked up now and then."""
         return []
 
+    def link(self, sock, peer):
+        """In a child: the Link of its connection."""
+        return Link(sock, peer)
+
 
 class Server:
     """Serves a Service on listening sockets."""
@@ -63,6 +70,10 @@ class Server:
     def run(self, signals):
         """Serve until TERM or INT."""
         self._lifeline, self._held = os.pipe()
+        # A page that a child writes to becomes its own: what can be done before, is done here.
+        hashlib.sha256(b"").digest()  # the first one makes OpenSSL read its tables
+        gc.collect()
+        gc.freeze()
         while True:
             self._look_up(time.monotonic())
             poll = select.poll()
@@ -150,12 +161,11 @@ class Server:
 
     def _child(self, sock, address, signals):
         """Serve one connection; the exit status."""
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(self._held)
         for listener in self.sockets.values():
             listener.close()
         self.names.close()
-        link = Link(sock, peers.plain(address).compressed)
+        link = self.service.link(sock, peers.plain(address).compressed)
         try:
             return self.service.serve(link, signals, self._lifeline)
         except LinkLost as error:
@@ -175,6 +185,7 @@ class Pipes(Service):
         super().__init__(table.path)
         self.table = table
         self.state_dir = state_dir
+        packing.able()  # loads now what a child would load
 
     def wanted(self):
         """The names in the table."""
@@ -205,9 +216,10 @@ class Pipes(Service):
             raise Refused(f"{link.peer}:{path}: refused: {error}") from None
         link.send(push1.ready())
         report.info(f"{pipe.name}: established, to {copy.destination.path}")
-        store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say)
+        syncer = Syncer()
+        store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say, syncer)
         try:
-            attend(store, signals, lifeline, pipe.check)
+            attend(store, syncer, signals, lifeline, pipe.check)
         except TcppipeError as error:
             store.close(clean=not isinstance(error, SyncFailed))
             farewell(store, error)
@@ -215,7 +227,7 @@ class Pipes(Service):
         return 0
 
 
-def attend(store, signals, lifeline, check):
+def attend(store, syncer, signals, lifeline, check):
     """A child's loop: serve one connection until it ends by an error, which is raised.
 
     lifeline: becomes readable when the parent is gone.  check(): raises what ends the pipe
@@ -225,6 +237,7 @@ def attend(store, signals, lifeline, check):
     poll = select.poll()
     poll.register(signals.fileno(), select.POLLIN)
     poll.register(lifeline, select.POLLIN)
+    poll.register(syncer.fileno(), select.POLLIN)
     while True:
         events = GONE if store.deaf else select.POLLIN
         poll.register(link.fileno(), events | (select.POLLOUT if link.pending else 0))
@@ -236,6 +249,8 @@ def attend(store, signals, lifeline, check):
             raise LinkLost("the server is gone")
         if signals.fileno() in ready:
             _answer(signals.take(), store, check, now)
+        if syncer.fileno() in ready:
+            syncer.drain()
         happened = ready.get(link.fileno(), 0)
         if happened & select.POLLOUT:
             link.flush()

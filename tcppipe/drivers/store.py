@@ -1,23 +1,27 @@
 """One connection's sink: a link, a session and a copy brought together.
 
 Bytes are appended as they come and synced in groups: when the stream pauses, or after so
-many bytes or milliseconds.  Only then are they acknowledged.
+many bytes or milliseconds.  Only then are they acknowledged.  The stream does not wait for
+a sync: that is made beside it.
 Does not wait and does not know the clock: whoever has the loop calls hear() when the link
 is readable, tend() when due() says so, and gives the time.
 A crash leaves what the copy leaves: the destination, and a ledger that can place it.
 """
 
+from math import inf
+
+from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
 from tcppipe.errors import Blocked, LinkLost
+from tcppipe.files.buffer import Buffer
 from tcppipe.session import actions as act
 
 PAUSE = 0.01  # seconds without data after which the stream has paused
 GROUP = 0.1  # seconds that a byte waits for its sync at most, while more arrive …
 GROUP_BYTES = 8 << 20  # … and how many bytes wait together at most
-REST = 1.0  # seconds of quiet after which the digest is brought up to date
 MARK = 0.2  # seconds between two marks in the ledger
-LOOK = 1.0  # seconds between two looks at the destination while nothing is appended …
-LOOKS = 10.0  # … for so many seconds after the last byte
+LOOKS = (1.0, 5.0)  # seconds after the last byte when the destination is looked at
+QUIET = 10.0  # seconds without data after which memory is given back
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
 BUFFER = 1 << 20  # bytes read from the link at a time
 
@@ -26,24 +30,29 @@ class Store:
     """Serves one source.
 
     copy: the files.copy.Copy.  claim(sender, about): makes this process the pipe's only
-    writer; raises Refused or LinkLost.  say: a function (level, text).
+    writer; raises Refused or LinkLost.  say: a function (level, text).  syncer: a Syncer;
+    whoever has the loop calls tend() when it says that a sync has ended.  buffer: a Buffer.
     Methods raise LinkLost, PeerError, Refused, ConfigError or SyncFailed when it is over;
     call close() then.
     """
 
-    def __init__(self, link, session, copy, claim, say, buffer=None):
+    def __init__(self, link, session, copy, claim, say, syncer, buffer=None):
         self.link = link
         self.copy = copy
+        self._syncer = syncer
+        self._buffer = buffer or Buffer(BUFFER)
         self._claim = claim
         self._say = say
         self._sender = b""
         self._serial = 0  # generations begun
         self._generations = {}  # which they are, by serial
         self._open = False  # a generation's bytes may come
-        self._dirty_since = None  # when the first byte came that is not synced
+        self._dirty_since = None  # when the first byte came that no sync was begun for
+        self._acknowledged = None  # (serial, offset), said last
         self._heard = 0.0  # when data came last
-        self._resting = False  # the digest is not up to date
-        self._marked_at = self._look_at = 0.0
+        self._leisure = Leisure()
+        self._looks = 0  # how many there were since the last byte
+        self._marked_at = 0.0
         self._prove_by = None
         self._told = None  # the blocking that the source was told of
         self._now = 0.0
@@ -58,7 +67,7 @@ class Store:
             act.Prove: lambda action: self.copy.prove(action.ranges),
             act.Note: lambda action: self.copy.gap(action.gap),
             act.Reopen: lambda _action: self.copy.reopen(),
-        }, buffer or memoryview(bytearray(BUFFER)))  # fmt: skip
+        }, self._buffer.view)  # fmt: skip
 
     @property
     def deaf(self):
@@ -84,12 +93,12 @@ class Store:
         self._serial += 1
         self._generations[self._serial] = self.copy.generation
         self._open = True
-        self._dirty_since = self._now  # what was resumed from is acknowledged, too
+        if self.copy.dirty:  # what was resumed from is acknowledged, too
+            self._dirty_since = self._now
 
     def _on_append(self, action):
         self.copy.append(action.offset, action.data)
-        self._heard = self._now
-        self._resting = True
+        self._heard, self._looks = self._now, 0
         if self._dirty_since is None:
             self._dirty_since = self._now
 
@@ -99,8 +108,9 @@ class Store:
 
     def _on_finish(self, action):
         result = self.copy.finish(action.end)
+        self._dirty_since = None
         self._acknowledge()
-        self._open = self._resting = False
+        self._open = False
         return result
 
     def _on_flush(self, _action):
@@ -109,19 +119,23 @@ class Store:
         return True
 
     def _acknowledge(self):
-        offset = self.copy.sync()
-        self._dirty_since = None
-        if self._now >= self._marked_at + MARK or not self.copy.marked:
-            self._mark()
-        self.pump.say(self.pump.session.durable(self._serial, offset), self._now)
+        """Tell the source what is durable, if that is news."""
+        said = self._serial, self.copy.durable
+        if self._acknowledged is None or said > self._acknowledged:
+            self._acknowledged = said
+            if self._now >= self._marked_at + MARK or not self.copy.marked:
+                self._mark()
+            self.pump.say(self.pump.session.durable(*said), self._now)
 
     # --- what the loop calls
 
     def hear(self, now):
         """The link is readable."""
         self._now = now
-        if self.pump.hear(now):
+        count = self.pump.hear(now)
+        if count:
             self._prove_by = None
+            self._buffer.used = max(self._buffer.used, count)
         self._report()
 
     def tend(self, now):
@@ -130,15 +144,22 @@ class Store:
         if self._prove_by is not None and now >= self._prove_by:
             raise LinkLost(f"{self.link.peer}: silent, and another connection asks for the pipe")
         self.pump.tend(now)
-        if self._dirty_since is not None and now >= self._sync_at():
+        self.copy.synced()
+        if now >= self._sync_at():
+            self._dirty_since = None
+            self.copy.begin_sync(self._syncer)
+        if self._open:
             self._acknowledge()
         if self._open and self.copy.unmarked and now >= self._marked_at + MARK:
             self._mark()
-        if self._open and now >= self._look_at:
-            self._look_at = now + LOOK
+        if now >= self._look_at:
+            self._looks += 1
             self._look()
-        if self._resting and now >= self._heard + REST:
-            self._resting = self.copy.rest()
+        if now > self._heard and now >= self._leisure.due(self.copy.behind):
+            self._leisure.took(now)
+            self.copy.rest(STEP)
+        if now >= self._heard + QUIET:
+            self._buffer.release()
         self._report()
 
     def _look(self):
@@ -158,20 +179,26 @@ class Store:
 
     def due(self, now):
         """When tend() has something to do at the latest."""
-        times = [now + 60.0, self.pump.due()]
-        if self._dirty_since is not None:
-            times.append(self._sync_at())
+        times = [now + 60.0, self.pump.due(), self._sync_at()]
+        times.append(self._leisure.due(self.copy.behind))
+        times.append(self._look_at)
         if self._open and self.copy.unmarked:
             times.append(self._marked_at + MARK)
-        if self._open and now < self._heard + LOOKS:
-            times.append(self._look_at)
-        if self._resting:
-            times.append(self._heard + REST)
+        if self._buffer.large:
+            times.append(self._heard + QUIET)
         if self._prove_by is not None:
             times.append(self._prove_by)
         return min(times)
 
+    @property
+    def _look_at(self):
+        if not self._open or self._looks == len(LOOKS):
+            return inf
+        return self._heard + LOOKS[self._looks]
+
     def _sync_at(self):
+        if self._dirty_since is None or self.copy.syncing:
+            return inf
         if self.copy.end - self.copy.durable >= GROUP_BYTES:
             return self._now
         return min(self._heard + PAUSE, self._dirty_since + GROUP)
@@ -194,7 +221,7 @@ class Store:
 
     def _report(self):
         """Say once that, and why, we wait; and once that we go on."""
-        error = self.pump.blocked
+        error = self.pump.trouble
         if error is not None and str(error) != self._told:
             self._told = str(error)
             self._say("critical", self._told)

@@ -75,6 +75,13 @@ class Chain:
         self.readers += appeared
         return True
 
+    def moved(self):
+        """True when the origin's name leads elsewhere than to the live file, or nowhere."""
+        try:
+            return self.live is None or not _is(self.live, self._stat())
+        except OSError:
+            return True
+
     @contextmanager
     def _opening(self):
         """Readers that are opened in the block are closed again when it fails."""
@@ -222,6 +229,11 @@ class Chain:
             reader = self._done.pop(0)
             if reader not in self.watched:
                 reader.close()
+
+    @property
+    def spent(self):
+        """True when nothing is held: all was read and recorded, and nobody adds to it."""
+        return not (self.readers or self._done or self.watched)
 
     def descriptors(self):
         """The numbers of all descriptors that are held."""

@@ -5,11 +5,10 @@ of bytes is durable before the bytes are appended, bytes are durable before they
 acknowledged.  A step that fails raises Blocked and can be made again as it is.
 """
 
-
 from contextlib import closing
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
-from tcppipe.errors import Blocked, SyncFailed, reason
+from tcppipe.errors import Blocked, Busy, SyncFailed, reason
 from tcppipe.files.blocked import blocked
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
@@ -21,6 +20,7 @@ from tcppipe.wire.events import Why
 
 RECENT = 1 << 16  # bytes appended last that are remembered
 PROOF = 1024  # bytes by which a copy of the destination is known
+HASHED_AT_ONCE = 32 << 20  # bytes of a digest that finish() makes before others have their turn
 
 
 class Copy:
@@ -51,6 +51,7 @@ class Copy:
         self._digest = None
         self._recent = bytearray()  # the last bytes that were appended
         self._begun = False  # the agreement is over, so the destination may change its file
+        self._syncing = None  # (offset, Sync): what is being made durable in the background
 
     @property
     def known(self):
@@ -156,7 +157,11 @@ class Copy:
 
     def _resume(self, offset):
         stretch, size = self._ledger.stretch, self.destination.size()
-        if self._standing.old is not None or not self._standing.is_here(stretch) or size < stretch.at:
+        if (
+            self._standing.old is not None
+            or not self._standing.is_here(stretch)
+            or size < stretch.at
+        ):
             self.destination.open()
             size = self.destination.size()
             self._stretch(stretch.generation, offset, size, Why.RESUMED)
@@ -180,6 +185,17 @@ class Copy:
         igen = self.destination.igen
         self._ledger.begin(Stretch(generation, first, at, dev, ino, int(why), sender, boot, igen))
         self.end, self._size = first, at
+
+    @property
+    def dirty(self):
+        """True when something was appended that no sync was begun for."""
+        begun = self.durable if self._syncing is None else self._syncing[0]
+        return self.end > begun
+
+    @property
+    def syncing(self):
+        """True while a sync is under way in the background."""
+        return self._syncing is not None
 
     def append(self, offset, data):
         """Append `data`, which begins at the generation's `offset`.
@@ -278,6 +294,8 @@ class Copy:
         """
         self._say("warning", f"{self.destination.path}: was truncated here; goes on from there")
         missing = self._between_copy_and_now()
+        self._join()
+        self.durable = min(self.durable, self.end - len(missing))
         self._digest = None
         generation = self._ledger.stretch.generation
         self._stretch(generation, self.end - len(missing), size, Why.FOREIGN)
@@ -306,15 +324,46 @@ class Copy:
 
         Raises SyncFailed: the descriptor is not to be used any more.
         """
+        self._join()
         end = self.end
         try:
             self.destination.sync()
+        except OSError as error:
+            raise self._not_synced(error) from None
+        self._synced(end)
+        return end
+
+    def begin_sync(self, syncer):
+        """The same in the background: synced() tells when it has ended.  One at a time."""
+        self._syncing = self.end, syncer.start(self.destination.syncing())
+
+    def synced(self):
+        """True when the sync that was begun has ended by now.  Raises SyncFailed."""
+        if self._syncing is None or not self._syncing[1].done:
+            return False
+        self._join()
+        return True
+
+    def _join(self):
+        """A sync under way comes first: it may be the one that is told of a failure."""
+        if self._syncing is None:
+            return
+        (end, sync), self._syncing = self._syncing, None
+        sync.wait()
+        if sync.error is not None:
+            raise self._not_synced(sync.error)
+        self._synced(end)
+
+    def _synced(self, end):
+        try:
             if not self.fs.fstat(self.destination.fd).st_nlink:
                 raise SyncFailed(f"{self.destination.path}: was deleted; begins anew")
         except OSError as error:
-            raise SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}") from None
-        self.durable = end
-        return end
+            raise self._not_synced(error) from None
+        self.durable = max(self.durable, end)
+
+    def _not_synced(self, error):
+        return SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}")
 
     def mark(self):
         """Note in the ledger how far the copy is durable, if that is news.  Raises Blocked."""
@@ -335,14 +384,17 @@ class Copy:
             self._ledger.note_mark(Mark(self.durable, head_len, head, tail_len, tail))
             self._marked = self.durable
 
-    def rest(self):
-        """Use a quiet moment for the generation's digest; True when there is more to do."""
-        if self._digest is None or self._digest.offset >= self.end:
-            return False
+    @property
+    def behind(self):
+        """Bytes that are not in the generation's digest yet."""
+        return 0 if self._digest is None else max(0, self.end - self._digest.offset)
+
+    def rest(self, limit):
+        """Use a quiet moment to take `limit` more bytes into the generation's digest."""
         try:
-            return not self._digest.advance(self.end, 64 << 20)
+            self._digest.advance(self.end, limit)
         except OSError:
-            return False  # finish() will say it if it matters
+            pass  # finish() will say it if it matters
 
     def _catch_up(self):
         """Finish the digest before the bytes are out of reach."""
@@ -350,9 +402,17 @@ class Copy:
             self._digest = None
 
     def finish(self, end):
-        """The generation is complete: sync, record, and return (length, digest or NO_DIGEST)."""
+        """The generation is complete: sync, record, and return (length, digest or NO_DIGEST).
+
+        Raises Busy while there is more to do, and Blocked or SyncFailed.
+        """
         if self._finished is not None and self._finished[0] is end:
             return self._finished[1]
+        before = self.behind
+        if before > HASHED_AT_ONCE and end.why != Why.RESUMED:
+            self.rest(HASHED_AT_ONCE)
+            if self.behind < before:
+                raise Busy(f"{self.destination.path}: makes the digest of a generation")
         self.sync()
         self.mark()
         digest = NO_DIGEST
@@ -379,7 +439,9 @@ class Copy:
         text = f"{self.destination.path}: bytes {gap.first} to {last} are lost at the origin: {why}"
         self._say("critical", text)
         with blocked(self._path, "cannot write the ledger"):
-            self._ledger.note("gap", first=gap.first, last=gap.last, ino=gap.generation.ino, why=why)
+            self._ledger.note(
+                "gap", first=gap.first, last=gap.last, ino=gap.generation.ino, why=why
+            )
 
     # --- the destination changes its file
 

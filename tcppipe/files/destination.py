@@ -132,6 +132,23 @@ class Destination:
         if self.durable:
             self.fs.fdatasync(self.fd)
 
+    def syncing(self):
+        """The same as a function to be called later, even if another file is open by then."""
+        if not self.durable:
+            return lambda: None
+        try:
+            fd = self.fs.dup(self.fd)
+        except OSError:
+            return self.sync
+
+        def sync():
+            try:
+                self.fs.fdatasync(fd)
+            finally:
+                self.fs.close(fd)
+
+        return sync
+
     def set_aside(self):
         """Rename the file to PATH.YYYYmmddHHMMSS, durably, and open a new one; the name it got.
 

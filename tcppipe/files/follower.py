@@ -13,6 +13,7 @@ from collections import deque
 
 from tcppipe.cursor import HEAD
 from tcppipe.errors import reason
+from tcppipe.files.buffer import Buffer
 from tcppipe.files.generations import Broken
 from tcppipe.files.rolling import Rolling
 from tcppipe.session.news import Began, Ended, LateBytes, Lost, Piece
@@ -24,7 +25,8 @@ LINGER = 1.0  # seconds of quiet after which a writer that holds on to a renamed
 WATCH = 1.0  # seconds between two looks at files that have ended but have a writer still
 WATCHED = 3600.0  # seconds that such a file is watched at most
 GRACE = 3.0  # the same where nobody can tell whether there is a writer
-HASHED_AT_ONCE = 64 << 20  # bytes that one call of rest() adds to the digest
+PIECE = 1 << 18  # bytes in a piece at most
+HASHED_AT_ONCE = 32 << 20  # bytes of a digest that one call makes where an end waits for it
 
 
 class Follower:
@@ -41,6 +43,7 @@ class Follower:
         self._begun = False  # the chain's first generation was announced
         self._watched = {}  # readers that were ended: [generation, length so far]
         self._watch_at = 0.0
+        self._buffer = Buffer(OVERLAP + PIECE)
         self._leave()
 
     def _leave(self):
@@ -48,6 +51,18 @@ class Follower:
         self._changed = 0  # modification time at the last read
         self._quiet_since = None
         self._digest = None
+        self.ending = False  # only the digest is missing until the end can be told
+
+    @property
+    def behind(self):
+        """Bytes that are not in the generation's digest yet."""
+        return 0 if self._digest is None else max(0, self.offset - self._digest.offset)
+
+    @property
+    def restless(self):
+        """True while something is awaited that no notification will tell."""
+        alone = len(self.chain.readers) == 1 and self.chain.readers[0] is self.chain.live
+        return not alone or bool(self._watched) or bool(self._pending)
 
     @property
     def generation(self):
@@ -55,6 +70,11 @@ class Follower:
         if not self._begun or not self.chain.readers:
             return None
         return self.chain.readers[0].generation(self._head)
+
+    @property
+    def spent(self):
+        """True when no news can come from what is held."""
+        return not self._pending and self.chain.spent
 
     def start(self, candidate, offset, proof, late=None):
         """Go on from a candidate of the chain's and an offset in it; it counts as announced.
@@ -89,10 +109,11 @@ class Follower:
         self._digest = Rolling(current.read)
         self._begun = True
 
-    def next(self, now, limit=1 << 20):
+    def next(self, now, limit=PIECE):
         """The next item of news, or None: nothing for now.
 
-        now: seconds of a monotonic clock.  limit: bytes that a Piece has at most.
+        now: seconds of a monotonic clock.  limit: bytes that a Piece has at most; its data
+        is valid until the next call.
         """
         if self._pending:
             return self._pending.popleft()
@@ -122,25 +143,38 @@ class Follower:
         self._pending.append(self._end(Why.TRUNCATED, now))
         return self._pending.popleft()
 
-    def rest(self):
-        """Use a quiet moment for the digest; True when there is more to do."""
-        if self._digest is None or self._digest.offset >= self.offset:
+    def rest(self, limit):
+        """Use a quiet moment to take `limit` more bytes into the digest."""
+        self._digest.advance(self.offset, limit)
+
+    def release(self):
+        """Nothing has come for a while: give memory back."""
+        self._buffer.release()
+
+    def unchanged(self):
+        """True when a glance shows that there is no news; False: next() has to tell."""
+        if self.restless or self.chain.moved():
             return False
-        return not self._digest.advance(self.offset, HASHED_AT_ONCE)
+        try:
+            return self.chain.live.status() == (self.offset, self._changed)
+        except OSError:
+            return False
 
     def _piece(self, current, limit, size, changed, now):
         below = len(self._below)
-        data = current.read(below + limit, self.offset - below)
-        if data[:below] != self._below:
+        view = self._buffer.view[: below + min(limit, PIECE)]
+        count = current.fill(view, self.offset - below, below + 1)
+        if view[: min(below, count)] != self._below:
             return self._truncated(current, now)
-        if len(data) == below:
+        if count == below:
             return None  # cut just now; the next call sees it
-        piece = Piece(self.offset, memoryview(data)[below:])
+        piece = Piece(self.offset, view[below:count])
+        self._buffer.used = max(self._buffer.used, count)
         if self.offset < HEAD:
-            self._head = (self._head + data[below:])[:HEAD]
-        self.offset += len(piece.data)
+            self._head = (self._head + bytes(piece.data[:HEAD]))[:HEAD]
+        self.offset += count - below
         self.size, self._changed = max(size, self.offset), changed
-        self._below = data[-OVERLAP:]
+        self._below = bytes(view[max(0, count - OVERLAP) : count])
         self._quiet_since = None
         return piece
 
@@ -163,6 +197,11 @@ class Follower:
         quiet = now - self._quiet_since
         newer = any(reader.status()[0] for reader in self.chain.readers[1:])
         if writer is False or (newer and quiet >= LINGER) or (writer is None and quiet >= GRACE):
+            before = self.behind
+            whole = self._digest.advance(self.offset, HASHED_AT_ONCE)
+            self.ending = not whole and self.behind < before
+            if self.ending:
+                return None
             return self._end(Why.ROTATED if len(self.chain.readers) > 1 else Why.REMOVED, now)
         return None
 

@@ -25,6 +25,7 @@ class FS:
     ftruncate = staticmethod(os.ftruncate)
     listdir = staticmethod(os.listdir)
     pread = staticmethod(os.pread)
+    preadv = staticmethod(os.preadv)
     pwrite = staticmethod(os.pwrite)
     rename = staticmethod(os.rename)
     stat = staticmethod(os.stat)

@@ -24,7 +24,7 @@ FOREIGN = {".Z", ".lz4", ".lz", ".lzo", ".br", ".zip", ".7z"}  # compressed in w
 
 
 def _open_zstd(stream, mode):
-    import zstandard
+    import zstandard  # may be missing: then such files are Broken
 
     return zstandard.open(stream, mode)
 
@@ -90,6 +90,17 @@ class Reader:
             data += more
         return data
 
+    def fill(self, view, offset, least):
+        """Read into `view` (a memoryview) from `offset` on: how many bytes, `least` of them or
+        more unless the file ends before."""
+        count = self.fs.preadv(self.fd, [view], offset)
+        while 0 < count < least:
+            more = self.fs.preadv(self.fd, [view[count:]], offset + count)
+            if not more:
+                break
+            count += more
+        return count
+
     def digest(self, first, length):
         """The SHA-256 of a range; NO_DIGEST when the file is shorter."""
         if first < 0:
@@ -140,8 +151,8 @@ class CompressedReader(Reader):
         except OSError:
             super().close()
             raise
-        self._rewind()
-        self._size = None
+        self._content = self._size = None
+        self._at = -1
 
     def status(self):
         """(size of the content, modification time).  Reads it all the first time."""
@@ -173,13 +184,20 @@ class CompressedReader(Reader):
                 raise
             raise Broken(None, f"cannot be decompressed: {reason(error)}") from None
 
+    def fill(self, view, offset, least):
+        """The same of the content.  Raises Broken, or OSError."""
+        data = self.read(len(view), offset)
+        view[: len(data)] = data
+        return len(data)
+
     def has_writer(self):
         """Always False: a compressor's file is complete when its content can be read."""
         return False
 
     def close(self):
         """Let go of both descriptors."""
-        self._content.close()
+        if self._content is not None:
+            self._content.close()
         self._file.close()
         super().close()
 

@@ -100,7 +100,9 @@ class Shared:
             self._compact()
 
     def _compact(self):
-        lines = [records.render(record) for record in self.pipes.values() if record is not self.last]
+        lines = [
+            records.render(record) for record in self.pipes.values() if record is not self.last
+        ]
         lines.append(records.render(self.last))
         beside = self.path + ".new"
         fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
@@ -152,6 +154,8 @@ class MergedCopy:
         self.durable = 0
         self.unmarked = False  # each record is its own mark
         self.marked = True
+        self.behind = 0  # no digest is made of a share
+        self.syncing = False  # what was appended is durable
         self._say = say
         self._key = key
         self._shared = Shared(shared, fs)
@@ -161,6 +165,11 @@ class MergedCopy:
         self._lines = False  # version 1
         self._before = b""  # bytes of the generation below the cursor, for the proof
         self._head = b""
+
+    @property
+    def dirty(self):
+        """True when a record says more than was told."""
+        return self._record is not None and self._record["to"] > self.durable
 
     @property
     def generation(self):
@@ -331,9 +340,16 @@ class MergedCopy:
     def mark(self):
         """Each record is its own mark."""
 
-    def rest(self):
-        """No digest is made of a share."""
+    def begin_sync(self, _syncer):
+        """Nothing to begin."""
+        self.sync()
+
+    def synced(self):
+        """Nothing is under way."""
         return False
+
+    def rest(self, limit):
+        """No digest is made of a share."""
 
     def finish(self, end):
         """The generation is complete: its last line is appended as it is."""
@@ -376,4 +392,3 @@ def _empty(key, generation, offset, resent):
 
 def _generation(record):
     return Generation(*record["generation"]) if record else UNKNOWN
-

@@ -2,7 +2,7 @@
 
 import hashlib
 
-CHUNK = 1 << 20  # bytes read at a time
+CHUNK = 1 << 16  # bytes read at a time
 
 
 class Rolling:

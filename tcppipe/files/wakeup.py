@@ -11,6 +11,13 @@ import sys
 
 from tcppipe.errors import reason
 
+LONGEST = 272  # bytes of an inotify event at most
+# The file systems that only this machine writes to, by the numbers in <linux/magic.h>: ext, XFS,
+# btrfs, tmpfs, ramfs, f2fs, ZFS, bcachefs.  Of these inotify tells every write, truncation and name.
+LOCAL = {
+    0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x858458F6, 0xF2F52010, 0x2FC12FC1, 0xCA451A4E,
+}  # fmt: skip
+
 
 def wakeup(path):
     """The best Wakeup for this system, and None or a line that says why it is only a clock."""
@@ -27,13 +34,18 @@ def wakeup(path):
 def preload():
     """Load now what a forked child would load."""
     try:
-        import inotify_simple  # noqa: F401
-    except ImportError:
+        from tcppipe.files import inotify  # noqa: F401
+    except (ImportError, OSError):
         pass  # then there is none
 
 
 class Nothing:
-    """No notification: the interval has to do."""
+    """No notification: the interval has to do.
+
+    complete: True when nothing can happen to the file that is not told.
+    """
+
+    complete = False
 
     def fileno(self):
         """No descriptor."""
@@ -53,13 +65,13 @@ class Inotify(Nothing):
     """Linux.  Watches the file, and the directory for names that come and go."""
 
     def __init__(self, path):
-        import inotify_simple
+        from tcppipe.files import inotify as flags
 
-        flags = inotify_simple.flags
         self._path = path
         self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
-        self._inotify = inotify_simple.INotify(nonblocking=True)
+        self._inotify = flags.Inotify()
         directory = os.path.dirname(path)
+        self.complete = _is_local(path, directory)
         self._inotify.add_watch(
             directory, flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
         )
@@ -79,7 +91,7 @@ class Inotify(Nothing):
     def drain(self):
         """Forget what was told so far."""
         try:
-            while os.read(self._inotify.fileno(), 65536):
+            while len(os.read(self._inotify.fileno(), 4096)) > 4096 - LONGEST:
                 pass
         except BlockingIOError:
             pass
@@ -87,6 +99,20 @@ class Inotify(Nothing):
     def close(self):
         """Let go of the descriptor."""
         self._inotify.close()
+
+
+def _is_local(path, directory):
+    """True when only this machine writes to a file's file system, which is its directory's."""
+    import ctypes
+
+    status = ctypes.create_string_buffer(1024)  # struct statfs begins with its type, a long
+    if ctypes.CDLL(None).statfs(os.fsencode(directory), status):
+        return False
+    try:
+        same = os.stat(path).st_dev == os.stat(directory).st_dev
+    except OSError:
+        return False
+    return same and ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF in LOCAL
 
 
 class Kqueue(Nothing):
@@ -131,3 +157,64 @@ class Kqueue(Nothing):
         self._queue.close()
         for fd in self._fds:
             os.close(fd)
+
+
+def directories():
+    """What tells of names that come and go in a changing set of directories."""
+    try:
+        return InotifyDirectories()
+    except (OSError, ImportError):
+        return NoDirectories()
+
+
+class NoDirectories(Nothing):
+    """No notification of directories: who keeps a list of pipes looks at intervals anyway."""
+
+    def keep(self, wanted):
+        """Watch these directories, and no others."""
+
+
+class InotifyDirectories(NoDirectories):
+    """Linux.  A directory that is missing, or too many, is left to the clock."""
+
+    def __init__(self):
+        from tcppipe.files import inotify as flags
+
+        self._flags = (
+            flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM
+            | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+        )  # fmt: skip
+        self._inotify = flags.Inotify()
+        self._watched = {}  # directory: watch descriptor
+
+    def fileno(self):
+        """The descriptor to wait on."""
+        return self._inotify.fileno()
+
+    def keep(self, wanted):
+        """Watch these directories, and no others."""
+        for directory in self._watched.keys() - wanted:
+            wd = self._watched.pop(directory)
+            if wd not in self._watched.values():
+                try:
+                    self._inotify.rm_watch(wd)
+                except OSError:
+                    pass  # it is gone, and its watch with it
+        for directory in wanted:
+            # Once more for those watched already: another one may stand under the name now.
+            try:
+                self._watched[directory] = self._inotify.add_watch(directory, self._flags)
+            except OSError:
+                self._watched.pop(directory, None)
+
+    def drain(self):
+        """Forget what was told so far."""
+        try:
+            while os.read(self._inotify.fileno(), 65536):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self):
+        """Let go of the descriptor."""
+        self._inotify.close()

@@ -1,7 +1,10 @@
 """Connecting, as a client: names, addresses, and the push pair's handshake."""
 
+import marshal
+import os
+import select
+import signal
 import socket
-import threading
 import time
 
 from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, reason
@@ -37,10 +40,26 @@ class Dialler:
             why = reason(answer) if answer else "the name server does not answer"
             raise ConfigError(f"{self.host}: unknown host: {why}")
 
-    def dial(self):
-        """A Link to the first address that answers.  Raises LinkLost."""
-        if self._dialled:
-            self.resolve(RESOLVE)
+    def look_ahead(self, patience):
+        """Look the host up for children that will be forked; without an answer dial() does it.
+
+        In a process of its own: a thread would cost each of them memory.
+        """
+        try:
+            self._addresses = _look_up(self.host, self.port, socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            self._addresses = _ask_aside(self.host, self.port, patience) or self._addresses
+
+    def dial(self, link=Link):
+        """A Link to the first address that answers.  Raises LinkLost.
+
+        link: makes it of a socket and the peer in words.
+        """
+        if self._dialled or not self._addresses:
+            try:
+                self.resolve(RESOLVE)
+            except ConfigError as error:
+                raise LinkLost(str(error)) from None
         self._dialled = True
         failure = None
         for family, address in self._addresses:
@@ -48,7 +67,7 @@ class Dialler:
             sock.settimeout(CONNECT)
             try:
                 sock.connect(address)
-                return Link(sock, f"{self.host}:{self.port}")
+                return link(sock, f"{self.host}:{self.port}")
             except OSError as error:
                 failure = failure or error
                 sock.close()
@@ -57,12 +76,17 @@ class Dialler:
 
 def _ask(host, port, patience):
     """[(family, address)] or an exception, or None when nothing came in time."""
+    try:
+        return _look_up(host, port, socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass  # not an address: a name
+    import threading  # costs every forked child memory, so it is not loaded for an address
+
     answer = []
 
     def look_up():
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answer.append([(family, address) for family, _t, _p, _n, address in found])
+            answer.append(_look_up(host, port))
         except (OSError, UnicodeError) as error:
             answer.append(error)
 
@@ -70,6 +94,36 @@ def _ask(host, port, patience):
     thread.start()
     thread.join(patience)
     return answer[0] if answer else None
+
+
+def _ask_aside(host, port, patience):
+    """[(family, address)], or None when nothing came in time."""
+    read, write = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(write, marshal.dumps(_look_up(host, port)))
+            except BaseException:
+                pass  # no answer says it
+            finally:
+                os._exit(0)
+    finally:
+        os.close(write)
+    try:
+        poll = select.poll()
+        poll.register(read, select.POLLIN)
+        answer = os.read(read, 1 << 16) if poll.poll(patience * 1000) else b""
+        return marshal.loads(answer) if answer else None
+    finally:
+        os.close(read)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _look_up(host, port, flags=0):
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(int(family), address) for family, _t, _p, _n, address in found]
 
 
 def greet(link, path):

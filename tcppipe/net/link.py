@@ -8,10 +8,12 @@ import select
 import socket
 import time
 from collections import deque
+from math import inf
 
 from tcppipe.errors import LinkLost, PeerError, reason
 
 DEAD_AFTER = 45  # seconds without an acknowledgement by the peer's kernel
+SHALLOW = 1 << 17  # unsent bytes that a shallow link leaves to the kernel
 
 
 class Link:
@@ -35,8 +37,27 @@ class Link:
 
     @property
     def pending(self):
-        """True while something queued waits for the kernel."""
+        """True while something queued waits."""
+        return self.full
+
+    @property
+    def full(self):
+        """True while the kernel takes no more: wait until it does, then flush()."""
         return bool(self._out)
+
+    def due(self):
+        """When flush() has something to do, whatever the kernel says: never."""
+        return inf
+
+    def shallow(self, on):
+        """Have the kernel take little at once, so that `pending` tells how fast the link is, or
+        as much as it likes."""
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if option is not None:
+            try:
+                self._sock.setsockopt(socket.IPPROTO_TCP, option, SHALLOW if on else 0)
+            except OSError:  # this system knows the name only
+                pass
 
     def receive(self, buffer):
         """Read into `buffer` (a memoryview): the number of bytes, or 0 for nothing yet."""
@@ -60,23 +81,27 @@ class Link:
         """True when receive() has something that no poll will announce."""
         return bool(self._unread)
 
-    def send(self, data):
+    def give_back(self, data):
+        """Bytes that were received, and that receive() is to give once more before others."""
+        self._unread = bytes(data) + self._unread
+
+    def send(self, *parts):
         """Queue bytes and give the kernel what it takes."""
-        self._out.append(memoryview(data))
+        self._out.extend(map(memoryview, parts))
         self.flush()
 
     def flush(self):
         """Give the kernel what it takes of the queue."""
         while self._out:
             try:
-                count = self._sock.send(self._out[0])
+                count = self._sock.sendmsg(self._out)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 raise LinkLost(f"{self.peer}: {reason(error)}") from None
-            if count == len(self._out[0]):
-                self._out.popleft()
-            else:
+            while self._out and count >= len(self._out[0]):
+                count -= len(self._out.popleft())
+            if count:
                 self._out[0] = self._out[0][count:]
 
     def drain(self, seconds):

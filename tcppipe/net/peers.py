@@ -10,10 +10,8 @@ Does not decide what a peer may send.  A crash leaves nothing behind.
 
 import ipaddress
 import os
-import queue
 import signal
 import socket
-import threading
 
 from tcppipe.conf import pipes
 
@@ -148,6 +146,9 @@ def _forget_parent(keep):
 
 
 def _look_up_all(names, writing, forward, seconds):
+    import queue  # here, so that those who only fork need not load threading:
+    import threading  # it would touch a hundred pages in every child
+
     waiting = queue.SimpleQueue()
     for name in names:
         waiting.put(name)
@@ -219,6 +220,8 @@ def _wait(patience, ask, about):
     """The answer of _ask; None when it does not come in time.  The thread is left behind."""
     if patience <= 0:
         return None
+    import threading
+
     answers = []
     thread = threading.Thread(target=lambda: answers.append(_ask(ask, about)), daemon=True)
     thread.start()

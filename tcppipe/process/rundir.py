@@ -261,12 +261,26 @@ class PidFile:
     def acquire(self, timeout=None):
         """Take the lock and write our pid; AlreadyLocked or LockFailed (both LockError) if not."""
         try:
-            while not self._try():
-                pass
+            holder = self.take()
         except OSError as error:
             from lockfile import LockFailed
 
             raise LockFailed(f"{self.path}: cannot lock: {reason(error)}") from None
+        if holder is not None:
+            from lockfile import AlreadyLocked
+
+            who = f"process {holder}" if holder > 0 else "a process of another container or host"
+            raise AlreadyLocked(f"{self.path}: already locked by {who}")
+
+    def take(self):
+        """Take the lock and write our pid: None, or the pid of the process that has it.
+
+        That is 0 for one that has no pid here.  Raises OSError.
+        """
+        while True:
+            taken, holder = self._try()
+            if taken or holder is not None:
+                return holder
 
     def release(self):
         """Remove the file and let go of the lock."""
@@ -285,6 +299,14 @@ class PidFile:
         finally:
             status = os.fstat(fd)
             del _held[status.st_dev, status.st_ino]
+            os.close(fd)
+
+    def forget(self):
+        """In a child just forked: the file is its parent's."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            status = os.fstat(fd)
+            _held.pop((status.st_dev, status.st_ino), None)
             os.close(fd)
 
     def annotate(self, text):
@@ -319,9 +341,12 @@ class PidFile:
             self.release()
 
     def _try(self):
-        """One attempt; False if the file was replaced or let go of under our hands."""
+        """One attempt: (taken, the pid of who has it or None).
+
+        Neither if the file was replaced or let go of under our hands.
+        """
         if _held_here(self.path):
-            self._refuse(os.getpid())
+            return False, os.getpid()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(self.path, flags, 0o644)
         try:
@@ -330,12 +355,9 @@ class PidFile:
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN):
                     raise
-                pid = _blocker(fd, fcntl.F_WRLCK)
-                if pid is not None:
-                    self._refuse(pid)
-                return False
+                return False, _blocker(fd, fcntl.F_WRLCK)
             if not _same(fd, self.path):
-                return False
+                return False, None
             status = os.fstat(fd)
             if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
                 raise OSError(errno.EINVAL, "Not a regular file with one name")
@@ -345,16 +367,21 @@ class PidFile:
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
             self._fd, self._pid, fd = fd, os.getpid(), None
             _held[status.st_dev, status.st_ino] = self._pid
-            return True
+            return True, None
         finally:
             if fd is not None:
                 os.close(fd)
 
-    def _refuse(self, pid):
-        from lockfile import AlreadyLocked
 
-        who = f"process {pid}" if pid > 0 else "a process of another container or host"
-        raise AlreadyLocked(f"{self.path}: already locked by {who}")
+def lock_errors():
+    """What PidFile raises: for an except clause, which asks only when there is an exception.
+
+    The package is not loaded before: whoever has it pays for it with every fork, because it
+    loads threading.
+    """
+    from lockfile import LockError
+
+    return LockError
 
 
 def _same(fd, path):

@@ -38,14 +38,30 @@ class Signals:
 
         A signal for the child is never read by the parent, not even the first instant.
         """
+        pids, number = self.fork_many(1)
+        return pids[0] if number is None else 0
+
+    def fork_many(self, count):
+        """Fork children as fork() does: (their pids, None) in the parent, (None, number) in a child.
+
+        Between two forks the parent does next to nothing: what it writes to in between would
+        be shared by nobody.  Raises OSError when there is not even one; there may be fewer.
+        """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
+        pids = []
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._open()
-            return pid
+            for number in range(count):
+                pid = os.fork()
+                if pid == 0:
+                    self._open()
+                    return None, number
+                pids.append(pid)
+        except OSError:
+            if not pids:
+                raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pids, None
 
     def close(self):
         """Give the signals back to whoever handled them before."""

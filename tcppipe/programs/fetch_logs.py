@@ -69,8 +69,6 @@ def _run(options, snmp_dir, conf):
     import signal
     import time
 
-    from lockfile import LockError
-
     from tcppipe.drivers.fetchers import Fetchers, read, tell_all
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
@@ -101,7 +99,7 @@ def _run(options, snmp_dir, conf):
         ready()
         fetchers.take(sources, time.monotonic())
         fetchers.run(signals)
-    except (TcppipeError, LockError, OSError) as error:
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         ready(1, f"fetch_logs: {report.one_line(error)}")
         return 1

@@ -5,21 +5,23 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, parse, rate, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
 USAGE = """\
-usage: gen_numbers [-D] [LOCALS]
+usage: gen_numbers [-Dz] [--limit RATE] [LOCALS]
        gen_numbers -T [LOCALS]
 
   LOCALS       who may fetch which files (/etc/gen_numbers.locals)
   -D           go into the background
+  -z           compress where that is faster, for clients that can unpack
+  --limit RATE send at most so many bytes a second over each connection (K, M, G)
   -T           check LOCALS, print what it says, and end
   --run-dir DIR    the pid file (/var/run)
   --help, --version
 """
-SPEC = {"D": None, "T": None, "run-dir": "DIR"}
+SPEC = {"D": None, "z": None, "limit": "RATE", "T": None, "run-dir": "DIR"}
 
 
 def main(argv=None):
@@ -28,6 +30,7 @@ def main(argv=None):
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
         if len(operands) > 1:
             raise ConfigError(f"{operands[1]}: one LOCALS, no more")
+        limit = rate("--limit", options["limit"]) if "limit" in options else None
     except ConfigError as error:
         return wrong(error, "gen_numbers", USAGE)
     if asked(options, "gen_numbers", USAGE):
@@ -39,7 +42,7 @@ def main(argv=None):
     try:
         if "T" in options:
             return _check(path)
-        return _run(options, path)
+        return _run(options, path, limit)
     except (TcppipeError, OSError) as error:
         for line in str(error).splitlines():
             report.fatal(line)
@@ -62,10 +65,8 @@ def _check(path):
     return 0
 
 
-def _run(options, path):
+def _run(options, path, limit):
     import signal
-
-    from lockfile import LockError
 
     from tcppipe.drivers.numbers import Files
     from tcppipe.drivers.serve import Server
@@ -74,7 +75,7 @@ def _run(options, path):
     from tcppipe.process.signals import Signals
 
     detach.ensure_stdio()
-    files = Files(path)
+    files = Files(path, "z" in options, limit)
     holds = files.read()
     port = files.numbers.port or PORT
     sockets = listen(port, files.numbers.address)
@@ -95,7 +96,7 @@ def _run(options, path):
         report.info(f"started, port {port}, {holds} in {path}")
         ready()
         Server(files, sockets).run(signals)
-    except (TcppipeError, LockError, OSError) as error:
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         ready(1, f"gen_numbers: {report.one_line(error)}")
         return 1

@@ -2,13 +2,15 @@
 
 By hand, because `tcppipe -I` has no time for more.  Options end at the first
 operand or at `--`; what follows an option that needs a value is its value,
-whatever it looks like.  Does not know what any option means.
+whatever it looks like.  Knows no option, but words that several programs' options take.
 """
 
 import sys
 
 from tcppipe import __version__
 from tcppipe.errors import ConfigError
+
+UNITS = {"": 1, "k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 
 
 def parse(argv, spec):
@@ -30,6 +32,19 @@ def parse(argv, spec):
         else:
             _short(word[1:], words, spec, options)
     return options, words
+
+
+def rate(option, text):
+    """The bytes a second that a word like 500, 1.5M or 64k means, as curl(1) and pv(1) read it.
+
+    Raises ConfigError, which names the option.
+    """
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "")
+    plain = number.isascii() and number.replace(".", "", 1).isdigit()
+    value = float(number) * UNITS[unit] if plain else 0.0
+    if not 1.0 <= value < 1e15:
+        raise ConfigError(f"{option} {text}: not a number of bytes a second")
+    return value
 
 
 def asked(options, program, usage):

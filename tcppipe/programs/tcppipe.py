@@ -9,30 +9,37 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, parse, rate, wrong
 
 PORT = 6514
 USAGE = """\
-usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-d]
+usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [-d]
        tcppipe -I -f FILE -h HOST [-p PORT]
        tcppipe -K SIGNAL -f FILE -h HOST [-p PORT]
+       tcppipe -c LIST [-d | -T | -I | -K SIGNAL]
 
   -f FILE      the origin file
   -h HOST      the host that tcppiped runs on
   -p PORT      the port that it listens on (6514)
   -t SECONDS   send updates every so many seconds (at once)
   -n           send the whole file once more
+  -z           compress where that is faster, if the server can unpack
+  --limit RATE send at most so many bytes a second (K, M, G: powers of 1024)
   -d           stay in the foreground, log to standard error
   -I           print the pid of the tcppipe that runs with these -f -h -p
   -K SIGNAL    send it a signal (HUP, TERM, ...); nothing to do when none runs
   --keep-alive start only if the run directory holds tcppipe.keepalive, and none runs
   --olddir DIR where rotated files go, if not beside the origin
+  -c LIST      keep a tcppipe for each pipe that is listed in a file, with options as above
+               in each line, and wildcards in -f; -d, -I, -K and --keep-alive as above
+  -T           check LIST, print what it says, and end
   --run-dir DIR    pid and status files (/var/run)
   --help, --version
 """
 SPEC = {
-    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "d": None, "I": None,
-    "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR",
+    "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "z": None, "limit": "RATE",
+    "d": None, "I": None, "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR",
+    "c": "LIST", "T": None,
 }  # fmt: skip
 
 
@@ -42,17 +49,24 @@ def main(argv=None):
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
         if asked(options, "tcppipe", USAGE):
             return 0
-        pipe = Options(options, operands)
+        if "c" in options:
+            from tcppipe.programs import many
+
+            pipe, run = many.Options(options, operands), many.run
+        else:
+            pipe, run = Options(options, operands), _run
     except ConfigError as error:
         return wrong(error, "tcppipe", USAGE)
     try:
+        if "T" in options:
+            return many.check(pipe)
         if "I" in options:
             return _show_pid(pipe)
         if "K" in options:
             return _send_signal(pipe, options["K"])
         if "keep-alive" in options and not _wanted(pipe):
             return 0
-        return _run(pipe)
+        return run(pipe)
     except (TcppipeError, OSError) as error:
         from tcppipe.process import report
 
@@ -66,6 +80,8 @@ class Options:
     def __init__(self, options, operands):
         if operands:
             raise ConfigError(f"{operands[0]}: one file by -f, no more")
+        if "T" in options:
+            raise ConfigError("-T: only with -c")
         if not options.get("f") or not options.get("h"):
             raise ConfigError("-f FILE and -h HOST are needed")
         self.path = os.path.realpath(options["f"])
@@ -75,6 +91,8 @@ class Options:
         self.port = _port(options.get("p", str(PORT)))
         self.interval = _seconds(options["t"]) if "t" in options else None
         self.resend = "n" in options
+        self.packed = "z" in options
+        self.limit = rate("--limit", options["limit"]) if "limit" in options else None
         self.foreground = "d" in options
         self.olddir = os.path.realpath(options["olddir"]) if "olddir" in options else None
         self.run_dir = rundir.run_dir(options.get("run-dir"))
@@ -130,77 +148,26 @@ def _run(pipe):
     """Establish the pipe, detach, and feed it."""
     import signal
 
-    from lockfile import LockError
-
     from tcppipe.drivers.push import Push, check_origin
-    from tcppipe.files.chain import Chain
-    from tcppipe.files.follower import Follower
-    from tcppipe.files.status import StatusFile
-    from tcppipe.files.wakeup import wakeup
     from tcppipe.net.dial import Dialler
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
+    from tcppipe.programs.feeding import feed, make_push
 
     detach.ensure_stdio()
     report.open("tcppipe", pipe.foreground)
     check_origin(pipe.path)
     rundir.ensure(pipe.run_dir)
-    lock = rundir.PidFile(pipe.pidfile)
-    pid = lock.read_pid()
+    pid = rundir.owner(pipe.pidfile)
     if pid is not None:
         raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
     dialler = Dialler(pipe.host, pipe.port)
     dialler.resolve()
-    push = Push(
-        Follower(Chain(pipe.path, pipe.olddir)),
-        dialler.dial,
-        _greeter(pipe),
-        StatusFile(pipe.statusfile, pipe.originalfile),
-        report.say,
-        pipe.interval,
-        pipe.resend,
-    )
+    push = make_push(pipe, dialler, Push)
     push.establish()
     ready = detach.in_foreground
     if not pipe.foreground:
         ready = detach.detach(push.descriptors(), "tcppipe")
         report.open("tcppipe")
-    try:
-        lock.acquire()
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
-        notifier, why_not = wakeup(pipe.path)
-        report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
-        if why_not:
-            report.info(why_not)
-        ready()
-        push.run(signals, notifier)
-    except (TcppipeError, LockError, OSError) as error:
-        report.fatal(error)
-        ready(1, f"tcppipe: {report.one_line(error)}")
-        return 1
-    finally:
-        if lock.i_am_locking():
-            lock.release()
-    report.info(f"{pipe.path}: ended")
-    return 0
-
-
-def _greeter(pipe):
-    """A function that makes the session for a link: (link, witness, resend) -> session."""
-    import socket
-    import time
-
-    from tcppipe.net.dial import greet
-    from tcppipe.session.source import Source
-    from tcppipe.session.source1 import LineSource
-
-    sender = os.urandom(16)
-    about = f"{socket.gethostname()}, pid"
-
-    def make(link, witness, resend):
-        if greet(link, os.fsencode(pipe.path)):
-            who = f"{about} {os.getpid()}"
-            return Source(sender, who, time.monotonic(), witness, resend)
-        return LineSource(time.monotonic(), witness, resend)
-
-    return make
+    signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+    return feed(pipe, push, signals, ready)

@@ -69,8 +69,6 @@ def _check(conf):
 def _run(options, port):
     import signal
 
-    from lockfile import LockError
-
     from tcppipe.drivers.pipe import Table
     from tcppipe.drivers.serve import Pipes, Server
     from tcppipe.net.listen import listen
@@ -99,7 +97,7 @@ def _run(options, port):
         report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
         ready()
         server.run(signals)
-    except (TcppipeError, LockError, OSError) as error:
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         ready(1, f"tcppiped: {report.one_line(error)}")
         return 1

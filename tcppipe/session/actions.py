@@ -11,7 +11,14 @@ from tcppipe.cursor import Generation
 
 
 class Send(NamedTuple):
-    """Either: hand these bytes to the link."""
+    """Either: hand these bytes to the link, and `more` behind them."""
+
+    data: bytes
+    more: bytes = b""
+
+
+class GiveBack(NamedTuple):
+    """Either: these bytes were received and are too many for now; let them be received again."""
 
     data: bytes
 

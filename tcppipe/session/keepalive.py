@@ -1,23 +1,43 @@
-"""When to ask whether the peer is alive, and when to believe that it is not."""
+"""When to ask whether the peer is alive, and when to believe that it is not.
 
-PING_AFTER = 15.0  # seconds without a word sent
-DEAD_AFTER = 45.0  # seconds without a word heard: under a minute, pauses included
+Who waits for something asks soon.  At rest a dead peer does no harm until there is news,
+and thousands of pipes at rest would do nothing but ask.
+"""
+
+PING_AFTER, DEAD_AFTER = 15.0, 45.0  # seconds without a word sent; without a word heard
+CALM_PING_AFTER, CALM_DEAD_AFTER = 60.0, 150.0  # the same at rest
 
 
 class Keepalive:
-    """Two clocks.  Times are seconds of a monotonic clock, given by the caller."""
+    """Two clocks.  Times are seconds of a monotonic clock, given by the caller.
+
+    calm: nothing is waited for.
+    """
 
     def __init__(self, now):
-        self.sent = self.heard = now
+        self.sent = self.heard = self._since = now
+        self.calm = False
+
+    def at(self, now, calm):
+        """From now on something is waited for, or nothing."""
+        if self.calm and not calm:
+            self._since = now
+        self.calm = calm
 
     def due(self, now):
         """True when a Ping should be sent."""
-        return now - self.sent >= PING_AFTER
+        return now - self.sent >= (CALM_PING_AFTER if self.calm else PING_AFTER)
 
     def dead(self, now):
         """True when the peer has been silent for too long."""
-        return now - self.heard >= DEAD_AFTER
+        return now >= self._dead_at
+
+    @property
+    def _dead_at(self):
+        if self.calm:
+            return self.heard + CALM_DEAD_AFTER
+        return max(self.heard, self._since) + DEAD_AFTER
 
     def next(self):
         """The time of the next look."""
-        return min(self.sent + PING_AFTER, self.heard + DEAD_AFTER)
+        return min(self.sent + (CALM_PING_AFTER if self.calm else PING_AFTER), self._dead_at)

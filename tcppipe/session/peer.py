@@ -2,7 +2,7 @@
 
 from tcppipe.errors import LinkLost
 from tcppipe.session import states
-from tcppipe.session.actions import Send
+from tcppipe.session.actions import GiveBack, Send
 from tcppipe.session.keepalive import Keepalive
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import Reader, encode
@@ -12,9 +12,11 @@ class Peer:
     """One side of a version 2 connection.  table: which event may come in which state.
 
     A subclass has a method _on_NAME(event) -> actions for each event of its table.
+    calm: nothing is waited for from the other side.
     """
 
     table: dict
+    calm = True
 
     def __init__(self, now):
         self.state = states.GREETING
@@ -28,13 +30,15 @@ class Peer:
         for event in self._reader.feed(data):
             self.state = states.follow(self.table, self.state, event)
             actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
-        return actions
+        surplus = self._reader.surplus()
+        return [*actions, GiveBack(surplus)] if surplus else actions
 
     def tick(self, now, deaf=False):
         """Time passes -> actions.  deaf: the driver does not read from the link for now.
 
         Raises LinkLost when the other side has been silent for too long.
         """
+        self.keepalive.at(now, self.calm and not deaf)
         if deaf:
             self.keepalive.heard = now
         if self.keepalive.dead(now):

@@ -10,6 +10,7 @@ from tcppipe.session import states
 from tcppipe.session.actions import Append, AppendLate, Finish, Note, Offer, Open, Prove, Send
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
+from tcppipe.wire import packing
 from tcppipe.wire.frames import encode
 
 MAX_PROVED = 1 << 30  # bytes that one Probe may ask to read
@@ -30,8 +31,8 @@ class Sink(Peer):
     def done(self, action, result):
         """The result of an Offer, a Prove or a Finish -> actions."""
         if isinstance(action, Offer):
-            self._have = result
-            return [Send(encode(result))]
+            self._have = result._replace(methods=packing.able())
+            return [Send(encode(self._have))]
         if isinstance(action, Prove):
             return [Send(encode(ev.Proof(result)))]
         assert isinstance(action, Finish)

@@ -10,24 +10,26 @@ from tcppipe.session.actions import Measure, Save, Say, Search, Send, Settle, St
 from tcppipe.session.agree import agree
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
-from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode
+from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode, packed_header
 
 
 class Source(Peer):
     """One connection's source session.
 
     sender: 16 bytes that name this run of the program.  witness: the status file's
-    Cursor or None.  resend: send the whole origin once more.
+    Cursor or None.  resend: send the whole origin once more.  packer: packs pieces for a sink
+    that can unpack (offered() and pack() of drivers/packer), or None.
     """
 
     table = states.SOURCE
 
-    def __init__(self, sender, about, now, witness=None, resend=False):
+    def __init__(self, sender, about, now, witness=None, resend=False, packer=None):
         super().__init__(now)
         self.waiting = ""  # why the sink cannot write, in its own words
         self._hello = ev.Hello(MINOR, sender, resend, about.encode(errors="replace"))
         self._witness = witness
         self._resend = resend
+        self._packer = packer
         self._have = None
         self._agreement = None
         self._asked = 0  # digests that the last Probe asked for
@@ -48,6 +50,11 @@ class Source(Peer):
         """True when news of the origin may be delivered."""
         return self.state == states.STREAMING
 
+    @property
+    def calm(self):
+        """True when no answer of the sink is waited for."""
+        return self.streaming and self.settled
+
     def done(self, action, result):
         """The result of a Search or a Measure -> actions."""
         if isinstance(action, Search):
@@ -61,7 +68,7 @@ class Source(Peer):
         if isinstance(item, news.Piece):
             assert len(item.data) <= MAX_DATA
             self._sent = (len(self._begun), item.offset + len(item.data))
-            return [Send(data_header(item.offset, len(item.data))), Send(item.data)]
+            return self._data(item.offset, item.data)
         if isinstance(item, news.Ended):
             return [Send(encode(ev.End(item.why, item.length, item.digest)))]
         if isinstance(item, news.LateBytes):
@@ -73,6 +80,13 @@ class Source(Peer):
         assert isinstance(item, news.Lost)
         gap = ev.Gap(item.generation, item.first, item.last, item.reason.encode(errors="replace"))
         return self._gap(gap)
+
+    def _data(self, offset, data):
+        packed = self._packer.pack(data) if self._packer is not None else None
+        if packed is None:
+            return [Send(data_header(offset, len(data)), data)]
+        method, packed = packed
+        return [Send(packed_header(method, offset, len(data), len(packed)), packed)]
 
     def bye(self):
         """An orderly end -> actions."""
@@ -88,6 +102,13 @@ class Source(Peer):
 
     def _on_have(self, have):
         self._have = have
+        return self._offered(have.methods) + self._look_for(have)
+
+    def _offered(self, methods):
+        line = self._packer.offered(methods) if self._packer is not None else None
+        return [Say("info", line)] if line else []
+
+    def _look_for(self, have):
         if have.holding == ev.Holding.RECORDED:
             return [Search(have.generation.born)]
         if have.generation.ino:  # an inode, and no more: what the original wrote down

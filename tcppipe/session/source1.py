@@ -15,7 +15,7 @@ from tcppipe.session.actions import Save, Say, Search, Send, Settle, Start
 from tcppipe.session.agree import agree
 from tcppipe.session.keepalive import Keepalive
 from tcppipe.wire import push1
-from tcppipe.wire.events import Have, Holding
+from tcppipe.wire.events import Have, Holding, Why
 
 HELD = 64 * 1024  # bytes of a line without an end that are held back
 
@@ -36,6 +36,7 @@ class LineSource:
         self._asked = None  # (the counts that answer the open question, the Cursor to save, generations to settle)
         self._answer = b""
         self._ended = 0  # generations that ended since the last question
+        self._unasked = False  # a part of a line was sent, and no question after it
 
     def open(self):
         """The first actions."""
@@ -82,6 +83,8 @@ class LineSource:
         if isinstance(item, news.Began):
             self._cursor = Cursor(item.generation, 0)
         elif isinstance(item, news.Ended):
+            if item.why == Why.REMOVED and not self._line and not self._unasked:
+                return [Settle()]  # nothing may follow, and all of it has been answered
             self._ended += 1
         elif isinstance(item, news.LateBytes):
             return [Say("critical", f"{len(item.data)} late bytes have no place in version 1")]
@@ -96,6 +99,7 @@ class LineSource:
             return []
         if not whole:
             self._line = b""
+            self._unasked = True
             return [Send(self._encoder.encode(data))]
         self._line = data[whole:]
         sent = [Send(self._encoder.encode(data[:whole]))]
@@ -105,6 +109,7 @@ class LineSource:
         safe = self._cursor._replace(offset=behind) if behind >= 0 else None
         self._asked = (counts, safe, self._ended)
         self._ended = 0
+        self._unasked = False
         return sent + [Send(question)]
 
     def receive(self, data, now):
@@ -142,4 +147,3 @@ class LineSource:
         """An orderly end -> actions."""
         self.state = states.CLOSED
         return []
-

@@ -67,6 +67,7 @@ class Have(NamedTuple):
     previous: Generation = UNKNOWN  # the generation before, complete …
     previous_len: int = 0  # … with so many bytes …
     previous_digest: bytes = NO_DIGEST  # … and this SHA-256, if that is known
+    methods: int = 0  # a mask of the methods of wire/packing that I can unpack
 
 
 class Probe(NamedTuple):

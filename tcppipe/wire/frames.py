@@ -7,7 +7,8 @@ and every number checked; what does not fit is a PeerError.  tcppipe(7) describe
 all of it for whoever wants to write a peer.
 
 The bytes of a Data frame are handed on in pieces as they arrive, so a reader never
-waits for, or holds, a whole frame of them.
+waits for, or holds, a whole frame of them.  A Packed frame is Data in fewer bytes: it is
+gathered, unpacked, and handed on as Data.
 """
 
 import struct
@@ -15,28 +16,32 @@ import struct
 from tcppipe.cursor import Generation
 from tcppipe.errors import PeerError
 from tcppipe.wire import events as ev
+from tcppipe.wire import packing
 
 VERSION = 2
-MINOR = 0
+MINOR = 1  # 1 added Packed, and the methods in Have
 OFFER = "tcppipe/2"
 MAX_DATA = 1 << 20  # data bytes in one frame
 MAX_CONTROL = 1 << 14  # octets in any other frame
 MAX_RANGES = 64  # ranges in one Probe
 MAX_TEXT = 1024
 MAX_LATE = 8192  # data bytes in one Late frame
+AHEAD = 2 * MAX_DATA  # bytes after whose unpacking a reader takes a rest
 
 _HEADER = struct.Struct("!BI")
 _OFFSET = struct.Struct("!Q")
 _GENERATION = struct.Struct("!QQQQH32s")
 _RANGE = struct.Struct("!QQ")
+_PACKED = struct.Struct("!BQI")
 MAX_OFFSET = (1 << 63) - 1
 
-DATA = 0x10
+DATA, PACKED = 0x10, 0x11
 # A letter a field: b bool, H Q numbers, o an offset, k a sender key, d a digest,
 # g a generation, t a text, x some data, w a Why, h a Holding, r ranges, p digests.
+# What stands in brackets an older minor version does not send: it has its default then.
 LAYOUTS = {
     0x01: (ev.Hello, "Hkbtog"),
-    0x02: (ev.Have, "hbbbbbgoooodgod"),
+    0x02: (ev.Have, "hbbbbbgoooodgod[H]"),
     0x03: (ev.Probe, "r"),
     0x04: (ev.Proof, "p"),
     0x05: (ev.Begin, "wgo"),
@@ -62,6 +67,7 @@ _NUMBERS = {
     "k": struct.Struct("!16s"),
     "d": struct.Struct("!32s"),
 }
+_BRACKETS = str.maketrans("", "", "[]")
 _ENUMS = {"w": ev.Why, "h": ev.Holding, "b": bool}
 
 
@@ -70,7 +76,8 @@ def encode(event):
     if type(event) is ev.Data:
         return data_header(event.offset, len(event.data)) + bytes(event.data)
     code, layout = _CODES[type(event)]
-    payload = b"".join(_encode_field(kind, value) for kind, value in zip(layout, event))
+    kinds = layout.translate(_BRACKETS)
+    payload = b"".join(_encode_field(kind, value) for kind, value in zip(kinds, event))
     assert len(payload) <= MAX_CONTROL, event
     return _HEADER.pack(code, len(payload)) + payload
 
@@ -79,6 +86,12 @@ def data_header(offset, length):
     """What stands before `length` data bytes from `offset` on: 13 bytes."""
     assert 0 < length <= MAX_DATA
     return _HEADER.pack(DATA, length + _OFFSET.size) + _OFFSET.pack(offset)
+
+
+def packed_header(method, offset, length, size):
+    """What stands before `size` bytes that `length` data bytes from `offset` on are packed in."""
+    assert 0 < size <= length <= MAX_DATA
+    return _HEADER.pack(PACKED, size + _PACKED.size) + _PACKED.pack(method, offset, length)
 
 
 def _encode_field(kind, value):
@@ -105,32 +118,63 @@ class Reader:
     """
 
     def __init__(self):
-        self._rest = b""  # an incomplete frame that is not data
+        self._rest = b""  # an incomplete frame that is not data, or what surplus() would give
         self._offset = 0  # inside a data frame: the next byte's offset …
         self._left = 0  # … and how many are still to come
+        self._packed = None  # inside a packed frame: (method, offset, length)
+        self._gathered = bytearray()  # … and its bytes so far
+        self._unpacked = 0  # bytes that the present feed has unpacked
 
     def feed(self, data):
-        """Parse `data` (bytes or a memoryview) and return a list of events."""
+        """Parse `data` (bytes or a memoryview) and return a list of events.
+
+        Few bytes can stand for very many: not all of them are parsed then, see surplus().
+        """
         events = []
         if self._rest:
             data = self._rest + bytes(data)
             self._rest = b""
         view = memoryview(data)
-        at = 0
-        while at < len(view):
+        at = self._unpacked = 0
+        while at < len(view) and self._unpacked < AHEAD:
             if self._left:
                 piece = view[at : at + self._left]
-                events.append(ev.Data(self._offset, piece))
                 at += len(piece)
-                self._offset += len(piece)
                 self._left -= len(piece)
+                self._content(piece, events)
                 continue
             taken = self._frame(view[at:], events)
             if not taken:
-                self._rest = bytes(view[at:])
                 break
             at += taken
+        self._rest = bytes(view[at:])
         return events
+
+    def surplus(self):
+        """What was fed and not parsed because much was unpacked: feed it again, later."""
+        if self._unpacked < AHEAD:
+            return b""
+        surplus, self._rest = self._rest, b""
+        return surplus
+
+    def _content(self, piece, events):
+        """Some bytes of a data frame, or of a packed one."""
+        if self._packed is None:
+            events.append(ev.Data(self._offset, piece))
+            self._offset += len(piece)
+            return
+        if self._left or self._gathered:
+            self._gathered += piece
+            piece = self._gathered
+        if self._left:
+            return
+        method, offset, length = self._packed
+        self._packed, self._gathered = None, bytearray()
+        try:
+            events.append(ev.Data(offset, packing.unpack(method, piece, length)))
+        except ValueError as error:
+            raise PeerError(str(error)) from None
+        self._unpacked += length
 
     def _frame(self, view, events):
         """Take one frame, or the head of a data frame; 0 when it is not complete."""
@@ -139,6 +183,8 @@ class Reader:
         code, length = _HEADER.unpack_from(view)
         if code == DATA:
             return self._data(view, length)
+        if code == PACKED:
+            return self._pack(view, length)
         if length > MAX_CONTROL:
             raise PeerError(f"a frame of type {code} with {length} bytes is too long")
         if len(view) < _HEADER.size + length:
@@ -159,13 +205,28 @@ class Reader:
             raise PeerError("a data frame's offset is out of bounds")
         return _HEADER.size + _OFFSET.size
 
+    def _pack(self, view, length):
+        if not _PACKED.size < length <= MAX_DATA + _PACKED.size:
+            raise PeerError(f"a packed frame of {length} bytes is out of bounds")
+        if len(view) < _HEADER.size + _PACKED.size:
+            return 0
+        method, offset, size = _PACKED.unpack_from(view, _HEADER.size)
+        self._left = length - _PACKED.size
+        if not self._left <= size <= MAX_DATA or offset > MAX_OFFSET - size:
+            raise PeerError(f"a packed frame of {size} bytes from {offset} on is out of bounds")
+        self._packed = method, offset, size
+        return _HEADER.size + _PACKED.size
+
 
 def _fields(layout, view):
-    """The values of a payload, each checked."""
+    """The values of a payload, each checked; fewer where those of a newer version are missing."""
     values = []
     at = 0
+    required, _bracket, added = layout.partition("[")
     try:
-        for kind in layout:
+        for number, kind in enumerate(required + added.rstrip("]")):
+            if number >= len(required) and at == len(view):
+                break
             value, at = _decode_field(kind, view, at)
             values.append(value)
     except (struct.error, ValueError) as error:

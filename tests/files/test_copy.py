@@ -3,6 +3,7 @@
 A kill is an object that is dropped without a word; the next one finds what is on the disk.
 """
 
+import errno
 import hashlib
 import os
 import random
@@ -10,9 +11,12 @@ import random
 import pytest
 
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
-from tcppipe.errors import Blocked
+from tcppipe.errors import Blocked, Busy, SyncFailed
+from tcppipe.files import copy as copies
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
+from tcppipe.files.fs import FS
+from tcppipe.files.syncer import Sync
 from tcppipe.session.actions import Candidate, Measure
 from tcppipe.session.agree import agree
 from tcppipe.wire import events as ev
@@ -515,7 +519,8 @@ def test_the_digest_goes_over_a_rotation_of_the_destination(place):
     """It is the generation's, not the piece's."""
     copy = begun(place)
     copy.append(0, DATA[:500])
-    assert copy.rest() is False
+    copy.rest(1 << 20)
+    assert copy.behind == 0
     os.rename(place.path, place.path + ".1")
     copy.append(500, DATA[500:600])
     copy.reopen()
@@ -648,3 +653,70 @@ def test_unknown_generations_never_mix(place):
     assert generation(DATA) != UNKNOWN
     copy, begin = place.connect(DATA)
     assert (begin.why, begin.offset) == (Why.ADOPTED, 300)
+
+
+# --- syncs beside the stream
+
+
+class Later:
+    """A syncer whose syncs end when the test says so."""
+
+    def __init__(self):
+        self.syncs = []
+
+    def start(self, work):
+        """Begin."""
+        self.syncs.append(Sync(work))
+        return self.syncs[-1]
+
+
+def test_a_sync_beside_the_stream(place):
+    """What was appended when it began is durable when it ends, and no more."""
+    copy, later = begun(place), Later()
+    copy.append(0, DATA[:100])
+    copy.begin_sync(later)
+    copy.append(100, DATA[100:150])
+    assert copy.syncing and copy.dirty and not copy.synced() and copy.durable == 0
+    later.syncs[0].do()
+    assert copy.synced() and copy.durable == 100 and copy.dirty
+    copy.begin_sync(later)
+    assert not copy.dirty
+    later.syncs[1].do()
+    assert copy.synced() and copy.durable == 150
+
+
+class FullDisk(FS):
+    """A disk that nothing can be brought to."""
+
+    @staticmethod
+    def fdatasync(fd):
+        """Fails."""
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_failed_sync_beside_the_stream_is_final(place):
+    """The kernel tells of a failure once; a sync that comes after it would succeed."""
+    copy, later = begun(place), Later()
+    copy.append(0, DATA[:100])
+    whole, copy.destination.fs = copy.destination.fs, FullDisk()
+    copy.begin_sync(later)
+    later.syncs[0].do()
+    copy.destination.fs = whole
+    with pytest.raises(SyncFailed, match="No space left on device"):
+        copy.sync()
+    assert copy.durable == 0
+
+
+def test_a_long_digest_lets_others_have_their_turn(place, monkeypatch):
+    """finish() makes it in parts, and says that it is busy."""
+    monkeypatch.setattr(copies, "HASHED_AT_ONCE", 3000)
+    copy = begun(place)
+    copy.append(0, DATA)
+    end, parts = ended(DATA), 0
+    while True:
+        try:
+            assert copy.finish(end) == (len(DATA), sha(DATA))
+            break
+        except Busy:
+            parts += 1
+    assert parts == (len(DATA) - 1) // 3000

@@ -149,7 +149,10 @@ def test_nothing_is_kept_of_what_was_said(log):
     """rest() makes the digest in quiet moments; the end has it."""
     log.write(b"abc" * 1000)
     log.listen()
-    assert log.follower.rest() is False
+    log.follower.rest(1000)
+    assert log.follower.behind == 2000
+    log.follower.rest(1 << 20)
+    assert log.follower.behind == 0
     log.rotate()
     log.write(b"n")
     log.listen()

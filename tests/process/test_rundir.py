@@ -377,6 +377,20 @@ def test_forked_child_does_not_hold_it(pidfile):
         assert ask(rundir.owner, pidfile) == str(os.getpid())
 
 
+def test_forked_child_forgets_it(pidfile):
+    """A child lets go of the descriptor, and its parent holds the file as before."""
+    with rundir.PidFile(pidfile) as mine:
+        pid = os.fork()
+        if pid == 0:
+            before = len(os.listdir("/proc/self/fd"))
+            mine.forget()
+            mine.forget()
+            same = rundir.owner(pidfile) == os.getppid()
+            os._exit(0 if same and len(os.listdir("/proc/self/fd")) == before - 1 else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert ask(rundir.owner, pidfile) == str(os.getpid())
+
+
 def test_release_and_break_lock(pidfile):
     """What is not locked cannot be released; a dead one's file can be removed, a living one's not."""
     lock = rundir.PidFile(pidfile)

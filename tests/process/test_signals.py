@@ -114,6 +114,18 @@ def test_child_has_its_own(signals):
     assert signals.take() == [USR2]
 
 
+def test_many_children_at_once(signals):
+    """Several children are forked in one go: each has its number, and reads its own signals."""
+    pids, number = signals.fork_many(5)
+    if number is not None:
+        os._exit(number if wait(signals) and signals.take() == [HUP] else 99)
+    for pid in pids:
+        os.kill(pid, HUP)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [*range(5)]
+    assert signals.take() == []
+    assert signals.fork_many(0) == ([], None)
+
+
 def test_child_may_choose_others(signals):
     """A child can close what it inherited and read other signals, without touching its parent's."""
     pid = signals.fork()

@@ -523,11 +523,21 @@ class Writer(threading.Thread):
 
 
 class Proxy:
-    """A TCP relay between client and server that can swallow what it is given."""
+    """A TCP relay between client and server that can swallow what it is given.
 
-    def __init__(self, port):
+    rate: bytes a second that it relays in each direction, or None.  client: the bytes that came
+    from clients so far.  server: those that came from the server.
+    """
+
+    def __init__(self, port, rate=None):
         self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._rate = rate
+        self.client = self.server = 0
+        self._listener = socket.socket()
+        if rate:  # as a thin line does, it takes only a little more than it relays
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
         self.port = self._listener.getsockname()[1]
         self._pairs = []
         self._frozen = set()
@@ -539,18 +549,24 @@ class Proxy:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            far = socket.socket()
+            if self._rate:
+                far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
             try:
-                far = socket.create_connection(("127.0.0.1", self._target))
+                far.connect(("127.0.0.1", self._target))
             except OSError:
                 near.close()
                 continue
             self._pairs.append((near, far))
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._relay, args=(one, other), daemon=True).start()
+            for ends in ((near, far, "client"), (far, near, "server")):
+                threading.Thread(target=self._relay, args=ends, daemon=True).start()
 
-    def _relay(self, one, other):
+    def _relay(self, one, other, side):
         try:
-            while data := one.recv(65536):
+            while data := one.recv(int(min(65536, (self._rate or 1e9) / 50))):
+                setattr(self, side, getattr(self, side) + len(data))
+                if self._rate:
+                    time.sleep(len(data) / self._rate)
                 if one in self._frozen:
                     continue  # read and thrown away: to TCP all is well
                 other.sendall(data)

@@ -219,9 +219,7 @@ def test_two_clients_at_once(served, turn):
 def test_two_detached_clients_at_once(served, turn):
     """The same with three that detach: exactly one caller gets 0, the others 1 and a line."""
     argv = [str(word) for word in served.client.argv if word != "-d"]
-    racers = [
-        served.stage.process(f"racer{number}", argv).start() for number in range(3)
-    ]
+    racers = [served.stage.process(f"racer{number}", argv).start() for number in range(3)]
     statuses = sorted(racer.wait(30) for racer in racers)
     assert statuses == [0, 1, 1]
     for racer in racers:
@@ -317,6 +315,7 @@ def test_no_descriptor_is_left_open(served):
     descriptors than after the first time."""
     served.client.up()
     served.arrives()
+    wait_until(lambda: list(served.stage.run_dir.glob("*.pipe")), "no status file")
 
     def held(pid):
         with contextlib.suppress(OSError):

@@ -21,7 +21,9 @@ def rotate(pipe):
 
 def pieces(pipe):
     """The files of a mirror: those set aside by their time, then the present one."""
-    aside = sorted(pipe.copy.parent.glob(pipe.copy.name + ".2*"), key=lambda p: p.stat().st_mtime_ns)
+    aside = sorted(
+        pipe.copy.parent.glob(pipe.copy.name + ".2*"), key=lambda p: p.stat().st_mtime_ns
+    )
     return [*aside, pipe.copy]
 
 

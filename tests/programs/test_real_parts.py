@@ -104,7 +104,9 @@ def test_logrotate_of_the_origin(pipe, logrotate, more):
     assert pipe.client.running
 
 
-@pytest.mark.parametrize("more", [("create",), ("create", "compress"), ("copytruncate", "compress")], ids=" ".join)
+@pytest.mark.parametrize(
+    "more", [("create",), ("create", "compress"), ("copytruncate", "compress")], ids=" ".join
+)
 def test_logrotate_of_the_origin_while_down(pipe, logrotate, more):
     """logrotate rotates the origin three times while no client runs; tcppipe -K HUP is no error
     then. The client starts, and all lines arrive once and in order."""
@@ -304,7 +306,9 @@ def test_cron_keeps_it_alive(pipe):
     calls = work / "calls"
     keep = CHECKOUT / "bin" / "keep_tcppipe_alive"
     command = f"{keep} -f {pipe.origin} -h 127.0.0.1 -p {stage.port}"
-    wanted = {name: stage.env[name] for name in stage.env if name.startswith(("TCPPIPE_", "PYTHONPATH"))}
+    wanted = {
+        name: stage.env[name] for name in stage.env if name.startswith(("TCPPIPE_", "PYTHONPATH"))
+    }
     wanted["PATH"] = f"{work}/bin:/usr/bin:/bin"
     crontab = work / "crontab"
     crontab.write_text(

@@ -276,8 +276,8 @@ def test_status_file_tells_the_offset(pipe):
     pipe.append(b"four\n")
 
     def offset():
-        (status,) = pipe.stage.run_dir.glob("*.pipe")
-        return int(status.read_bytes().split(b"\n")[0]) == size(pipe.origin)
+        return [int(content(status).split(b"\n")[0]) for status in
+                pipe.stage.run_dir.glob("*.pipe")] == [size(pipe.origin)]  # fmt: skip
 
     wait_until(offset, "the status file lags")
 
@@ -360,9 +360,7 @@ def test_two_pipes_one_is_killed(stage):
     (first,) = pipe.server.children()
     client = stage.client(other, name="other").up()
     for turn in range(3):
-        (child,) = wait_until(
-            lambda: [c for c in pipe.server.children() if c != first], "no child"
-        )
+        (child,) = wait_until(lambda: [c for c in pipe.server.children() if c != first], "no child")
         wait_for_bytes(stage.path / "copy" / "b.log", other.read_bytes())
         os.kill(child, signal.SIGKILL)
         append(other, b"turn %d\n" % turn)

@@ -158,7 +158,9 @@ def test_copytruncate(pipe):
 
 
 @pytest.mark.parametrize("who", ["client", "child", "both"])
-@pytest.mark.parametrize("moment", ["at once", "when the old is delivered", "when all is delivered"])
+@pytest.mark.parametrize(
+    "moment", ["at once", "when the old is delivered", "when all is delivered"]
+)
 def test_copytruncate_and_killed(pipe, who, moment):
     """A line is written, the origin is copied and truncated, and another line is written there.
     Then the client is killed, or the child, or both. Both lines arrive once."""
@@ -593,7 +595,9 @@ def test_destination_rotated_again_and_again(pipe, writer):
     whole = content(pipe.origin)
 
     def pieces():
-        return b"".join(content(f"{pipe.copy}-{number}") for number in range(8)) + content(pipe.copy)
+        return b"".join(content(f"{pipe.copy}-{number}") for number in range(8)) + content(
+            pipe.copy
+        )
 
     wait_until(lambda: pieces() == whole, "the pieces are not the origin")
 
@@ -685,7 +689,9 @@ def test_both_sides_rotate(pipe, writer):
         written = application.stop()
 
     def pieces():
-        return b"".join(content(f"{pipe.copy}-{number}") for number in range(4)) + content(pipe.copy)
+        return b"".join(content(f"{pipe.copy}-{number}") for number in range(4)) + content(
+            pipe.copy
+        )
 
     wait_until(lambda: len(pieces()) >= len(FIRST + written), "the copies do not grow")
     assert sha256(pieces()) == sha256(FIRST + written)

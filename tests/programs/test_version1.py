@@ -133,7 +133,9 @@ LINES = {
     "carriage returns": b"a\r\n\r\nb\r\n",
     "NUL, BEL, 0xff": b"\0\n\7\n\xff\n\0\7\xff\n",
     "around 1023": b"".join(b"%d" % (n % 10) * n + b"\n" for n in range(1018, 1030)),
-    "long and escaped": b"".join(b"#" * n + b"\n" + b"$" * n + b"\n" for n in (1021, 1022, 1023, 5000)),
+    "long and escaped": b"".join(
+        b"#" * n + b"\n" + b"$" * n + b"\n" for n in (1021, 1022, 1023, 5000)
+    ),
     "2046 and 3069": b"x" * 2046 + b"\n" + b"y" * 3069 + b"\n" + b"z" * 2045 + b"\n",
 }
 

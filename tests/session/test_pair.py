@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,8 @@ from tcppipe.session import keepalive, news, states
 from tcppipe.session.sink import MAX_PROVED, Sink
 from tcppipe.session.source import Source
 from tcppipe.wire import events as ev
-from tcppipe.wire.frames import Reader, encode
+from tcppipe.wire.frames import AHEAD, MAX_DATA, Reader, encode, packed_header
+from tcppipe.wire.packing import ZLIB, ZSTD, pack
 
 ME = b"s" * 16
 
@@ -127,11 +129,11 @@ class Archive:
 class Pair:
     """One connection between an Origin and an Archive; `rng` decides what moves when."""
 
-    def __init__(self, origin, archive, rng, largest=900):
+    def __init__(self, origin, archive, rng, largest=900, packer=None):
         self.origin, self.archive, self.rng = origin, archive, rng
         self.largest = largest
         self.opened = 0  # generations begun over this connection
-        self.source, self.sink = Source(ME, "test", 0.0), Sink(0.0)
+        self.source, self.sink = Source(ME, "test", 0.0, packer=packer), Sink(0.0)
         self.wires = {self.sink: bytearray(), self.source: bytearray()}  # bytes on their way to …
         self.carry_out(self.source, self.source.open())
 
@@ -144,7 +146,10 @@ class Pair:
         while todo:
             action = todo.pop(0)
             if isinstance(action, act.Send):
-                self.wires[other] += action.data
+                self.wires[other] += action.data + bytes(action.more)
+                continue
+            if isinstance(action, act.GiveBack):
+                self.wires[session][:0] = action.data
                 continue
             result = hands.perform(action)
             if isinstance(action, (act.Open, act.Append)):
@@ -175,6 +180,40 @@ class Pair:
         """Go on until nothing moves any more, or for so many steps."""
         while steps and self.step():
             steps -= 1
+
+
+class Now:
+    """A Packer that packs whatever it pleases, by any method that the sink has."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.methods = 0
+        self.packed = 0
+
+    def offered(self, methods):
+        """A sink says what it can."""
+        self.methods = methods
+        return "compresses"
+
+    def pack(self, data):
+        """This piece, or None."""
+        method = self.rng.choice([0, ZLIB, ZSTD]) & self.methods
+        small = pack(method, data, self.rng.random() < 0.5) if method else b""
+        if not method or len(small) > len(data):
+            return None
+        self.packed += len(data)
+        return method, small
+
+
+class Minor0(Sink):
+    """A sink of minor version 0: its Have ends before `methods`."""
+
+    def done(self, action, result):
+        """What it says."""
+        (sent,) = super().done(action, result)
+        if not isinstance(action, act.Offer):
+            return [sent]
+        return [act.Send(struct.pack("!BI", 2, len(sent.data) - 7) + sent.data[5:-2])]
 
 
 FILES = st.lists(st.binary(max_size=40).map(lambda b: b * 60), min_size=1, max_size=4)
@@ -220,6 +259,83 @@ def test_a_connection_that_is_lost_anywhere_costs_nothing(sizes, seed, lives):
         assert bytes(archive.copy) == b"".join(files)[: len(archive.copy)]
     Pair(origin, archive, rng, 300).run()
     assert bytes(archive.copy) == b"".join(files)
+
+
+@settings(deadline=None, database=None, max_examples=60)
+@given(FILES, st.integers(0, 2**32), st.sampled_from([1, 7, 5000]), st.lists(st.integers(0, 60)))
+def test_packed_and_plain_pieces_mixed(files, seed, largest, lives):
+    """Whatever is packed and however often the link is lost, the same bytes arrive."""
+    rng = random.Random(seed)
+    files = [b"%d:" % at + data for at, data in enumerate(files)]
+    origin, archive = Origin(files[:1]), Archive()
+    Pair(origin, archive, rng, largest, Now(rng)).run()
+    origin.files = files
+    for steps in lives:
+        Pair(origin, archive, rng, largest, Now(rng)).run(steps)
+        assert bytes(archive.copy) == b"".join(files)[: len(archive.copy)]
+    Pair(origin, archive, rng, largest, Now(rng)).run()
+    assert bytes(archive.copy) == b"".join(files)
+
+
+def test_pieces_are_packed():
+    """In the test above pieces are really packed, and for a packer that is asked for."""
+    origin, archive = Origin([b"the same again\n" * 3000]), Archive()
+    packer = Now(random.Random(1))
+    pair = Pair(origin, archive, random.Random(1), 900, packer)
+    pair.run()
+    assert packer.methods == ZLIB | ZSTD
+    assert 5000 < packer.packed < len(archive.copy) == 45000
+
+
+def test_much_that_comes_packed_is_handed_on_in_portions():
+    """A few KB that stand for many MiB: the sink appends a few of them, gives back the rest to
+    the link, and goes on when it comes again."""
+    sink = streaming()
+    data = bytes(MAX_DATA)
+    small = pack(ZSTD, data)
+    stream = b"".join(
+        packed_header(ZSTD, at * MAX_DATA, MAX_DATA, len(small)) + small for at in range(9)
+    )
+    rounds = done = 0
+    while stream:
+        actions = sink.receive(stream, 0.0)
+        appended = [action for action in actions if isinstance(action, act.Append)]
+        assert len(appended) <= AHEAD // MAX_DATA
+        stream = actions[-1].data if isinstance(actions[-1], act.GiveBack) else b""
+        rounds, done = rounds + 1, done + len(appended)
+    assert (rounds, done) == (5, 9)
+
+
+def test_a_sink_of_minor_version_0():
+    """It can unpack nothing, and is sent nothing packed; all else is as ever."""
+    origin, archive = Origin([b"x" * 5000]), Archive()
+    packer = Now(random.Random(1))
+    pair = Pair(origin, archive, random.Random(1), 900, packer)
+    old = Minor0(0.0)
+    pair.wires[old] = pair.wires.pop(pair.sink)
+    pair.sink = old
+    pair.run()
+    assert bytes(archive.copy) == b"x" * 5000
+    assert (packer.methods, packer.packed) == (0, 0)
+
+
+def test_a_source_of_minor_version_0():
+    """It says so, sends plain data, and does not mind what it does not know in Have."""
+    origin, archive = Origin([b"x" * 5000]), Archive()
+    pair = Pair(origin, archive, random.Random(1))
+    (hello,) = Reader().feed(bytes(pair.wires[pair.sink]))
+    assert hello.version == 1
+    pair.wires[pair.sink][:] = encode(hello._replace(version=0))
+    pair.run()
+    assert bytes(archive.copy) == b"x" * 5000
+
+
+def test_packing_is_said_once():
+    """What the packer has to say of an offer is told; a source without one says nothing."""
+    _source, actions = greeted(packer=Now(random.Random(1)))
+    assert actions[0] == act.Say("info", "compresses")
+    _source, actions = greeted()
+    assert not any(isinstance(action, act.Say) for action in actions)
 
 
 def test_what_was_saved_is_what_was_acknowledged():
@@ -458,35 +574,49 @@ def test_hello_carries_the_witness():
 # --- time
 
 
+ASKED = keepalive.PING_AFTER, keepalive.DEAD_AFTER
+AT_REST = keepalive.CALM_PING_AFTER, keepalive.CALM_DEAD_AFTER
+
+
 def peers():
-    """A source and a sink, both made at time 1000."""
-    return [Source(ME, "me", 1000.0), Sink(1000.0)]
+    """A source that waits for an answer and a sink, both made at time 1000, and their times."""
+    return [(Source(ME, "me", 1000.0), *ASKED), (Sink(1000.0), *AT_REST)]
 
 
-@pytest.mark.parametrize("session", peers(), ids=lambda s: type(s).__name__)
-def test_a_silent_peer_is_noticed(session):
+@pytest.mark.parametrize("session,ask,dead", peers(), ids=["source", "sink"])
+def test_a_silent_peer_is_noticed(session, ask, dead):
     """A question after a while of saying nothing; after a longer while of hearing nothing the
     link is lost."""
     assert session.tick(1000.0) == []
-    assert session.due() == 1000.0 + keepalive.PING_AFTER
+    assert session.due() == 1000.0 + ask
     (sent,) = session.tick(session.due())
     assert isinstance(Reader().feed(sent.data)[0], ev.Ping)
-    assert session.tick(1000.0 + keepalive.PING_AFTER + 0.1) == []  # asked once
-    session.tick(1000.0 + keepalive.DEAD_AFTER - 0.1)
+    assert session.tick(1000.0 + ask + 0.1) == []  # asked once
+    session.tick(1000.0 + dead - 0.1)
     with pytest.raises(LinkLost, match="no sign of life"):
-        session.tick(1000.0 + keepalive.DEAD_AFTER)
+        session.tick(1000.0 + dead)
 
 
-@pytest.mark.parametrize("session", peers(), ids=lambda s: type(s).__name__)
-def test_any_word_is_a_sign_of_life(session):
+@pytest.mark.parametrize("session,_ask,dead", peers(), ids=["source", "sink"])
+def test_any_word_is_a_sign_of_life(session, _ask, dead):
     """Even half a frame."""
     session.receive(encode(ev.Ping(3))[:2], 1040.0)
-    session.tick(1040.0 + keepalive.DEAD_AFTER - 0.1)
+    session.tick(1040.0 + dead - 0.1)
     with pytest.raises(LinkLost):
-        session.tick(1040.0 + keepalive.DEAD_AFTER)
+        session.tick(1040.0 + dead)
 
 
-@pytest.mark.parametrize("session", peers(), ids=lambda s: type(s).__name__)
+def test_who_begins_to_wait_has_heard_nothing_for_long():
+    """A source at rest sends, and the silence before that does not count."""
+    clock = keepalive.Keepalive(0.0)
+    clock.at(0.0, calm=True)
+    assert not clock.dead(140.0)
+    clock.at(140.0, calm=False)
+    assert not clock.dead(140.0 + keepalive.DEAD_AFTER - 0.1)
+    assert clock.dead(140.0 + keepalive.DEAD_AFTER)
+
+
+@pytest.mark.parametrize("session", [peer[0] for peer in peers()], ids=["source", "sink"])
 def test_a_ping_is_answered(session):
     """With its token."""
     (sent,) = session.receive(encode(ev.Ping(77)), 1001.0)
@@ -499,9 +629,9 @@ def test_a_sink_that_does_not_read_blames_nobody():
     sink = Sink(0.0)
     for now in range(0, 500, 10):
         sink.tick(float(now), deaf=True)
-    sink.tick(490.0 + keepalive.DEAD_AFTER - 0.1)
+    sink.tick(490.0 + keepalive.CALM_DEAD_AFTER - 0.1)
     with pytest.raises(LinkLost):
-        sink.tick(490.0 + keepalive.DEAD_AFTER)
+        sink.tick(490.0 + keepalive.CALM_DEAD_AFTER)
 
 
 def test_a_sink_can_ask_at_once():

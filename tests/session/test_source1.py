@@ -45,7 +45,7 @@ def started(witness=None, candidates=(HERE,), content=CONTENT, **kw):
 
 def sent(actions):
     """The bytes that these actions send."""
-    return b"".join(a.data for a in actions if isinstance(a, act.Send))
+    return b"".join(a.data + a.more for a in actions if isinstance(a, act.Send))
 
 
 def start(actions):
@@ -179,6 +179,20 @@ def test_a_rotation_settles_with_the_next_answer():
     assert session.deliver(news.Began(newer)) == []
     session.deliver(news.Piece(0, b"de\n"))
     assert answer(session, 6) == [act.Save(newer, 3), act.Settle()]
+
+
+def test_a_file_that_is_gone_settles_at_once():
+    """Nothing may follow it; what was answered is all there is. A line without its end is not."""
+    session, _ = started()
+    session.deliver(news.Piece(0, b"abc\n"))
+    answer(session, 7)
+    assert session.deliver(news.Ended(Why.REMOVED, 4)) == [act.Settle()]
+    session, _ = started()
+    session.deliver(news.Piece(0, b"abc"))
+    assert session.deliver(news.Ended(Why.REMOVED, 3)) == []
+    session, _ = started()
+    session.deliver(news.Piece(0, b"x" * HELD))
+    assert session.deliver(news.Ended(Why.REMOVED, HELD)) == []
 
 
 def test_a_line_over_a_rotation_is_not_skipped():

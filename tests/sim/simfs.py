@@ -317,6 +317,12 @@ class SimFS:
         data = bytes(self._fds[fd][0].data[offset : offset + length])
         return data[: self._shortened(len(data))]
 
+    def preadv(self, fd, buffers, offset):
+        (buffer,) = buffers
+        data = self.pread(fd, len(buffer), offset)
+        buffer[: len(data)] = data
+        return len(data)
+
     def write(self, fd, data):
         entry = self._fds[fd]
         short = self.plan[2] if self.plan and len(self.plan) > 2 else 0  # before the fault

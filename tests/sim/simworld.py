@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from simfs import ProcessDied, SimFS
 
 from tcppipe.drivers.feed import Feed
+from tcppipe.drivers.packer import Packer
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost, Refused, SyncFailed
 from tcppipe.files.chain import Chain
@@ -21,8 +22,10 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.follower import Follower
 from tcppipe.files.status import StatusFile
+from tcppipe.files.syncer import Sync
 from tcppipe.session.sink import Sink
 from tcppipe.session.source import Source
+from tcppipe.wire import packing
 
 ORIGIN, STATUS = "/o/log", "/run/log.pipe"
 COPY, LEDGER = "/a/log", "/state/log.ledger"
@@ -61,11 +64,18 @@ class SimLink:
 
     unread = False
 
-    def send(self, data):
+    def send(self, *parts):
         if self.closed:
             raise LinkLost(f"{self.peer}: closed")
         if not self.cut and not self.peer_end.closed:
-            self.peer_end.inbox += bytes(data)
+            for part in parts:
+                self.peer_end.inbox += bytes(part)
+
+    def shallow(self, on):
+        pass
+
+    def give_back(self, data):
+        self.inbox[:0] = data
 
     def flush(self):
         pass
@@ -92,6 +102,38 @@ def connection(rnd):
     here, there = SimLink(rnd, "archive"), SimLink(rnd, "origin")
     here.peer_end, there.peer_end = there, here
     return here, there
+
+
+class SimSync(Sync):
+    """A sync that makes durable what was there when it began, and ends some time later."""
+
+    def __init__(self, rnd, work):
+        super().__init__(work)
+        self.rnd = rnd
+
+    @property
+    def done(self):
+        return self.rnd.random() < 0.5
+
+
+class SimSyncer:
+    """In a process of the simulation nothing happens beside it."""
+
+    def __init__(self, rnd):
+        self.rnd = rnd
+
+    def start(self, work):
+        sync = SimSync(self.rnd, work)
+        sync.do()
+        return sync
+
+
+class Eager(Packer):
+    """Packs every piece that gets smaller, without looking at a clock."""
+
+    def pack(self, data):
+        small = packing.pack(packing.ZLIB, data)
+        return (packing.ZLIB, small) if len(small) < len(data) else None
 
 
 class Generation:
@@ -123,6 +165,7 @@ class World:
         self.dest_rotated = 0
         self.acked = 0  # bytes of the destination that were acknowledged
         self.resend = False
+        self.packer = Eager(lambda: self.now) if seed % 3 == 0 else None  # -z
         self._writer = None
         self._open_writer()
         self.events = do or EVENTS
@@ -230,8 +273,8 @@ class World:
             self.start_source()
         here, there = connection(self.rnd)
         witness, again = self.status.read()
-        session = Source(self.sender, "sim", self.now, witness, self.resend or again)
-        self.feed = Feed(here, session, self.follower, self.status, self._say)
+        session = Source(self.sender, "sim", self.now, witness, self.resend or again, self.packer)
+        self.feed = Feed(here, session, self.follower, self.status, self._say, self.packer)
         self._start_sink(there)
         self.feed.open(self.now)
 
@@ -287,15 +330,16 @@ class World:
         if self.store is not None:
             self.orphans.append(self.store)
         copy = Copy(Destination(COPY, fs=self.a), LEDGER, self._say, fs=self.a)
-        store = Store(link, Sink(self.now), copy, lambda *_: self._claim(store), self._say)
+        session, syncer = Sink(self.now), SimSyncer(self.rnd)
+        store = Store(link, session, copy, lambda *_: self._claim(store), self._say, syncer)
         self.store = store
-        self.store.pump.session.durable = self._watched(self.store.pump.session.durable)
+        session.durable = self._watched(session.durable, copy)
 
-    def _watched(self, durable):
+    def _watched(self, durable, copy):
         """Note how much of the destination is promised whenever an acknowledgement leaves."""
 
         def promise(serial, offset):
-            self.acked = max(self.acked, len(self.copied()))
+            self.acked = max(self.acked, len(self.copied()) - (copy.end - offset))
             self.reach("acknowledged")
             return durable(serial, offset)
 

@@ -31,6 +31,7 @@ EVENTS = [
     ev.Have(ev.Holding.NOTHING),
     ev.Have(ev.Holding.UNRECORDED, end=5),
     ev.Have(ev.Holding.RECORDED, False, True, True, True, True, GENERATION, 1, 9, 5, 4, DIGEST),
+    ev.Have(ev.Holding.NOTHING, methods=65535),
     ev.Probe(()),
     ev.Probe(((0, 0), (MAX_OFFSET - 1, 1))),
     ev.Probe(tuple((i, 1) for i in range(MAX_RANGES))),
@@ -147,7 +148,7 @@ def test_data_is_not_copied():
     assert bytes(event.data) == b"abX"
 
 
-@pytest.mark.parametrize("code", [0x00, 0x11, 0x7F, 0xFF])
+@pytest.mark.parametrize("code", [0x00, 0x12, 0x7F, 0xFF])
 @pytest.mark.parametrize("size", [0, 1, MAX_CONTROL])
 def test_unknown_frames_are_skipped(code, size):
     """A frame of a type that a newer minor version has added is passed over."""
@@ -171,7 +172,17 @@ def test_shorter_payloads_are_refused(event):
         return
     code, whole = encode(event)[0], payload(event)
     for size in range(len(whole)):
-        refused(frame(code, whole[:size]))
+        if type(event) is not ev.Have or size != len(whole) - 2:
+            refused(frame(code, whole[:size]))
+
+
+def test_a_field_of_a_newer_minor_version_may_be_missing():
+    """A Have of minor version 0 ends before `methods`: it has none; half of it is an error."""
+    have = ev.Have(ev.Holding.RECORDED, generation=GENERATION, end=9, methods=3)
+    whole = payload(have)
+    stream = frame(0x02, whole[:-2]) + encode(ev.Bye())
+    assert Reader().feed(stream) == [have._replace(methods=0), ev.Bye()]
+    refused(frame(0x02, whole[:-1]))
 
 
 def test_length_of_a_control_frame_is_bounded():

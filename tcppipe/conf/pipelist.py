@@ -1,0 +1,87 @@
+"""Which pipes a host keeps: the lines of a list for `tcppipe -c`.
+
+    -f /var/log/*.log -h archive.example.net -t 5    # the options of a pipe
+
+Text in, lines out.  Words are quoted as in a shell.  What the options mean is the program's
+business: it reads the words of a line, so an option that it learns is valid here at once.
+Does not look at files: wildcards are left as they are.
+"""
+
+import io
+import re
+import shlex
+from typing import NamedTuple
+
+from tcppipe.errors import ConfigError
+
+MAGIC = re.compile(r"[*?[]")
+_PLAIN = re.compile(r"[\w@%+=:,./*?\[\]!~-]+", re.ASCII)
+
+
+class Line(NamedTuple):
+    """One line of the list.  options: what the program made of its words."""
+
+    line: int
+    pattern: str
+    options: dict
+    text: str
+
+    @property
+    def wild(self):
+        """True when it may stand for several files."""
+        return MAGIC.search(self.pattern) is not None
+
+
+def parse(text, name, read):
+    """All lines of a list's text, in order.
+
+    read(words): the program's reader, which gives {option: value} with the key "f", or raises
+    ConfigError.  Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
+    """
+    lines, errors = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            words = split(line)
+            if words:
+                options = read(words)
+                _check_pattern(options["f"])
+                lines.append(Line(number, options["f"], options, " ".join(map(_quoted, words))))
+        except (ValueError, ConfigError) as error:
+            errors.append(f"{name}:{number}: {error}")
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return lines
+
+
+def split(line):
+    """The words of a line as a shell sees them; a word that begins with '#' begins a comment.
+
+    Raises ValueError for a quotation without an end.
+    """
+    stream = io.StringIO(line)
+    lexer = shlex.shlex(stream, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""  # shlex would end a word at a '#' in it
+    words = []
+    while True:
+        rest = line[stream.tell() :].lstrip(lexer.whitespace)
+        if not rest or rest.startswith("#"):
+            return words
+        try:
+            words.append(lexer.get_token())
+        except ValueError as error:
+            raise ValueError(str(error).lower()) from None
+
+
+def _quoted(word):
+    """A word as it can stand in a line, wildcards as they are."""
+    return word if _PLAIN.fullmatch(word) else shlex.quote(word)
+
+
+def _check_pattern(pattern):
+    if not pattern.startswith("/"):
+        raise ValueError(f"-f {pattern}: not an absolute path")
+    if pattern.endswith("/"):
+        raise ValueError(f"-f {pattern}: a directory")
+    if "\0" in pattern:
+        raise ValueError("-f: holds a NUL")

@@ -1,0 +1,312 @@
+"""Keeps a child for each pipe of a list: the parent of `tcppipe -c`.
+
+Starts a child when a file is there, again when it crashed or was refused, and forgets it
+when it ended because its file is gone, which the child decides.  What a child does is the
+business of whoever made the Keeper.  A child that dies hurts no other.  When the parent is
+gone its children end by themselves, so that another parent can start them.
+"""
+
+import gc
+import os
+import select
+import signal
+import time
+
+from tcppipe.drivers.kept import LEAVE
+from tcppipe.drivers.push import spread
+from tcppipe.errors import ConfigError, reason
+from tcppipe.files import wakeup
+from tcppipe.process import report, rundir
+from tcppipe.process.children import Children
+
+LOOK = 5.0  # seconds between two looks at the directories, whatever notification says
+SOON = 0.1  # seconds from a notification to the look
+SHARE = 20  # a look is followed by a pause of so many times the time that it took
+AT_ONCE = 25  # children that are started in one go
+PAUSE = 0.05  # seconds from one go to the next
+STOP = 10.0  # seconds that children have to end when we end
+# How long to wait before a child is started again, in seconds: at first, and at most.
+CRASHED = (0.5, 60.0)
+REFUSED = (5.0, 300.0)
+BUSY = (2.0, 60.0)
+STEADY = 60.0  # seconds after which a child that crashes is one that crashes for the first time
+FAILED = 1  # the status of a child that has said why it ends
+
+
+class Child:
+    """What the parent knows of one pipe.  pid: None while it waits to be started."""
+
+    __slots__ = ("failures", "line", "pid", "pipe", "since", "start_at", "told")
+
+    def __init__(self, line, pipe):
+        self.line, self.pipe = line, pipe
+        self.pid = None
+        self.since = self.start_at = 0.0
+        self.failures = 0
+        self.told = None  # what was sent to it: it is to end
+
+    def is_of(self, line):
+        """Does this line still list the pipe, whether its file is there or not?"""
+        mine = self.line
+        return line.pattern == mine.pattern and all(
+            line.options.get(key) == mine.options.get(key) for key in "hp"
+        )
+
+    def pause(self, now, bounds):
+        """Put off the start, for longer each time; the seconds until then."""
+        first, most = bounds
+        seconds = min(most, first * 2 ** min(self.failures, 20)) * spread(0.6, 1.0)
+        self.failures += 1
+        self.start_at = now + seconds
+        return seconds
+
+
+class Keeper:
+    """Keeps the pipes of a Wanted that was read.
+
+    prepare(pipe, resend, lifeline): what a child needs for one pipe; made in the parent, because
+    whatever runs in a child unshares memory.  lifeline is readable when the parent is gone.
+    feed(prepared, signals): in a child, feed the pipe, and return its exit status.
+    """
+
+    def __init__(self, wanted, prepare, feed):
+        self.wanted = wanted
+        self._prepare = prepare
+        self._feed = feed
+        self._pipes = {}  # key: Child
+        self._waiting = set()  # keys of those without a process
+        self._children = Children()
+        self._signals = self._watcher = None
+        self._lifeline = self._held = None
+        self._look_at = self._not_before = 0.0
+        self._news = False  # something came or went since the last look
+        self._resent = set()  # keys of pipes that were started with -n once
+        self._stopping = False
+        self._said = set()  # errors of files, said once
+
+    # --- parent
+
+    def run(self, signals):
+        """Keep the pipes until TERM or INT."""
+        self._signals = signals
+        self._lifeline, self._held = os.pipe()
+        self._watcher = wakeup.directories()
+        self._look(time.monotonic())
+        for line in self.wanted.lines:
+            if not any(source is line for source, _pipe in self.wanted.pipes.values()):
+                report.info(f"{self.wanted.path}:{line.line}: no such file yet: {line.pattern}")
+        gc.collect()
+        gc.freeze()  # else a collection in a child would write to all that it shares with us
+        while not self._stopping:
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._look_again(now)
+            due = self._start_due(now)
+            self._wait(min(due, self._look_at) - now)
+        self._stop()
+
+    def _wait(self, seconds):
+        poll = select.poll()
+        poll.register(self._signals.fileno(), select.POLLIN)
+        if self._watcher.fileno() >= 0 and not self._news:
+            poll.register(self._watcher.fileno(), select.POLLIN)
+        ready = dict(poll.poll(max(0.0, seconds) * 1000 + 1))
+        if self._watcher.fileno() in ready:
+            self._news = True
+            soon = max(time.monotonic() + SOON, self._not_before)
+            self._look_at = min(self._look_at, soon)
+        came = self._signals.take()
+        if signal.SIGCHLD in came:
+            self._reap()
+        if signal.SIGHUP in came:
+            self._reload()
+        if signal.SIGTERM in came or signal.SIGINT in came:
+            self._stopping = True
+
+    def _look_again(self, now):
+        if not self._news and self.wanted.unchanged(now):
+            self._look_at = now + LOOK
+        else:
+            self._look(now)
+
+    def _look(self, now):
+        """See what is wanted, and have it: new pipes are started soon, others are told."""
+        self._news = False
+        self._watcher.drain()
+        self.wanted.look(now, self._pipes)
+        self._watcher.keep(self.wanted.directories)
+        for key, (line, pipe) in self.wanted.pipes.items():
+            child = self._pipes.get(key)
+            if child is None:
+                self._pipes[key] = Child(line, pipe)
+                self._waiting.add(key)
+            else:
+                self._renew(key, child, line, pipe)
+        for key in self._pipes.keys() - self.wanted.pipes.keys():
+            self._unwanted(key)
+        self._say_errors()
+        took = time.monotonic() - now
+        self._not_before = now + SHARE * took
+        self._look_at = now + LOOK
+
+    def _renew(self, key, child, line, pipe):
+        """A pipe goes on, or with other options it is started again."""
+        before, after = _options(child.line), _options(line)
+        resend = "n" in line.options and "n" not in child.line.options
+        child.line = line
+        if before == after and not resend:
+            return
+        child.pipe = pipe
+        self._resent.discard(key)
+        if child.pid is not None:
+            self._tell(child, signal.SIGTERM)
+
+    def _unwanted(self, key):
+        child = self._pipes[key]
+        if child.pid is None:
+            del self._pipes[key]
+            self._waiting.discard(key)
+        elif not any(map(child.is_of, self.wanted.lines)):
+            self._tell(child, signal.SIGTERM)
+        elif os.path.lexists(key[2]):
+            self._tell(child, LEAVE)
+
+    def _tell(self, child, signum):
+        if child.told not in (signum, signal.SIGTERM):
+            child.told = signum
+            os.kill(child.pid, signum)
+
+    def _say_errors(self):
+        for error in self.wanted.errors:
+            if error not in self._said:
+                report.error(error)
+        self._said = set(self.wanted.errors)
+
+    # --- parent: starting
+
+    def _start_due(self, now):
+        """Start some of those that are due; the time when there is something to start next."""
+        due = [key for key in self._waiting if self._pipes[key].start_at <= now]
+        self._start([key for key in due[:AT_ONCE] if self._is_free(key, now)], now)
+        if len(due) > AT_ONCE:
+            return now + PAUSE
+        return min((self._pipes[key].start_at for key in self._waiting), default=float("inf"))
+
+    def _is_free(self, key, now):
+        """True unless somebody else runs this pipe; then it is asked for again later."""
+        child = self._pipes[key]
+        try:
+            pid = rundir.owner(child.pipe.pidfile)
+        except OSError as error:
+            return self._cannot(key, now, error)
+        if pid is None:
+            return True
+        if not child.failures:
+            report.warning(f"{key[2]}: tcppipe runs already for this file and host, pid {pid}")
+        child.pause(now, BUSY)
+        return False
+
+    def _cannot(self, key, now, error):
+        report.error(f"{key[2]}: cannot start: {reason(error)}")
+        self._pipes[key].pause(now, CRASHED)
+        return False
+
+    def _start(self, keys, now):
+        prepared = [self._prepared(key) for key in keys]
+        try:
+            pids, number = self._signals.fork_many(len(keys))
+        except OSError as error:
+            for key in keys:
+                self._cannot(key, now, error)
+            return
+        if number is not None:
+            self._be(keys[number][2], prepared[number])
+        for key, pid in zip(keys, pids):
+            child = self._pipes[key]
+            child.pid, child.since, child.told = pid, now, None
+            self._waiting.discard(key)
+            self._children.add(pid, key)
+            if child.pipe.resend:
+                self._resent.add(key)
+
+    def _prepared(self, key):
+        pipe = self._pipes[key].pipe
+        return self._prepare(pipe, pipe.resend and key not in self._resent, self._lifeline)
+
+    # --- parent: what becomes of children
+
+    def _reap(self):
+        now = time.monotonic()
+        for pid, status, key in self._children.reap():
+            if key is None:
+                continue
+            child = self._pipes[key]
+            told, child.pid, child.told = child.told, None, None
+            self._waiting.add(key)
+            if told is not None and key in self.wanted.pipes:
+                child.start_at = child.failures = 0
+            elif told is not None or status == 0:
+                del self._pipes[key]  # until the name matches again
+                self._waiting.discard(key)
+                self._look_at = min(self._look_at, now + 1.0)
+                self.wanted.doubt()
+            else:
+                self._failed(key, child, pid, status, now)
+
+    def _failed(self, key, child, pid, status, now):
+        if status != FAILED and now - child.since > STEADY:
+            child.failures = 0
+        seconds = child.pause(now, REFUSED if status == FAILED else CRASHED)
+        if status == FAILED:
+            what = f"has ended; starts again in {seconds:.1f} s"
+        elif status < 0:
+            what = f"was killed by signal {-status}; starts again in {seconds:.1f} s"
+        else:
+            what = f"has crashed ({status}); starts again in {seconds:.1f} s"
+        report.warning(f"{key[2]}: process {pid} {what}")
+
+    def _reload(self):
+        try:
+            self.wanted.read()
+        except ConfigError as error:
+            for line in str(error).split("\n"):
+                report.error(f"{line} (the old list stays in force)")
+        else:
+            report.info(f"{self.wanted.path}: read again, {len(self.wanted.lines)} lines")
+        for key in self._waiting:
+            self._pipes[key].start_at = self._pipes[key].failures = 0
+        self._said = set()
+        self._look(time.monotonic())
+        self._children.signal_all(signal.SIGHUP)
+
+    def _stop(self):
+        self._children.signal_all(signal.SIGTERM)
+        poll = select.poll()
+        poll.register(self._signals.fileno(), select.POLLIN)
+        until = time.monotonic() + STOP
+        while len(self._children) and (left := until - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            self._signals.take()
+            self._children.reap()
+        self._children.signal_all(signal.SIGKILL)
+
+    # --- child: from here on in a process of its own
+
+    def _be(self, path, prepared):
+        """Feed this pipe.  Never returns."""
+        status = 3
+        try:
+            gc.freeze()
+            os.close(self._held)
+            self._watcher.close()
+            self._children.forget()
+            status = self._feed(prepared, self._signals)
+        except BaseException as error:  # a child never returns into the parent's code
+            report.critical(f"{path}: bug: {type(error).__name__}: {error}")
+        finally:
+            os._exit(status)
+
+
+def _options(line):
+    """What makes a pipe another one: not how its file was found, and not -n."""
+    return {key: value for key, value in line.options.items() if key not in "fn"}

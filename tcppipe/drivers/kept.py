@@ -1,0 +1,89 @@
+"""A pipe that a keeper keeps: it ends by itself when its origin is gone for good.
+
+A name is missing for a moment in every rotation, and a file that was deleted still grows
+while its writer has it open.  So the name has to be missing for some seconds, and everything
+that was read or can still be read has to be delivered and acknowledged, before it ends.
+The keeper can say as well that the origin is no longer wanted: then it ends when that has
+been quiet.  A crash before that is a crash of any pipe.
+"""
+
+import os
+import signal
+import time
+
+from tcppipe.drivers.push import LOOK, Push
+
+GONE = 5.0  # seconds that the name has to be missing
+QUIET = 10.0  # seconds without news after which an unwanted origin is left
+LEAVE = signal.SIGUSR1  # the keeper's word: no longer wanted
+
+
+class Kept(Push):
+    """A Push with a keeper.  lifeline: a descriptor, readable when the keeper is gone."""
+
+    def __init__(self, *args, lifeline=None, **more):
+        super().__init__(*args, **more)
+        self._lifeline = lifeline
+        self._missing_since = None
+        self._unwanted = False
+        self._quiet = None  # (offset, since) of an unwanted origin
+
+    def run(self, signals, wakeup):
+        """Feed until told to end, or until the origin is gone and all of it delivered."""
+        super()._look()  # hold the file before anything can become of it
+        super().run(signals, wakeup)
+
+    def _abandoned(self):
+        super()._abandoned()
+        self._say("warning", f"{self.path}: ends: the keeper is gone")
+
+    def _answer(self, came):
+        super()._answer(came)
+        if LEAVE in came:
+            self._unwanted = True
+
+    def _look(self):
+        super()._look()
+        now = time.monotonic()
+        if self._is_missing(now):
+            self._deliver_at = 0.0  # whatever -t says: it must not be open for longer than needed
+            if now - self._missing_since >= GONE and self._delivered():
+                self._leave("gone, and delivered to its end")
+        elif self._unwanted and self._is_quiet(now):
+            self._leave("no longer listed, and delivered")
+
+    @property
+    def _look_at(self):
+        return self._looked + LOOK if self._unwanted else super()._look_at
+
+    def _no_news(self, feed):
+        return not self._unwanted and super()._no_news(feed)
+
+    def _is_missing(self, now):
+        if self.follower.chain.live is None and not os.path.lexists(self.path):
+            if self._missing_since is None:
+                self._missing_since = now
+            return True
+        self._missing_since = None
+        return False
+
+    def _delivered(self):
+        """True when the sink has everything, and nothing more can come."""
+        if self._feed is None or not self.follower.spent:
+            return False
+        if self._feed.pump.session.streaming:
+            return self._feed.ready and self._feed.settled
+        return self._feed.pump.blocked is not None  # it searches, and finds nothing
+
+    def _is_quiet(self, now):
+        if self._feed is None or not (self._feed.ready and self._feed.settled):
+            self._quiet = None
+            return False
+        here = self.follower.offset, self.follower.generation
+        if self._quiet is None or self._quiet[0] != here:
+            self._quiet = here, now
+        return now - self._quiet[1] >= QUIET
+
+    def _leave(self, why):
+        self._say("info", f"{self.path}: {why}")
+        self._ending = True

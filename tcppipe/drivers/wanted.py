@@ -1,0 +1,117 @@
+"""Which pipes a list wants now: its lines, and the files that are there.
+
+Directories are listed again only when something came or went in them, so that looking
+costs next to nothing.  Starts nothing, and tells nobody.
+"""
+
+import os
+import time
+
+from tcppipe.conf import pipelist
+from tcppipe.errors import ConfigError, reason
+from tcppipe.files import matches
+
+THOROUGH = 60.0  # seconds after which directories are listed even if they look unchanged
+FRESH = 2.0  # seconds for which a directory's time may not tell of a second change
+KNOWN = 3600.0  # seconds that a missing file's rotated siblings are still known for what they are
+
+
+class Wanted:
+    """The pipes of the list in the file at `path` (str).
+
+    read(words): the options of a line, see pipelist.parse.  make(options, file): the pipe of
+    one file; it has host, port and path.  Both raise ConfigError.
+    """
+
+    def __init__(self, path, read, make):
+        self.path = path
+        self.lines = []
+        self.directories = set()
+        self.pipes = {}  # {(host, port, path): (line, pipe)} of the last look
+        self.errors = []  # why files have no pipe, of the last look
+        self._read = read
+        self._make = make
+        self._made = {}  # {(line, file): pipe}
+        self._seen = {}  # directory: its signature when it was listed
+        self._listed_at = 0.0
+        self._origins = {}  # (host, port, path): when it was last there
+
+    def read(self):
+        """Read the list.  Raises ConfigError, and keeps the old lines then."""
+        try:
+            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+                text = file.read()
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
+        self.lines = pipelist.parse(text, self.path, self._read)
+        self.doubt()
+        self._made = {}
+
+    def unchanged(self, now):
+        """True when nothing came or went since the last look, as far as that can be known.
+
+        now: seconds of a monotonic clock.
+        """
+        if not self._seen or now - self._listed_at > THOROUGH:
+            return False
+        return all(matches.signature(name) == known for name, known in self._seen.items())
+
+    def doubt(self):
+        """Let the next look be a thorough one."""
+        self._seen = {}
+
+    def look(self, now, held=()):
+        """List the directories: the pipes that are wanted now go into `pipes`.
+
+        held: keys of pipes that still live, whether their files are there or not.
+        """
+        self.directories = set()
+        files = [(line, matches.expand(line.pattern, self.directories)) for line in self.lines]
+        # Signatures are taken behind the listing: of what came in between, a time tells only
+        # if it is not as fresh as this.
+        recently = (time.time() - FRESH) * 1e9
+        self._seen = {}
+        for name in self.directories:
+            known = matches.signature(name)
+            self._seen[name] = known if known is None or known[2] < recently else ()
+        self._listed_at = now
+        self._origins.update(dict.fromkeys(held, now))
+        self._choose(files, now)
+
+    def _choose(self, files, now):
+        made, self.pipes, self.errors = self._made, {}, []
+        self._made = {}
+        found = []
+        for line, paths in files:
+            for path in paths:
+                try:
+                    pipe = made.get((line.line, path)) or self._make(line.options, path)
+                except ConfigError as error:
+                    self.errors.append(str(error))
+                    continue
+                self._made[line.line, path] = pipe
+                found.append((line, pipe))
+                self._origins[pipe.host, pipe.port, path] = now
+        self._origins = {key: at for key, at in self._origins.items() if now - at < KNOWN}
+        origins = {}
+        for host, port, path in self._origins:
+            origins.setdefault((host, port), set()).add(path)
+        for line, pipe in found:
+            key = pipe.host, pipe.port, pipe.path
+            if key in self.pipes or (line.wild and _rotated(pipe, origins[key[:2]])):
+                continue
+            self.pipes[key] = line, pipe
+
+    def of_line(self, line):
+        """The paths that a line gives pipes to, in order."""
+        return sorted(key[2] for key, (source, _pipe) in self.pipes.items() if source is line)
+
+
+def _rotated(pipe, origins):
+    if matches.rotated_from(pipe.path, origins):
+        return True
+    directory, name = os.path.split(pipe.path)
+    if pipe.olddir != directory:
+        return False
+    beside = {os.path.join(directory, os.path.basename(path)) for path in origins}
+    return matches.rotated_from(pipe.path, beside)

@@ -1,0 +1,97 @@
+"""The files that a pattern leads to, and the directories in which another could appear.
+
+Wildcards are those of glob(7), in any part of a path: they match neither a slash nor a dot
+at the start of a name.  What is listed is what is there now; a directory that cannot be
+read has nothing in it.
+"""
+
+import fnmatch
+import os
+import stat
+
+from tcppipe.conf.pipelist import MAGIC
+from tcppipe.files.generations import SUFFIXES, is_rotated
+
+
+def expand(pattern, directories):
+    """The real paths of the regular files that an absolute pattern fits, in order.
+
+    directories: a set; those that were looked into are added, missing ones as well.
+    """
+    *above, last = [part for part in pattern.split("/") if part not in ("", ".")]
+    tops = ["/"]
+    for part in above:
+        if MAGIC.search(part):
+            tops = [entry.path for top in tops for entry in _fitting(top, part, directories)
+                    if _safely(entry.is_dir)]  # fmt: skip
+        else:
+            tops = [os.path.join(top, part) for top in tops]
+    found = []
+    for top in tops:
+        if MAGIC.search(last):
+            found += _files(top, last, directories)
+        else:
+            directories.add(top)
+            found.append(_real(os.path.join(top, last), directories))
+    return list(dict.fromkeys(path for path in found if path is not None))
+
+
+def _fitting(directory, wanted, directories):
+    directories.add(directory)
+    try:
+        with os.scandir(directory) as entries:
+            found = [
+                entry
+                for entry in entries
+                if (entry.name[0] != "." or wanted[0] == ".")
+                and fnmatch.fnmatchcase(entry.name, wanted)
+            ]
+    except OSError:
+        return []
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _files(directory, wanted, directories):
+    real = os.path.realpath(directory)
+    for entry in _fitting(directory, wanted, directories):
+        if _safely(entry.is_symlink):
+            yield _real(entry.path, directories)
+        elif _safely(lambda entry=entry: entry.is_file(follow_symlinks=False)):
+            yield os.path.join(real, entry.name)
+
+
+def _real(path, directories):
+    """The real path of a regular file, or None.  Where a link leads to, something may come."""
+    real = os.path.realpath(path)
+    directories.add(os.path.dirname(real))
+    try:
+        return real if stat.S_ISREG(os.stat(real).st_mode) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _safely(question):
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def signature(directory):
+    """Changes when a name comes or goes in a directory; None when it is missing."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def rotated_from(path, origins):
+    """True when a path is that of a rotated file, or of a compressed one, of one of `origins`."""
+    directory, name = os.path.split(path)
+    for at, letter in enumerate(name):
+        if letter in ".-" and at:
+            origin = os.path.join(directory, name[:at])
+            if origin in origins and (name[at:] in SUFFIXES or is_rotated(path, origin)):
+                return True
+    return False

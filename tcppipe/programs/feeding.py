@@ -1,0 +1,104 @@
+"""One pipe's process: what follows its origin, and feeds it to its host until the end.
+
+Loaded only by who runs a pipe, once for all the pipes that are forked from it: nothing here is
+imported later, because that would cost each child memory of its own.
+"""
+
+import hashlib
+import os
+import socket
+import time
+
+from tcppipe.errors import TcppipeError
+from tcppipe.files.chain import Chain
+from tcppipe.files.follower import Follower
+from tcppipe.files.status import StatusFile
+from tcppipe.files.wakeup import preload, wakeup
+from tcppipe.net.dial import greet
+from tcppipe.net.link import Link
+from tcppipe.process import report, rundir
+from tcppipe.session.source import Source
+from tcppipe.session.source1 import LineSource
+
+preload()
+hashlib.sha256(b"").digest()  # the first one makes OpenSSL read its tables
+
+
+def make_push(pipe, dialler, kind, **more):
+    """What feeds a pipe: a Push or another `kind` of it, which may want `more`."""
+    packer = _packer(pipe)
+    link = _link_maker(pipe)
+    return kind(
+        Follower(Chain(pipe.path, pipe.olddir)),
+        lambda: dialler.dial(link),
+        _greeter(pipe, packer),
+        StatusFile(pipe.statusfile, pipe.originalfile),
+        report.say,
+        pipe.interval,
+        pipe.resend,
+        packer,
+        **more,
+    )
+
+
+def _packer(pipe):
+    if not pipe.packed:
+        return None
+    from tcppipe.drivers.packer import Packer
+
+    return Packer()
+
+
+def _link_maker(pipe):
+    """What makes a Link of a socket; all of them have one limit."""
+    if pipe.limit is None:
+        return Link
+    from tcppipe.net.paced import Bucket, Paced
+
+    bucket = Bucket(pipe.limit)
+    return lambda sock, peer: Paced(sock, peer, bucket)
+
+
+def feed(pipe, push, signals, ready=None):
+    """Feed a pipe as its owner, to the end; the exit status.
+
+    ready: see detach.detach; None for a pipe that is not established yet.
+    """
+    lock = rundir.PidFile(pipe.pidfile)
+    try:
+        lock.acquire()
+        notifier, why_not = wakeup(pipe.path)
+        if ready is not None:
+            report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
+        if why_not:
+            report.info(why_not)
+        if ready is not None:
+            ready()
+        push.run(signals, notifier)
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
+        report.fatal(error)
+        if ready is not None:
+            ready(1, f"tcppipe: {report.one_line(error)}")
+        return 1
+    finally:
+        if lock.i_am_locking():
+            lock.release()
+    report.info(f"{pipe.path}: ended")
+    return 0
+
+
+def _greeter(pipe, packer):
+    """A function that makes the session for a link: (link, witness, resend) -> session."""
+    sender = os.urandom(16)
+    about = f"{socket.gethostname()}, pid"
+
+    def make(link, witness, resend):
+        if greet(link, os.fsencode(pipe.path)):
+            who = f"{about} {os.getpid()}"
+            return Source(sender, who, time.monotonic(), witness, resend, packer)
+        line = packer.offered(0) if packer is not None else None
+        if line:
+            report.info(f"{pipe.path}: {line}")
+        return LineSource(time.monotonic(), witness, resend)
+
+    return make

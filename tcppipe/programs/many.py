@@ -1,0 +1,142 @@
+"""`tcppipe -c FILE`: the pipes of a list, one process for each, and one that keeps them.
+
+A line of the list has the options of a pipe as tcppipe itself reads them, so it can have
+what tcppipe has.  Asking (-I, -K) loads nothing of what runs pipes.
+"""
+
+import os
+import sys
+
+from tcppipe.errors import ConfigError
+from tcppipe.process import rundir
+from tcppipe.programs import tcppipe
+from tcppipe.programs.options import parse
+
+# Options of the program itself, not of a pipe.
+NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "version"}
+
+PATIENCE = 2.0  # seconds that the parent waits for the name server, for each host
+LOOKED_UP = 60.0  # seconds for which a host's addresses are not asked for again
+
+
+class Options:
+    """A checked command line with -c.  Raises ConfigError."""
+
+    def __init__(self, options, operands):
+        if operands:
+            raise ConfigError(f"{operands[0]}: pipes are listed in the file of -c, one a line")
+        for key in options:
+            if key not in NOT_IN_A_LINE:
+                raise ConfigError(f"{_flag(key)}: with -c this stands in the lines of its file")
+        self.path = os.path.realpath(options["c"])
+        if "\n" in self.path:
+            raise ConfigError(f"{self.path!r}: a list whose name holds a newline")
+        self.foreground = "d" in options
+        self.run_dir = rundir.run_dir(options.get("run-dir"))
+        self.pidfile = os.path.join(self.run_dir, rundir.file_name(self.path) + ".pid")
+
+    def read(self, words):
+        """The options in the words of a line, checked.  Raises ConfigError."""
+        options, operands = parse(words, tcppipe.SPEC)
+        for key, value in options.items():
+            if key in NOT_IN_A_LINE:
+                raise ConfigError(f"{_flag(key)}: not an option of a pipe")
+            if tcppipe.SPEC[key] in ("FILE", "DIR") and not value.startswith("/"):
+                raise ConfigError(f"{_flag(key)} {value}: not an absolute path")
+        tcppipe.Options({**options, "run-dir": self.run_dir}, operands)
+        return options
+
+    def make(self, options, path):
+        """The pipe of one file that a line with these options leads to."""
+        return tcppipe.Options({**options, "f": path, "run-dir": self.run_dir}, [])
+
+
+def _flag(key):
+    return ("-" if len(key) == 1 else "--") + key
+
+
+def check(keep):
+    """Print what the list says, and which files that are now; the exit status."""
+    import time
+
+    from tcppipe.drivers.wanted import Wanted
+
+    wanted = Wanted(keep.path, keep.read, keep.make)
+    try:
+        wanted.read()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    wanted.look(time.monotonic())
+    for line in wanted.lines:
+        print(f"{line.line}: {line.text}")
+        for path in wanted.of_line(line):
+            print(f"    {path}")
+    return 0
+
+
+def run(keep):
+    """Keep the pipes of the list; the exit status."""
+    import signal
+    import time
+    from math import inf
+
+    from tcppipe.drivers import kept
+    from tcppipe.drivers.keeper import Keeper
+    from tcppipe.drivers.wanted import Wanted
+    from tcppipe.errors import TcppipeError
+    from tcppipe.net.dial import Dialler
+    from tcppipe.process import detach, report
+    from tcppipe.process.signals import Signals
+    from tcppipe.programs import feeding
+
+    detach.ensure_stdio()
+    report.open("tcppipe", keep.foreground)
+    wanted = Wanted(keep.path, keep.read, keep.make)
+    try:
+        wanted.read()
+    except ConfigError as error:
+        for line in str(error).split("\n"):
+            report.fatal(line)
+        return 1
+    rundir.ensure(keep.run_dir)
+    lock = rundir.PidFile(keep.pidfile)
+    pid = lock.read_pid()
+    if pid is not None:
+        raise ConfigError(f"{keep.path}: tcppipe runs already for this list, pid {pid}")
+    ready = detach.in_foreground
+    if not keep.foreground:
+        ready = detach.detach((), "tcppipe")
+        report.open("tcppipe")
+
+    diallers = {}  # (host, port): (a Dialler for all pipes to it, when it was asked for)
+
+    def prepare(pipe, resend, lifeline):
+        where, now = (pipe.host, pipe.port), time.monotonic()
+        dialler, asked = diallers.get(where) or (Dialler(*where), -inf)
+        if now - asked > LOOKED_UP:
+            dialler.look_ahead(PATIENCE)
+            diallers[where] = dialler, now
+        pipe.resend = resend
+        return pipe, feeding.make_push(pipe, dialler, kept.Kept, lifeline=lifeline)
+
+    def feed(prepared, signals):
+        lock.forget()
+        return feeding.feed(*prepared, signals)
+
+    try:
+        lock.acquire()
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
+                           kept.LEAVE])  # fmt: skip
+        report.info(f"started, {len(wanted.lines)} lines in {wanted.path}")
+        ready()
+        Keeper(wanted, prepare, feed).run(signals)
+    except (TcppipeError, OSError, rundir.lock_errors()) as error:
+        report.fatal(error)
+        ready(1, f"tcppipe: {report.one_line(error)}")
+        return 1
+    finally:
+        if lock.i_am_locking():
+            lock.release()
+    report.info("ended")
+    return 0

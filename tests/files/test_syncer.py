@@ -1,0 +1,70 @@
+"""Syncs beside the stream, with real threads."""
+
+import errno
+import select
+import threading
+
+from tcppipe.files.syncer import Syncer
+
+
+def ended(syncer):
+    """Wait until the syncer tells that something has ended."""
+    assert select.select([syncer], [], [], 30)[0]
+    syncer.drain()
+
+
+def test_it_tells_when_a_sync_has_ended():
+    """By its descriptor; until then nobody waits."""
+    syncer, gate = Syncer(), threading.Event()
+    sync = syncer.start(gate.wait)
+    assert not sync.done and not select.select([syncer], [], [], 0)[0]
+    gate.set()
+    ended(syncer)
+    assert sync.done and sync.error is None
+
+
+def test_a_failure_is_kept():
+    """For whoever asks."""
+
+    def fails():
+        raise OSError(errno.EIO, "broken")
+
+    sync = Syncer().start(fails)
+    sync.wait()
+    assert sync.error.errno == errno.EIO
+
+
+def test_so_many_at_a_time():
+    """The others wait for their turn, and none is forgotten."""
+    syncer, gate = Syncer(2), threading.Event()
+    running, most, lock = [], [], threading.Lock()
+
+    def work():
+        with lock:
+            running.append(1)
+            most.append(len(running))
+        gate.wait()
+        with lock:
+            running.pop()
+
+    syncs = [syncer.start(work) for _ in range(20)]
+    gate.set()
+    for sync in syncs:
+        sync.wait()
+    assert max(most) <= 2 and all(sync.done for sync in syncs)
+
+
+def test_no_thread_stays():
+    """When there is nothing to do there is none."""
+    syncer, before = Syncer(), threading.active_count()
+    threads = _threads()
+    for _ in range(100):
+        syncer.start(lambda: None).wait()
+    while _threads() > threads:
+        pass
+    assert threading.active_count() == before
+
+
+def _threads():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Threads:"))
