@@ -33,7 +33,7 @@ TROUBLE = (Late, Missing, RuntimeError, OSError, subprocess.SubprocessError)
 
 
 def main():
-    """Read the command line, run, print."""
+    """Read the command line, run, print; what was measured before an interruption, too."""
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scale = runs.QUICK if options.quick else runs.Scale()
@@ -56,9 +56,10 @@ def main():
             play(test, peers, ground, scale, options, results)
     finally:
         ground.close()
-    print(results.markdown())
-    if options.write:
-        results.write(HERE)
+        if results.rounds:
+            print(results.markdown(), flush=True)
+            if options.write:
+                results.write(HERE)
 
 
 def there(peer, ground, results):
