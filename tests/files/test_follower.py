@@ -619,3 +619,49 @@ def test_no_descriptor_is_left(log):
         log.listen(1)
     log.follower.chain.close()
     assert len(os.listdir("/dev/fd")) == before
+
+
+# --- a glance
+
+
+def test_a_glance_at_a_file_at_rest(log):
+    """Nothing has happened: nothing else has to be done."""
+    log.write(b"abc")
+    log.listen()
+    assert log.follower.unchanged() and log.follower.unchanged()
+
+
+def _rewrite(log):
+    with open(log.path, "r+b") as file:
+        file.write(b"xyz")
+    log.touch()
+
+
+@pytest.mark.parametrize(
+    "happening",
+    [
+        lambda log: log.write(b"more"),
+        lambda log: os.truncate(log.path, 0),
+        lambda log: log.rotate(),
+        lambda log: os.unlink(log.path),
+        _rewrite,
+    ],
+    ids=["append", "truncate", "rename", "delete", "rewrite"],
+)
+def test_a_glance_sees_that_something_has_happened(log, happening):
+    """What it was is then found out by next()."""
+    log.write(b"abc")
+    log.listen()
+    happening(log)
+    assert not log.follower.unchanged()
+
+
+def test_a_glance_is_not_enough_while_something_is_awaited(log):
+    """A file that has left its name: nobody tells when its writer lets go of it."""
+    log.write(b"abc")
+    log.listen()
+    with open(log.path, "ab"):
+        log.rotate()
+        log.write(b"new")
+        log.listen()
+        assert not log.follower.unchanged()
