@@ -391,10 +391,13 @@ class Copy:
 
     def rest(self, limit):
         """Use a quiet moment to take `limit` more bytes into the generation's digest."""
+        before = self._digest.offset
         try:
             self._digest.advance(self.end, limit)
         except OSError:
-            pass  # finish() will say it if it matters
+            return  # finish() will say it if it matters
+        if self._digest.offset == before:
+            self._digest = None  # they are out of reach
 
     def _catch_up(self):
         """Finish the digest before the bytes are out of reach."""

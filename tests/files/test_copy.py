@@ -685,6 +685,16 @@ def test_a_sync_beside_the_stream(place):
     assert copy.synced() and copy.durable == 150
 
 
+def test_bytes_that_are_out_of_reach_for_the_digest(place):
+    """Somebody has cut the destination: no digest, and no attempt is made again."""
+    copy = begun(place)
+    copy.append(0, DATA)
+    os.truncate(place.path, 0)
+    assert copy.behind == len(DATA)
+    copy.rest(1 << 20)
+    assert copy.behind == 0
+
+
 class FullDisk(FS):
     """A disk that nothing can be brought to."""
 
