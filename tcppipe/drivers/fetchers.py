@@ -15,7 +15,6 @@ from collections import Counter
 from tcppipe.conf import fetch as conf
 from tcppipe.drivers.board import Board
 from tcppipe.drivers.fetch import Fetch
-from tcppipe.drivers.store import BUFFER
 from tcppipe.errors import ConfigError, reason
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.syncer import Syncer
@@ -25,6 +24,7 @@ from tcppipe.process import report
 REFRESH = 60.0  # seconds between two look-ups of the servers' names
 SHOW = 0.2  # seconds that a change may wait until SNMP is told
 SYNCS = 8  # files that are made durable at the same time
+BUFFER = 1 << 18  # bytes read from a link at a time: what the others have to wait for
 
 
 def read(path):
@@ -173,11 +173,13 @@ class Fetchers:
             self._settle(fetch, now)
 
     def _tend(self, now):
+        ripe = []  # each has one turn, however much it has to do: the others wait
         while self._heap and self._heap[0][0] <= now:
             due, _order, fetch = heapq.heappop(self._heap)
-            if self._wake.get(fetch) != due:
-                continue  # another time counts
-            del self._wake[fetch]
+            if self._wake.get(fetch) == due:  # else another time counts
+                del self._wake[fetch]
+                ripe.append(fetch)
+        for fetch in ripe:
             if fetch.due(now) <= now:
                 fetch.tend(now)
             self._settle(fetch, now)

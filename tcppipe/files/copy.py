@@ -20,7 +20,7 @@ from tcppipe.wire.events import Why
 
 RECENT = 1 << 16  # bytes appended last that are remembered
 PROOF = 1024  # bytes by which a copy of the destination is known
-HASHED_AT_ONCE = 32 << 20  # bytes of a digest that finish() makes before others have their turn
+HASHED_AT_ONCE = 2 << 20  # bytes of a digest that finish() makes before others have their turn
 
 
 class Copy:
