@@ -214,10 +214,10 @@ log {{
 
     @classmethod
     def version(cls):
-        return first_version(cls.program, "--version", env=cls.library_path())
+        return first_version(cls.program, "--version", env=cls.search_path())
 
     @classmethod
-    def library_path(cls):
+    def search_path(cls):
         """The environment in which an unpacked one finds its libraries."""
         if not cls.unpacked:
             return {}
@@ -225,7 +225,7 @@ log {{
         return {"LD_LIBRARY_PATH": ":".join(sorted(paths))}
 
     def environment(self):
-        return self.library_path()
+        return self.search_path()
 
     def listen(self):
         self.ports = free_ports(len(self.pipes))
