@@ -95,6 +95,8 @@ def play(test, peers, ground, scale, options, results):
 def grow(options, ground, scale):
     """The growth axes: a table of each on standard output, a figure of each when asked for."""
     tables = [f"{machine()}."]
+    if advice := growth.advice():
+        say(advice)
     for name in options.axes:
 
         def present(peer):

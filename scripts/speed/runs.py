@@ -62,6 +62,8 @@ def running(peer_class, ground, pipes=1, content=FIRST, net=None, patience=60.0)
             else:
                 peer.established()
             peer.took = time.monotonic() - started
+            if peer.follows and (ended := peer.sinks.ended() + peer.sources.ended()):
+                raise RuntimeError(f"{len(ended)} of its processes have ended")
             yield peer
         finally:
             peer.end()
