@@ -43,9 +43,6 @@ def main():
     results = Results(sys.argv[1:], scale)
     try:
         ground.compile()
-        if not options.quick:
-            with turn(options.lock):
-                ground.warm(scale.size * 6)
         if options.growth:
             grow(options, ground, scale)
             return
