@@ -43,9 +43,6 @@ def main():
     results = Results(sys.argv[1:], scale)
     try:
         ground.compile()
-        if not options.quick:
-            with turn(options.lock):
-                ground.warm(scale.size * 6)
         if options.growth:
             grow(options, ground, scale)
             return
@@ -95,6 +92,8 @@ def play(test, peers, ground, scale, options, results):
 def grow(options, ground, scale):
     """The growth axes: a table of each on standard output, a figure of each when asked for."""
     tables = [f"{machine()}."]
+    if advice := growth.advice():
+        say(advice)
     for name in options.axes:
 
         def present(peer):

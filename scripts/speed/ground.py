@@ -40,7 +40,11 @@ class Ground:
             subprocess.run(["gcc", "-O2", "-o", program, source], check=True)
 
     def warm(self, size):
-        """Touch so much memory once: on a virtual machine the first touch is slow."""
+        """Touch so much memory: on a virtual machine the first touch is slow.
+
+        What has been freed may be given back to the host within seconds, so this is for the
+        moment before the clock starts.
+        """
         path = self.top / "warm"
         block = b"w" * (1 << 20)
         with open(path, "wb", buffering=0) as file:

@@ -27,6 +27,18 @@ class Axis(NamedTuple):
     peers: tuple
 
 
+def advice():
+    """What to do before, for the figures of a thousand pipes; nothing when all is well."""
+    with open("/proc/sys/fs/inotify/max_user_instances") as file:
+        limit = int(file.read())
+    if limit > 1100:
+        return ""
+    return (
+        f"fs.inotify.max_user_instances is {limit}: with more pipes than that the C pair ends, "
+        "and tcppipe looks every second; sysctl -w fs.inotify.max_user_instances=4096"
+    )
+
+
 def pipes(peer_class, ground, scale, count):
     """So many pipes into one receiving side: memory and idle cost."""
     with runs.running(peer_class, ground, count, patience=scale.patience) as peer:

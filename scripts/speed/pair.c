@@ -126,6 +126,8 @@ static void follow(const char *path, const char *host, int port, const char *cop
     struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(port)};
     int one = 1, link = socket(AF_INET, SOCK_STREAM, 0), news = inotify_init1(IN_CLOEXEC);
     char events[4096];
+    if (news < 0)
+        err(1, "inotify");
     inet_pton(AF_INET, host, &there.sin_addr);
     if (connect(link, (struct sockaddr *)&there, sizeof there))
         err(1, "%s port %d", host, port);
@@ -161,7 +163,7 @@ static void lag(const char *path, const char *copy, int count, double ms)
     double *sent = calloc(count, sizeof *sent), *way = calloc(count, sizeof *way);
     off_t *ends = calloc(count, sizeof *ends), end = length_of(copy);
     int written = 0, there = 0;
-    if (inotify_add_watch(news, copy, IN_MODIFY) < 0)
+    if (news >= 0 && inotify_add_watch(news, copy, IN_MODIFY) < 0)
         err(1, "%s", copy);
     for (double next = now(); there < count;) {
         double moment = now();
@@ -177,6 +179,8 @@ static void lag(const char *path, const char *copy, int count, double ms)
             break;
         struct pollfd wake = {news, POLLIN, 0};
         double pause = written < count ? next - now() : 0.1;
+        if (news < 0 && pause > 1e-4)
+            pause = 1e-4; /* the system has no inotify instance left */
         struct timespec t = {0, pause > 0 ? (long)(pause * 1e9) : 0};
         if (ppoll(&wake, 1, &t, NULL) > 0)
             while (read(news, buffer, BUFFER) > 0)

@@ -62,6 +62,8 @@ def running(peer_class, ground, pipes=1, content=FIRST, net=None, patience=60.0)
             else:
                 peer.established()
             peer.took = time.monotonic() - started
+            if peer.follows and (ended := peer.sinks.ended() + peer.sources.ended()):
+                raise RuntimeError(f"{len(ended)} of its processes have ended")
             yield peer
         finally:
             peer.end()
@@ -118,6 +120,7 @@ def existing(peer_class, ground, scale, texts, wanted):
         size, peer = size_of(texts[0]), peer_class(folder, pairs)
         try:
             peer.listen()
+            ground.warm(size * len(texts))
             before, started = peer.cpu(), time.monotonic()
             peer.connect()
             _, _, seconds = arrives([copy for _, copy in pairs], size, started, scale.patience)
@@ -140,6 +143,7 @@ def renamed(peer_class, ground, scale, texts, wanted, net=None):
         for text, name in zip(texts, ready):
             os.link(text, name)
         time.sleep(scale.rest)
+        ground.warm(size * len(texts))
         before, started = peer.cpu(), time.monotonic()
         for name, (origin, _) in zip(ready, peer.pipes):
             os.rename(name, origin)
