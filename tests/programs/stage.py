@@ -80,21 +80,26 @@ def wait_for_bytes(path, expected, seconds=PATIENCE):
     wait_until(lambda: size(path) == len(expected) and content(path) == expected, what, seconds)
 
 
-_ports = itertools.count(random.randrange(2000))
+_ports = itertools.count(random.randrange(10000))
+_reserved = []  # sockets whose names keep other test runs on this machine from the same ports
 
 
 def free_port():
     """A TCP port that nobody listens on; below those that the kernel gives to clients."""
     while True:
         port = 20000 + next(_ports) % 10000
-        with socket.socket(socket.AF_INET6) as six, socket.socket() as four:
+        name = socket.socket(socket.AF_UNIX)
+        with socket.socket() as four, socket.socket(socket.AF_INET6) as six:
             try:
+                name.bind(f"\0tcppipe-test-port-{port}")
                 six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 six.bind(("::", port))
                 four.bind(("0.0.0.0", port))
-                return port
             except OSError:
+                name.close()
                 continue
+        _reserved.append(name)
+        return port
 
 
 def without_rights():
