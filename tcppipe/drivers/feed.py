@@ -51,7 +51,7 @@ class Feed:
             act.Save: self._on_save,
             act.Settle: lambda _action: self.follower.chain.settle(),
             act.Say: lambda action: self._say(action.level, f"{self.path}: {action.text}"),
-        }, self._buffer.view)  # fmt: skip
+        }, self._buffer)  # fmt: skip
 
     @property
     def greeting(self):
@@ -133,6 +133,7 @@ class Feed:
         for _ in range(BATCH if packer is None else packer.batch(BATCH)):
             if not self.ready:
                 return False
+            item = None  # nobody looks into the last piece any more, once it is sent
             item = self._next(now, limit if packer is None else packer.limit(limit))
             if item is None:
                 if packer is not None:

@@ -17,8 +17,8 @@ class Pump:
     """One session and its link.  `now` is always seconds of a monotonic clock.
 
     hands: a function for each type of action that the pump does not carry out itself; its
-    result, if it is not None, goes back into the session.  buffer: a memoryview to read
-    into.  blocked: the Blocked that holds us up, or None.
+    result, if it is not None, goes back into the session.  buffer: the Buffer to read into.
+    blocked: the Blocked that holds us up, or None.
     """
 
     def __init__(self, link, session, hands, buffer):
@@ -53,10 +53,11 @@ class Pump:
 
     def hear(self, now):
         """Read from the link once, and carry out what follows; the number of bytes."""
-        count = self.link.receive(self._buffer)
+        view = self._buffer.view()
+        count = self.link.receive(view)
         if count:
             try:
-                actions = self.session.receive(self._buffer[:count], now)
+                actions = self.session.receive(view[:count], now)
             except TcppipeError as error:
                 raise self._about_peer(error) from None
             self.take(actions, now)
@@ -118,7 +119,7 @@ class Pump:
 
 
 def _kept(action):
-    """An action that waits while others read into the same buffer."""
+    """An action that waits keeps its own few bytes, and not the whole buffer."""
     if isinstance(action, Append) and isinstance(action.data, memoryview):
         return action._replace(data=bytes(action.data))
     return action

@@ -67,7 +67,7 @@ class Store:
             act.Prove: lambda action: self.copy.prove(action.ranges),
             act.Note: lambda action: self.copy.gap(action.gap),
             act.Reopen: lambda _action: self.copy.reopen(),
-        }, self._buffer.view)  # fmt: skip
+        }, self._buffer)  # fmt: skip
 
     @property
     def deaf(self):

@@ -1,4 +1,9 @@
-"""Memory to read into, whose pages are the process's own only while they are used."""
+"""Memory to read into, whose pages are the process's own only while they are used.
+
+What was read is handed on as views, which others keep for as long as they need them: a link
+until its bytes are sent, however slow it is.  Memory that somebody still looks into is neither
+given back nor used again: it belongs to the views, and is gone with the last of them.
+"""
 
 import mmap
 
@@ -6,15 +11,31 @@ SMALL = 1 << 15  # bytes that a process at rest may keep
 
 
 class Buffer:
-    """`size` bytes.  view: all of it, to read into and to take slices of.
+    """`size` bytes at a time.
 
     used: the number of bytes from its beginning that hold something, set by whoever reads.
     """
 
     def __init__(self, size):
+        self.size = size
         self.used = 0
-        self._memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.view = memoryview(self._memory)
+        self._memory = None
+
+    def view(self):
+        """All of it, to read into and to take slices of; nobody looks into it yet."""
+        if self._memory is None or self._in_use():
+            self._memory = mmap.mmap(-1, self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return memoryview(self._memory)
+
+    def _in_use(self):
+        """True while a view of the memory exists: Python refuses to resize it then."""
+        try:
+            self._memory.resize(self.size)
+        except BufferError:
+            return True
+        except (OSError, SystemError):
+            pass  # this system cannot resize at all, and has found nobody who looks
+        return False
 
     @property
     def large(self):
@@ -22,7 +43,7 @@ class Buffer:
         return self.used > SMALL
 
     def release(self):
-        """Give the pages back; what stood there is lost."""
-        if self.large and hasattr(mmap, "MADV_DONTNEED"):
+        """Let go of the memory: the system has it back as soon as nobody looks into it."""
+        if self.large:
             self.used = 0
-            self._memory.madvise(mmap.MADV_DONTNEED)
+            self._memory = None

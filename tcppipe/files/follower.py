@@ -112,8 +112,7 @@ class Follower:
     def next(self, now, limit=PIECE):
         """The next item of news, or None: nothing for now.
 
-        now: seconds of a monotonic clock.  limit: bytes that a Piece has at most; its data
-        is valid until the next call.
+        now: seconds of a monotonic clock.  limit: bytes that a Piece has at most.
         """
         if self._pending:
             return self._pending.popleft()
@@ -162,7 +161,7 @@ class Follower:
 
     def _piece(self, current, limit, size, changed, now):
         below = len(self._below)
-        view = self._buffer.view[: below + min(limit, PIECE)]
+        view = self._buffer.view()[: below + min(limit, PIECE)]
         count = current.fill(view, self.offset - below, below + 1)
         if view[: min(below, count)] != self._below:
             return self._truncated(current, now)
