@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -294,7 +295,9 @@ def test_every_kind_of_field_has_its_width():
     for kind, packer in frames._NUMBERS.items():
         assert widths.pop(kind) == str(packer.size)
     assert widths.pop("g") == str(frames._GENERATION.size)
-    assert widths == {"t": "2+n", "x": "2+n", "r": f"2+{frames._RANGE.size}n", "p": "2+32n"}
+    lists = {"r": frames._RANGE.size, "p": 32, "c": frames._COMPLETE.size}
+    texts = {"t": "2+n", "x": "2+n"}
+    assert widths == {**texts, **{kind: f"2+{size}n" for kind, size in lists.items()}}
     assert [row[0] for row in generation] == list(Generation._fields)
     assert sum(int(row[1]) for row in generation) == frames._GENERATION.size
 
@@ -326,6 +329,7 @@ def test_the_bounds_are_those_of_the_code():
         frames.MAX_LATE,
         frames.MAX_TEXT,
         frames.MAX_RANGES,
+        frames.MAX_COMPLETE,
         MAX_PROVED,
         frames.MAX_OFFSET,
     ]
@@ -422,7 +426,7 @@ def definitions():
 
 def value(kind, text, values):
     """A field's value from its text in a vector."""
-    if kind in "HQo":
+    if kind in "HIQo":
         return int(text)
     if kind == "b":
         return {"yes": True, "no": False}[text]
@@ -434,6 +438,9 @@ def value(kind, text, values):
         return text.encode()
     if kind == "r":
         return tuple(tuple(map(int, item.split("+"))) for item in text.split(","))
+    if kind == "c":
+        rows = [item.split("+") for item in text.split(",")]
+        return tuple(events.Complete(values[g], int(n), values[d]) for g, n, d in rows)
     if kind == "p":
         return tuple(values[letter] for letter in text.split(","))
     return values[text]
@@ -510,18 +517,19 @@ def test_the_sessions_hold_the_connection_of_the_page():
         for action in todo:
             more = []
             if isinstance(action, actions.Send):
-                said[mark] += action.data + bytes(action.more)
+                said[mark] += b"".join(action)
             elif isinstance(action, actions.Search):
                 more = session.done(action, [there])
             elif isinstance(action, actions.Offer):
-                more = session.done(action, have)
+                more = session.done(action, (have, []))
             elif isinstance(action, (actions.Measure, actions.Prove)):
                 more = session.done(action, digests(action.ranges))
             elif isinstance(action, actions.Open):
                 serial = 1 if action.begin.why == events.Why.RESUMED else 2
                 more = session.durable(serial, action.begin.offset)
-            elif isinstance(action, actions.Append):
-                more = session.durable(1, action.offset + len(action.data))
+            elif isinstance(action, actions.Compare):
+                assert action.crc == zlib.crc32(origin[6:])
+                more = session.durable(1, action.offset)
             elif isinstance(action, actions.Finish):
                 more = session.done(action, (len(origin), values["W"]))
             carry_out(mark, session, more)

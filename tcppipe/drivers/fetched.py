@@ -21,10 +21,10 @@ class Fetched(Store):
         self._version2 = isinstance(session, Sink)
 
     def _on_offer(self, action):
-        have = super()._on_offer(action)
+        have, past = super()._on_offer(action)
         if have.holding == Holding.UNRECORDED:
             have = have._replace(generation=Generation(ino=self._asked[0]))
-        return have
+        return have, past
 
     def _on_open(self, action):
         self.copy.open()

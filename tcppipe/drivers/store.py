@@ -61,6 +61,7 @@ class Store:
             act.OpenLines: self._on_open_lines,
             act.Open: self._on_open,
             act.Append: self._on_append,
+            act.Compare: self._on_compare,
             act.AppendLate: self._on_late,
             act.Finish: self._on_finish,
             act.Flush: self._on_flush,
@@ -79,7 +80,7 @@ class Store:
     def _on_offer(self, action):
         self._claim(action.sender, action.about)
         self._sender = action.sender
-        return self.copy.offer(action.sender)
+        return self.copy.offer(action.sender), self.copy.past
 
     def _on_open_lines(self, _action):
         self._claim(None, "an original client")
@@ -87,7 +88,7 @@ class Store:
         self._open = True
 
     def _on_open(self, action):
-        self.copy.begin(action.begin, self._sender)
+        self.copy.begin(action.begin, self._sender, action.checked)
         if not self._serial:
             self._generations[0] = self.copy.previous
         self._serial += 1
@@ -100,6 +101,11 @@ class Store:
         self.copy.append(action.offset, action.data)
         self._heard, self._looks = self._now, 0
         if self._dirty_since is None:
+            self._dirty_since = self._now
+
+    def _on_compare(self, action):
+        self.copy.compare(action.offset, action.crc)
+        if self._dirty_since is None:  # the sync that is to be acknowledged came before it
             self._dirty_since = self._now
 
     def _on_late(self, action):

@@ -14,7 +14,7 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger, Mark, Stretch
-from tcppipe.files.rolling import Rolling
+from tcppipe.files.rolling import Crc32, Rolling
 from tcppipe.files.standing import Standing
 from tcppipe.wire.events import Why
 
@@ -51,7 +51,10 @@ class Copy:
         self._digest = None
         self._recent = bytearray()  # the last bytes that were appended
         self._begun = False  # the agreement is over, so the destination may change its file
-        self._syncing = None  # (offset, Sync): what is being made durable in the background
+        self._syncing = None  # (offset, check, Sync): what is being made durable beside us
+        self._checked = False  # the source says what it has read: nothing else is durable
+        self._check = (0, 0)  # offset and CRC-32 that it said last
+        self._back = None  # the same of what stands in the destination, read back; or None
 
     @property
     def known(self):
@@ -78,6 +81,11 @@ class Copy:
     def previous(self):
         """The generation before, as the ledger names it."""
         return self._ledger.previous[0]
+
+    @property
+    def past(self):
+        """The generations that are here to their end, as Complete, oldest first."""
+        return self._ledger.complete
 
     def open(self):
         """Open the ledger and the destination.  Raises Blocked or ConfigError."""
@@ -110,8 +118,11 @@ class Copy:
 
     # --- the stream
 
-    def begin(self, begin, sender=b""):
-        """Make ready for a generation's bytes from begin.offset on.  Raises Blocked."""
+    def begin(self, begin, sender=b"", checked=False):
+        """Make ready for a generation's bytes from begin.offset on.  Raises Blocked.
+
+        checked: compare() will be called behind them, and nothing is durable before that.
+        """
         with blocked(self.destination.path, "cannot begin"):
             if begin.why == Why.RESUMED:
                 self._resume(begin.offset)
@@ -133,6 +144,8 @@ class Copy:
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
             self._digest = Rolling(self._standing.read) if self._ledger.stretch.first == 0 else None
+            self._checked, self._check = checked, (begin.offset, 0)
+            self._back = Rolling(self._standing.read, Crc32(), begin.offset) if checked else None
         self._standing.release()
         self._begun = True
         self.reopen()
@@ -296,7 +309,7 @@ class Copy:
         missing = self._between_copy_and_now()
         self._join()
         self.durable = min(self.durable, self.end - len(missing))
-        self._digest = None
+        self._digest = self._back = None
         generation = self._ledger.stretch.generation
         self._stretch(generation, self.end - len(missing), size, Why.FOREIGN)
         while missing:
@@ -328,18 +341,25 @@ class Copy:
         end = self.end
         try:
             self.destination.sync()
+            self._read_back(self._check)
         except OSError as error:
             raise self._not_synced(error) from None
-        self._synced(end)
-        return end
+        self._synced(end, self._check)
+        return self.durable
 
     def begin_sync(self, syncer):
         """The same in the background: synced() tells when it has ended.  One at a time."""
-        self._syncing = self.end, syncer.start(self.destination.syncing())
+        sync, check = self.destination.syncing(), self._check
+
+        def work():
+            sync()
+            self._read_back(check)
+
+        self._syncing = self.end, check, syncer.start(work)
 
     def synced(self):
         """True when the sync that was begun has ended by now.  Raises SyncFailed."""
-        if self._syncing is None or not self._syncing[1].done:
+        if self._syncing is None or not self._syncing[-1].done:
             return False
         self._join()
         return True
@@ -348,22 +368,51 @@ class Copy:
         """A sync under way comes first: it may be the one that is told of a failure."""
         if self._syncing is None:
             return
-        (end, sync), self._syncing = self._syncing, None
+        (end, check, sync), self._syncing = self._syncing, None
         sync.wait()
         if sync.error is not None:
             raise self._not_synced(sync.error)
-        self._synced(end)
+        self._synced(end, check)
 
-    def _synced(self, end):
+    def _synced(self, end, check):
         try:
             if not self.fs.fstat(self.destination.fd).st_nlink:
                 raise SyncFailed(f"{self.destination.path}: was deleted; begins anew")
         except OSError as error:
             raise self._not_synced(error) from None
-        self.durable = max(self.durable, end)
+        self.durable = max(self.durable, min(end, self._compared(check)) if self._checked else end)
 
     def _not_synced(self, error):
         return SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}")
+
+    # --- what was read at the origin is what stands here
+
+    def compare(self, offset, crc):
+        """The source has read bytes with this CRC-32 from the Begin up to `offset`."""
+        self._check = (offset, crc)
+        if self._back is None:  # what was before is out of reach
+            self._back = Rolling(self._standing.read, Crc32(crc), offset)
+
+    def _read_back(self, check):
+        """Read what stands in the destination, up to a check's offset.  Raises OSError."""
+        if self._back is not None:
+            self._back.advance(check[0], check[0])
+
+    def _compared(self, check):
+        """The offset up to which what was read back is what the source has read.
+
+        Raises SyncFailed: it is not, and comes again.
+        """
+        offset, crc = check
+        if self._back is not None and self._back.offset < offset:
+            self._back = None  # somebody has truncated the destination: look() will tell
+        elif self._back is not None and self._back.offset == offset:
+            if self._back.digest() != crc:
+                raise SyncFailed(
+                    f"{self.destination.path}: bytes below offset {offset} are not those that were "
+                    "read at the origin; they are sent again (check memory, network and disk)"
+                )
+        return offset
 
     def mark(self):
         """Note in the ledger how far the copy is durable, if that is news.  Raises Blocked."""
@@ -400,9 +449,11 @@ class Copy:
             self._digest = None  # they are out of reach
 
     def _catch_up(self):
-        """Finish the digest before the bytes are out of reach."""
+        """Finish the digests before the bytes are out of reach."""
         if self._digest is not None and not self._digest.advance(self.end, self.end):
             self._digest = None
+        if self._back is not None and not self._back.advance(self.end, self.end):
+            self._back = None
 
     def finish(self, end):
         """The generation is complete: sync, record, and return (length, digest or NO_DIGEST).

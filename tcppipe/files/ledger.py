@@ -19,8 +19,9 @@ from typing import NamedTuple
 from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
 from tcppipe.files import records
 from tcppipe.files.fs import REAL
-from tcppipe.wire.events import Why
+from tcppipe.wire.events import Complete, Why
 
+REMEMBERED = 1000  # complete generations
 COMPACT = 1 << 20  # bytes; a longer ledger is rewritten to half of that: without the old marks …
 # … and, where that is not enough, without all but the last two generations
 
@@ -72,6 +73,7 @@ class Ledger:
         self.lengths = {}  # of the generations that are complete, by their first four numbers
         self.places = {}  # device and inode of the destination that each of them ends in
         self.late = None  # a record of late bytes behind which no stretch was begun yet
+        self.complete = []  # the generations that are complete, as Complete, oldest first
         self._ended = None  # length and digest of the generation that is complete
         self._kept = []  # the lines that a rewrite keeps: no marks
         self._starts = [0, 0]  # where in them the previous and the present generation begin
@@ -153,6 +155,14 @@ class Ledger:
             self.lengths[self.stretch.generation[:4]] = value["length"]
             self.places[self.stretch.generation[:4]] = (self.stretch.dev, self.stretch.ino)
             self._ended = (value["length"], bytes.fromhex(value["sha256"]))
+            self._complete(*self._ended)
+
+    def _complete(self, length, digest):
+        generation = self.stretch.generation
+        if self.mark.head_len > generation.head_len:
+            generation = generation._replace(head_len=self.mark.head_len, head=self.mark.head)
+        self.complete.append(Complete(generation, length, digest))
+        del self.complete[:-REMEMBERED]
 
     def _continues(self, stretch):
         """True when a new stretch goes on with the generation of the last one."""

@@ -164,6 +164,9 @@ class MergedCopy:
         self._begun = False
         self._lines = False  # version 1
         self._before = b""  # bytes of the generation below the cursor, for the proof
+        self._checked = False  # the source says what it has read: nothing else is appended
+        self._unchecked = b""  # what it has not said yet
+        self._crc = 0  # CRC-32 of what came since the Begin
         self._head = b""
 
     @property
@@ -180,6 +183,8 @@ class MergedCopy:
     def previous(self):
         """Nothing is kept of the generation before."""
         return UNKNOWN
+
+    past = ()
 
     def open(self):
         """Open the destination.  Raises Blocked or ConfigError."""
@@ -243,8 +248,11 @@ class MergedCopy:
             self._say("warning", f"{where.path}: torn, cut off and kept as {kept}")
         self._shared.write({**record["before"], "bytes": 0, "before": None})
 
-    def begin(self, begin, sender=b""):
-        """Make ready for a generation's bytes from begin.offset on.  Raises Blocked."""
+    def begin(self, begin, sender=b"", checked=False):
+        """Make ready for a generation's bytes from begin.offset on.  Raises Blocked.
+
+        checked: compare() will be called behind them, and nothing is appended before that.
+        """
         if begin.why == Why.ADOPTED:
             raise ConfigError(f"{self.destination.path}: merged, nothing can be adopted")
         with blocked(self.destination.path, "cannot begin"), self._shared:
@@ -260,10 +268,31 @@ class MergedCopy:
             self._record = record
         self.end = self.durable = begin.offset
         self._held, self._begun = b"", True
+        self._checked, self._unchecked, self._crc = checked, b"", 0
 
     def append(self, offset, data):
         """Take bytes of the generation; whole lines are appended.  Raises Blocked."""
-        data = bytes(data)[self.end - offset :]
+        data = bytes(data)[self.end + len(self._unchecked) - offset :]
+        if self._checked:
+            self._unchecked += data
+        else:
+            self._take(data)
+
+    def compare(self, offset, crc):
+        """The source has read bytes with this CRC-32 from the Begin up to `offset`.
+
+        Raises SyncFailed when they are not those that came, and Blocked.
+        """
+        crc_here = zlib.crc32(self._unchecked, self._crc)
+        if crc_here != crc:
+            raise SyncFailed(
+                f"{self.destination.path}: bytes below offset {offset} are not those that were read "
+                "at the origin; they are sent again (check memory and network)"
+            )
+        self._take(self._unchecked)
+        self._unchecked, self._crc = b"", crc_here
+
+    def _take(self, data):
         if data:
             lines = self._held + data
             whole = lines.rfind(b"\n") + 1

@@ -1,20 +1,37 @@
-"""A SHA-256 over the beginning of a file that is made at rest, not in the stream's way."""
+"""A digest over the beginning of a file that is made beside the stream, not in its way."""
 
 import hashlib
+import zlib
 
 CHUNK = 1 << 16  # bytes read at a time
 
 
-class Rolling:
-    """The digest of [0, offset) of something that `read(length, offset)` reads.
+class Crc32:
+    """A CRC-32 as hashlib has its digests."""
 
+    def __init__(self, value=0):
+        self._value = value
+
+    def update(self, data):
+        """Take more bytes."""
+        self._value = zlib.crc32(data, self._value)
+
+    def digest(self):
+        """The CRC-32 of all of them, a number."""
+        return self._value
+
+
+class Rolling:
+    """The digest of what `read(length, offset)` reads, from one offset up to another.
+
+    digest: a SHA-256 of nothing, or what else has taken the bytes below `offset` by now.
     The bytes below `offset` must not have changed since they were read.
     """
 
-    def __init__(self, read):
+    def __init__(self, read, digest=None, offset=0):
         self._read = read
-        self._sha = hashlib.sha256()
-        self.offset = 0
+        self._digest = digest or hashlib.sha256()
+        self.offset = offset
 
     def advance(self, end, budget):
         """Read on towards `end`, `budget` bytes at most; True when `end` is reached.
@@ -25,14 +42,14 @@ class Rolling:
             data = self._read(min(CHUNK, end - self.offset, budget), self.offset)
             if not data:
                 return False
-            self._sha.update(data)
+            self._digest.update(data)
             self.offset += len(data)
             budget -= len(data)
         return self.offset == end
 
     def digest(self):
-        """The digest of [0, offset)."""
-        return self._sha.digest()
+        """The digest of what was taken."""
+        return self._digest.digest()
 
 
 def digest_of(read, first, length):

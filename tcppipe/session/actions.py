@@ -11,10 +11,11 @@ from tcppipe.cursor import Generation
 
 
 class Send(NamedTuple):
-    """Either: hand these bytes to the link, and `more` behind them."""
+    """Either: hand these bytes to the link, `more` behind them, and `last` behind that."""
 
     data: bytes
     more: bytes = b""
+    last: bytes = b""
 
 
 class GiveBack(NamedTuple):
@@ -90,7 +91,7 @@ class Settle(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """Sink: claim the pipe for this sender; what is here of it? -> Have."""
+    """Sink: claim the pipe for this sender; what is here of it? -> (Have, [Complete, ...])."""
 
     sender: bytes
     about: str
@@ -103,9 +104,13 @@ class Prove(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Sink: make ready for the bytes that Begin announces; durable before the first of them."""
+    """Sink: make ready for the bytes that Begin announces; durable before the first of them.
+
+    checked: a Compare will come behind all of them; nothing is durable before that.
+    """
 
     begin: NamedTuple
+    checked: bool = False
 
 
 class Append(NamedTuple):
@@ -113,6 +118,16 @@ class Append(NamedTuple):
 
     offset: int
     data: bytes
+
+
+class Compare(NamedTuple):
+    """Sink: from the Begin up to `offset` the generation's bytes have this CRC-32, as read.
+
+    Nothing of it counts as durable before what stands in the destination was compared.
+    """
+
+    offset: int
+    crc: int
 
 
 class AppendLate(NamedTuple):

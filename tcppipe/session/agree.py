@@ -37,11 +37,12 @@ class Plan(NamedTuple):
     late: tuple | None = None
 
 
-def agree(have, candidates, witness=None, resend=False):
+def agree(have, candidates, witness=None, resend=False, past=()):
     """Find the place to go on from.
 
     have: the sink's Have.  candidates: oldest first, the live file (if there is one)
     last; not empty.  witness: the source's own Cursor or None.  resend: -n was given.
+    past: what the sink has to the end, as Complete, oldest first.
     Returns None when a file changed while it was compared, or when there is none to go on
     with: then all has to begin anew, later.
     """

@@ -7,13 +7,24 @@ below what is durable unless that is damaged, and bytes come without a hole.
 
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import states
-from tcppipe.session.actions import Append, AppendLate, Finish, Note, Offer, Open, Prove, Send
+from tcppipe.session.actions import (
+    Append,
+    AppendLate,
+    Compare,
+    Finish,
+    Note,
+    Offer,
+    Open,
+    Prove,
+    Send,
+)
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
 from tcppipe.wire import packing
-from tcppipe.wire.frames import encode
+from tcppipe.wire.frames import MAX_COMPLETE, MINOR, encode
 
 MAX_PROVED = 1 << 30  # bytes that one Probe may ask to read
+CHECKS = 2  # the minor version from which on a source sends Check, and knows Past
 
 
 class Sink(Peer):
@@ -24,21 +35,33 @@ class Sink(Peer):
     def __init__(self, now):
         super().__init__(now)
         self._have = None
+        self._minor = 0  # the source's
         self._serial = 0  # Begins so far
         self._ended = 0  # … and how many of them were finished
         self._next = None  # the offset that the next data must have; None: no generation open
+        self._checked = 0  # the last Check's offset
 
     def done(self, action, result):
         """The result of an Offer, a Prove or a Finish -> actions."""
         if isinstance(action, Offer):
-            self._have = result._replace(methods=packing.able())
-            return [Send(encode(self._have))]
+            have, past = result
+            self._have = have._replace(methods=packing.able(), minor=MINOR)
+            return [*self._past(past), Send(encode(self._have))]
         if isinstance(action, Prove):
             return [Send(encode(ev.Proof(result)))]
         assert isinstance(action, Finish)
         length, digest = result
         self._ended += 1
         return [Send(encode(ev.Ended(self._ended, length, digest)))]
+
+    def _past(self, past):
+        """The Past frames of complete generations, for a source that knows them."""
+        if self._minor < CHECKS:
+            return []
+        return [
+            Send(encode(ev.Past(tuple(past[at : at + MAX_COMPLETE]))))
+            for at in range(0, len(past), MAX_COMPLETE)
+        ]
 
     def durable(self, serial, offset):
         """Everything below `offset` of the serial-th generation is durable -> actions."""
@@ -61,6 +84,7 @@ class Sink(Peer):
     # --- what the source says
 
     def _on_hello(self, hello):
+        self._minor = hello.version
         return [Offer(hello.sender, hello.about.decode(errors="replace"))]
 
     def _on_probe(self, probe):
@@ -75,11 +99,11 @@ class Sink(Peer):
     def _on_begin(self, begin):
         if self._serial == 0:
             self._check_start(begin)
-        elif begin.why != ev.Why.NEXT or begin.offset or self._next is not None:
+        elif self._next is not None or not _may_follow(begin):
             raise PeerError("a generation begins where none may begin")
         self._serial += 1
-        self._next = begin.offset
-        return [Open(begin)]
+        self._next = self._checked = begin.offset
+        return [Open(begin, self._minor >= CHECKS)]
 
     def _check_start(self, begin):
         have = self._offered()
@@ -98,9 +122,17 @@ class Sink(Peer):
         self._next += len(data.data)
         return [Append(data.offset, data.data)]
 
+    def _on_check(self, check):
+        if self._next is None or check.offset != self._next:
+            raise PeerError(f"a check at {check.offset}, the data is at {self._next}")
+        self._checked = check.offset
+        return [Compare(*check)]
+
     def _on_end(self, end):
         if end.length != self._next:
             raise PeerError(f"a generation of {end.length} bytes ends at {self._next}")
+        if self._minor >= CHECKS and self._checked != self._next:
+            raise PeerError("a generation ends behind data that was not checked")
         self._next = None
         return [Finish(end)]
 
@@ -119,3 +151,8 @@ class Sink(Peer):
         if self._have is None:
             raise PeerError("a frame came before the offer was made")
         return self._have
+
+
+def _may_follow(begin):
+    """True for a Begin that may come behind the first one of a connection."""
+    return begin.why == ev.Why.REOPENED or (begin.why == ev.Why.NEXT and not begin.offset)

@@ -4,6 +4,8 @@ Without I/O: bytes from the link and news of the origin in, actions out.  Does n
 know whether it dialled or was dialled.
 """
 
+import zlib
+
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import news, states
 from tcppipe.session.actions import Measure, Save, Say, Search, Send, Settle, Start
@@ -11,6 +13,9 @@ from tcppipe.session.agree import agree
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode, packed_header
+
+CHECKS = 2  # the minor version from which on a sink knows Check
+MOST_PAST = 1 << 14  # complete generations that are taken from a sink
 
 
 class Source(Peer):
@@ -31,6 +36,8 @@ class Source(Peer):
         self._resend = resend
         self._packer = packer
         self._have = None
+        self._past = []  # generations that the sink has to their end
+        self._crc = 0  # of the present generation's bytes, from its Begin on
         self._agreement = None
         self._asked = 0  # digests that the last Probe asked for
         self._sent = self._acknowledged = (0, 0)  # (serial, offset)
@@ -58,7 +65,7 @@ class Source(Peer):
     def done(self, action, result):
         """The result of a Search or a Measure -> actions."""
         if isinstance(action, Search):
-            self._agreement = agree(self._have, result, self._witness, self._resend)
+            self._agreement = agree(self._have, result, self._witness, self._resend, self._past)
             return self._agree(None)
         return self._agree(result)
 
@@ -82,11 +89,19 @@ class Source(Peer):
         return self._gap(gap)
 
     def _data(self, offset, data):
+        check = self._check(offset, data)
         packed = self._packer.pack(data) if self._packer is not None else None
         if packed is None:
-            return [Send(data_header(offset, len(data)), data)]
+            return [Send(data_header(offset, len(data)), data, check)]
         method, packed = packed
-        return [Send(packed_header(method, offset, len(data), len(packed)), packed)]
+        return [Send(packed_header(method, offset, len(data), len(packed)), packed, check)]
+
+    def _check(self, offset, data):
+        """What lets the sink compare these bytes, and all before them, with what we have read."""
+        if self._have.minor < CHECKS:
+            return b""
+        self._crc = zlib.crc32(data, self._crc)
+        return encode(ev.Check(offset + len(data), self._crc))
 
     def bye(self):
         """An orderly end -> actions."""
@@ -99,6 +114,12 @@ class Source(Peer):
         return self._sent == self._acknowledged
 
     # --- what the sink says
+
+    def _on_past(self, past):
+        self._past += past.complete
+        if len(self._past) > MOST_PAST:
+            raise PeerError("more complete generations than anybody remembers")
+        return []
 
     def _on_have(self, have):
         self._have = have
@@ -166,6 +187,7 @@ class Source(Peer):
     def _begin(self, begin):
         self.state = states.STREAMING
         self._begun.append(begin.generation)
+        self._crc = 0
         self._sent = (len(self._begun), begin.offset)
         return [Send(encode(begin))]
 

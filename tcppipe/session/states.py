@@ -17,7 +17,7 @@ ALWAYS = (ev.Ping, ev.Pong, ev.Failure, ev.Bye)
 
 # what a source may hear from a sink
 SOURCE = {
-    GREETING: {ev.Have: AGREEING, ev.Wait: GREETING},
+    GREETING: {ev.Past: GREETING, ev.Have: AGREEING, ev.Wait: GREETING},
     AGREEING: {ev.Proof: AGREEING, ev.Wait: AGREEING},
     STREAMING: {ev.Ack: STREAMING, ev.Ended: STREAMING, ev.Wait: STREAMING},
     CLOSED: {},
@@ -30,6 +30,7 @@ SINK = {
     STREAMING: {
         ev.Begin: STREAMING,
         ev.Data: STREAMING,
+        ev.Check: STREAMING,
         ev.End: STREAMING,
         ev.Late: STREAMING,
         ev.Gap: STREAMING,

@@ -33,6 +33,7 @@ class Why(IntEnum):
     ROTATED = 9  # renamed away, and no writer left
     TRUNCATED = 10  # cut or rewritten in place
     REMOVED = 11  # no name leads to it any more
+    REOPENED = 12  # a generation that was complete goes on: its rotation was undone
 
 
 class Hello(NamedTuple):
@@ -68,6 +69,22 @@ class Have(NamedTuple):
     previous_len: int = 0  # … with so many bytes …
     previous_digest: bytes = NO_DIGEST  # … and this SHA-256, if that is known
     methods: int = 0  # a mask of the methods of wire/packing that I can unpack
+    minor: int = 0  # the minor version that I speak; 0 stands for 1 as well
+    doubtful: bool = False  # the record is damaged or incomplete: believe content before it
+
+
+class Complete(NamedTuple):
+    """A generation that a sink has to its end."""
+
+    generation: Generation
+    length: int
+    digest: bytes = NO_DIGEST  # of all of it; NO_DIGEST when nobody has computed it
+
+
+class Past(NamedTuple):
+    """Sink: generations that I have to their end, oldest first; before Have, and as often as needed."""
+
+    complete: tuple  # of Complete
 
 
 class Probe(NamedTuple):
@@ -95,6 +112,16 @@ class Data(NamedTuple):
 
     offset: int
     data: bytes
+
+
+class Check(NamedTuple):
+    """Source: of the present generation, the CRC-32 of what I have read for this connection.
+
+    From the offset of its Begin up to this one, behind the last data.
+    """
+
+    offset: int
+    crc: int
 
 
 class End(NamedTuple):

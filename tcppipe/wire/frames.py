@@ -19,11 +19,12 @@ from tcppipe.wire import events as ev
 from tcppipe.wire import packing
 
 VERSION = 2
-MINOR = 1  # 1 added Packed, and the methods in Have
+MINOR = 2  # 1 added Packed, and the methods in Have; 2 Past and Check, and REOPENED
 OFFER = "tcppipe/2"
 MAX_DATA = 1 << 20  # data bytes in one frame
 MAX_CONTROL = 1 << 14  # octets in any other frame
 MAX_RANGES = 64  # ranges in one Probe
+MAX_COMPLETE = 128  # generations in one Past
 MAX_TEXT = 1024
 MAX_LATE = 8192  # data bytes in one Late frame
 AHEAD = 2 * MAX_DATA  # bytes after whose unpacking a reader takes a rest
@@ -32,16 +33,18 @@ _HEADER = struct.Struct("!BI")
 _OFFSET = struct.Struct("!Q")
 _GENERATION = struct.Struct("!QQQQH32s")
 _RANGE = struct.Struct("!QQ")
+_COMPLETE = struct.Struct("!QQQQH32sQ32s")
 _PACKED = struct.Struct("!BQI")
 MAX_OFFSET = (1 << 63) - 1
 
 DATA, PACKED = 0x10, 0x11
 # A letter a field: b bool, H Q numbers, o an offset, k a sender key, d a digest,
-# g a generation, t a text, x some data, w a Why, h a Holding, r ranges, p digests.
+# g a generation, t a text, x some data, w a Why, h a Holding, r ranges, p digests,
+# I a CRC-32, c complete generations.
 # What stands in brackets an older minor version does not send: it has its default then.
 LAYOUTS = {
     0x01: (ev.Hello, "Hkbtog"),
-    0x02: (ev.Have, "hbbbbbgoooodgod[H]"),
+    0x02: (ev.Have, "hbbbbbgoooodgod[HHb]"),
     0x03: (ev.Probe, "r"),
     0x04: (ev.Proof, "p"),
     0x05: (ev.Begin, "wgo"),
@@ -55,11 +58,14 @@ LAYOUTS = {
     0x0D: (ev.Pong, "Q"),
     0x0E: (ev.Bye, ""),
     0x0F: (ev.Late, "Qox"),
+    0x12: (ev.Past, "c"),
+    0x13: (ev.Check, "oI"),
 }
 _CODES = {event: (code, layout) for code, (event, layout) in LAYOUTS.items()}
 _NUMBERS = {
     "H": struct.Struct("!H"),
     "Q": struct.Struct("!Q"),
+    "I": struct.Struct("!I"),
     "o": _OFFSET,
     "b": struct.Struct("!?"),
     "w": struct.Struct("!B"),
@@ -105,6 +111,9 @@ def _encode_field(kind, value):
         return _GENERATION.pack(*value)
     if kind == "r":
         return struct.pack("!H", len(value)) + b"".join(_RANGE.pack(*item) for item in value)
+    if kind == "c":
+        rows = (_COMPLETE.pack(*row.generation, row.length, row.digest) for row in value)
+        return struct.pack("!H", len(value)) + b"".join(rows)
     assert kind == "p"
     return struct.pack("!H", len(value)) + b"".join(value)
 
@@ -249,6 +258,8 @@ def _decode_field(kind, view, at):
         return _slice(view, at, min(count, MAX_TEXT + 1), MAX_TEXT), at + count
     if kind == "x":
         return _slice(view, at, count, MAX_LATE), at + count
+    if kind == "c":
+        return _complete(view, at, count), at + count * _COMPLETE.size
     if count > MAX_RANGES:
         raise ValueError(f"{count} ranges are too many")
     if kind == "r":
@@ -258,6 +269,15 @@ def _decode_field(kind, view, at):
         return tuple(items), at + count * _RANGE.size
     assert kind == "p"
     return tuple(_slice(view, at + i * 32, 32, 32) for i in range(count)), at + count * 32
+
+
+def _complete(view, at, count):
+    if count > MAX_COMPLETE:
+        raise ValueError(f"{count} complete generations are too many")
+    rows = [_COMPLETE.unpack_from(view, at + i * _COMPLETE.size) for i in range(count)]
+    if any(row[6] > MAX_OFFSET for row in rows):
+        raise ValueError("a length is out of bounds")
+    return tuple(ev.Complete(Generation(*row[:6]), *row[6:]) for row in rows)
 
 
 def _slice(view, at, size, limit):

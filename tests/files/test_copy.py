@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import random
+import zlib
 
 import pytest
 
@@ -683,6 +684,69 @@ def test_a_sync_beside_the_stream(place):
     assert not copy.dirty
     later.syncs[1].do()
     assert copy.synced() and copy.durable == 150
+
+
+def checked(place):
+    """A copy whose source says what it has read."""
+    copy = place.open()
+    copy.offer(ME)
+    copy.begin(Begin(Why.FRESH, generation(DATA), 0), ME, checked=True)
+    return copy
+
+
+def test_nothing_is_durable_before_it_was_compared(place):
+    """What the source has not spoken of yet is on the disk, and is not acknowledged."""
+    copy = checked(place)
+    copy.append(0, DATA[:100])
+    copy.compare(100, zlib.crc32(DATA[:100]))
+    copy.append(100, DATA[100:150])
+    assert copy.sync() == copy.durable == 100
+    copy.compare(150, zlib.crc32(DATA[:150]))
+    assert copy.sync() == copy.durable == 150
+
+
+def test_a_sync_beside_the_stream_compares_what_it_was_told_before(place):
+    """A check that comes while a sync is under way waits for the next one."""
+    copy, later = checked(place), Later()
+    copy.append(0, DATA[:100])
+    copy.compare(100, zlib.crc32(DATA[:100]))
+    copy.begin_sync(later)
+    copy.append(100, DATA[100:150])
+    copy.compare(150, zlib.crc32(DATA[:150]))
+    later.syncs[0].do()
+    assert copy.synced() and copy.durable == 100
+
+
+@pytest.mark.parametrize("at", [0, 50, 99])
+def test_a_byte_that_was_altered_on_its_way_to_the_disk(place, at):
+    """It is not acknowledged, whatever altered it: memory here or there, the network, a disk.
+    The next connection finds the first byte that differs, and what follows comes again."""
+    copy = checked(place)
+    altered = bytearray(DATA[:100])
+    altered[at] ^= 1
+    copy.append(0, altered)
+    copy.compare(100, zlib.crc32(DATA[:100]))
+    with pytest.raises(SyncFailed, match="below offset 100 are not those that were read"):
+        copy.sync()
+    copy.close(clean=False)
+    have = place.open().offer(ME)
+    assert (have.clean, have.mark, have.end) == (False, 0, 100)
+
+
+def test_what_stands_in_several_files_is_compared(place):
+    """The destination is rotated in the middle, and once more."""
+    copy = checked(place)
+    for at in range(0, 300, 100):
+        copy.append(at, DATA[at : at + 70])
+        os.rename(place.path, f"{place.path}.{at}")
+        copy.reopen()
+        copy.append(at + 70, DATA[at + 70 : at + 100])
+        copy.compare(at + 100, zlib.crc32(DATA[: at + 100]))
+        assert copy.sync() == at + 100
+    copy.append(300, b"?")
+    copy.compare(301, zlib.crc32(DATA[:301]))
+    with pytest.raises(SyncFailed):
+        copy.sync()
 
 
 def test_bytes_that_are_out_of_reach_for_the_digest(place):

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import struct
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from tcppipe.session import keepalive, news, states
 from tcppipe.session.sink import MAX_PROVED, Sink
 from tcppipe.session.source import Source
 from tcppipe.wire import events as ev
-from tcppipe.wire.frames import AHEAD, MAX_DATA, Reader, encode, packed_header
+from tcppipe.wire.frames import AHEAD, MAX_DATA, MINOR, Reader, encode, packed_header
 from tcppipe.wire.packing import ZLIB, ZSTD, pack
 
 ME = b"s" * 16
@@ -85,11 +86,13 @@ class Archive:
         self.ended = []
         self.opened = 0
         self.gaps = []
+        self.past = []
+        self.crc = self.began = 0  # what the source must say of the bytes from here on
 
     def perform(self, action):
         """Carry out one action; its result or None."""
         if isinstance(action, act.Offer):
-            return self._have()
+            return self._have(), self.past
         if isinstance(action, act.Prove):
             data = self.copy[self.at :]
             return tuple(sha(data[first : first + length]) for first, length in action.ranges)
@@ -100,9 +103,13 @@ class Archive:
                 del self.copy[self.at + action.begin.offset :]
             else:
                 self.generation, self.at = action.begin.generation, len(self.copy)
+            self.began = len(self.copy)
         elif isinstance(action, act.Append):
             assert self.at + action.offset == len(self.copy)
             self.copy += action.data
+        elif isinstance(action, act.Compare):
+            assert self.at + action.offset == len(self.copy)
+            assert action.crc == zlib.crc32(self.copy[self.began :])
         elif isinstance(action, act.Finish):
             self.closed = True
             whole = bytes(self.copy[self.at :])
@@ -146,7 +153,7 @@ class Pair:
         while todo:
             action = todo.pop(0)
             if isinstance(action, act.Send):
-                self.wires[other] += action.data + bytes(action.more)
+                self.wires[other] += b"".join(action)
                 continue
             if isinstance(action, act.GiveBack):
                 self.wires[session][:0] = action.data
@@ -213,7 +220,7 @@ class Minor0(Sink):
         (sent,) = super().done(action, result)
         if not isinstance(action, act.Offer):
             return [sent]
-        return [act.Send(struct.pack("!BI", 2, len(sent.data) - 7) + sent.data[5:-2])]
+        return [act.Send(struct.pack("!BI", 2, len(sent.data) - 10) + sent.data[5:-5])]
 
 
 FILES = st.lists(st.binary(max_size=40).map(lambda b: b * 60), min_size=1, max_size=4)
@@ -324,7 +331,7 @@ def test_a_source_of_minor_version_0():
     origin, archive = Origin([b"x" * 5000]), Archive()
     pair = Pair(origin, archive, random.Random(1))
     (hello,) = Reader().feed(bytes(pair.wires[pair.sink]))
-    assert hello.version == 1
+    assert hello.version == MINOR
     pair.wires[pair.sink][:] = encode(hello._replace(version=0))
     pair.run()
     assert bytes(archive.copy) == b"x" * 5000
@@ -359,7 +366,7 @@ def offered(have):
     sink = Sink(0.0)
     (offer,) = sink.receive(encode(HELLO), 0.0)
     assert (offer.sender, offer.about) == (ME, "test")
-    sink.done(offer, have)
+    sink.done(offer, (have, []))
     return sink
 
 
@@ -422,7 +429,9 @@ def test_where_a_source_may_begin(have, why, offset, fits):
     """Never below what is durable and undamaged, never beyond what was offered."""
     sink = offered(have)
     if fits:
-        assert sink.receive(encode(begin(why, offset)), 0.0) == [act.Open(begin(why, offset))]
+        assert sink.receive(encode(begin(why, offset)), 0.0) == [
+            act.Open(begin(why, offset), False)
+        ]
         assert sink.receive(encode(ev.Data(offset, b"x")), 0.0)[0].offset == offset
     else:
         with pytest.raises(PeerError):

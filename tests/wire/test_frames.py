@@ -10,6 +10,7 @@ from tcppipe.cursor import UNKNOWN, Generation
 from tcppipe.errors import PeerError
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import (
+    MAX_COMPLETE,
     MAX_CONTROL,
     MAX_DATA,
     MAX_LATE,
@@ -32,6 +33,12 @@ EVENTS = [
     ev.Have(ev.Holding.UNRECORDED, end=5),
     ev.Have(ev.Holding.RECORDED, False, True, True, True, True, GENERATION, 1, 9, 5, 4, DIGEST),
     ev.Have(ev.Holding.NOTHING, methods=65535),
+    ev.Have(ev.Holding.RECORDED, minor=65535, doubtful=True),
+    ev.Past(()),
+    ev.Past((ev.Complete(GENERATION, 5, DIGEST), ev.Complete(UNKNOWN, MAX_OFFSET))),
+    ev.Past((ev.Complete(GENERATION, 1, DIGEST),) * MAX_COMPLETE),
+    ev.Check(0, 0),
+    ev.Check(MAX_OFFSET, 2**32 - 1),
     ev.Probe(()),
     ev.Probe(((0, 0), (MAX_OFFSET - 1, 1))),
     ev.Probe(tuple((i, 1) for i in range(MAX_RANGES))),
@@ -104,7 +111,7 @@ def test_every_event_is_tried_here():
     """The list above has each event that peers can say."""
     types = {value for value in vars(ev).values() if isinstance(value, type)}
     said = {value for value in types if hasattr(value, "_fields")}
-    assert {type(event) for event in EVENTS} == said - {Generation}
+    assert {type(event) for event in EVENTS} == said - {Generation, ev.Complete}
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=names)
@@ -148,7 +155,7 @@ def test_data_is_not_copied():
     assert bytes(event.data) == b"abX"
 
 
-@pytest.mark.parametrize("code", [0x00, 0x12, 0x7F, 0xFF])
+@pytest.mark.parametrize("code", [0x00, 0x14, 0x7F, 0xFF])
 @pytest.mark.parametrize("size", [0, 1, MAX_CONTROL])
 def test_unknown_frames_are_skipped(code, size):
     """A frame of a type that a newer minor version has added is passed over."""
@@ -172,17 +179,18 @@ def test_shorter_payloads_are_refused(event):
         return
     code, whole = encode(event)[0], payload(event)
     for size in range(len(whole)):
-        if type(event) is not ev.Have or size != len(whole) - 2:
+        if type(event) is not ev.Have or len(whole) - size not in (1, 3, 5):
             refused(frame(code, whole[:size]))
 
 
 def test_a_field_of_a_newer_minor_version_may_be_missing():
-    """A Have of minor version 0 ends before `methods`: it has none; half of it is an error."""
-    have = ev.Have(ev.Holding.RECORDED, generation=GENERATION, end=9, methods=3)
+    """A Have of minor version 0 ends before `methods`, one of 1 behind it; a half is an error."""
+    have = ev.Have(ev.Holding.RECORDED, generation=GENERATION, end=9, methods=3, minor=2)
     whole = payload(have)
-    stream = frame(0x02, whole[:-2]) + encode(ev.Bye())
-    assert Reader().feed(stream) == [have._replace(methods=0), ev.Bye()]
-    refused(frame(0x02, whole[:-1]))
+    for short, missing in ((5, {"methods": 0, "minor": 0}), (3, {"minor": 0})):
+        stream = frame(0x02, whole[:-short]) + encode(ev.Bye())
+        assert Reader().feed(stream) == [have._replace(**missing), ev.Bye()]
+        refused(frame(0x02, whole[: 1 - short]))
 
 
 def test_length_of_a_control_frame_is_bounded():
