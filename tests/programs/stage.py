@@ -528,14 +528,17 @@ class Writer(threading.Thread):
 
 
 class Proxy:
-    """A TCP relay between client and server that can swallow what it is given.
+    """A TCP relay between client and server that can stand still, swallow or alter what it is given.
 
     rate: bytes a second that it relays in each direction, or None.  client: the bytes that came
-    from clients so far.  server: those that came from the server.
+    from clients so far.  server: those that came from the server.  alter: what is done to the
+    bytes of clients on their way, a function.
     """
 
+    alter = staticmethod(bytes)
+
     def __init__(self, port, rate=None):
-        self._target = port
+        self.target = port
         self._rate = rate
         self.client = self.server = 0
         self._listener = socket.socket()
@@ -546,6 +549,8 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self._pairs = []
         self._frozen = set()
+        self._moves = threading.Event()
+        self._moves.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -558,7 +563,7 @@ class Proxy:
             if self._rate:
                 far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
             try:
-                far.connect(("127.0.0.1", self._target))
+                far.connect(("127.0.0.1", self.target))
             except OSError:
                 near.close()
                 continue
@@ -572,15 +577,24 @@ class Proxy:
                 setattr(self, side, getattr(self, side) + len(data))
                 if self._rate:
                     time.sleep(len(data) / self._rate)
+                self._moves.wait()
                 if one in self._frozen:
                     continue  # read and thrown away: to TCP all is well
-                other.sendall(data)
+                other.sendall(self.alter(data) if side == "client" else data)
         except OSError:
             pass
         if one not in self._frozen:
             for sock in (one, other):
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def stand_still(self):
+        """Read nothing any more, in both directions, as a peer that has stopped."""
+        self._moves.clear()
+
+    def go_on(self):
+        """The opposite."""
+        self._moves.set()
 
     def freeze(self):
         """From now on the present connections swallow everything, in both directions."""
@@ -598,6 +612,7 @@ class Proxy:
     def close(self):
         """Cut everything."""
         self._frozen.clear()
+        self._moves.set()
         self._listener.close()
         for pair in self._pairs:
             for sock in pair:
