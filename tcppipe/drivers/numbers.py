@@ -15,6 +15,7 @@ from tcppipe.drivers.serve import HANDSHAKE, Service
 from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
+from tcppipe.files.guarded import Guarded, Untrusted, resolve
 from tcppipe.files.wakeup import preload, wakeup
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
@@ -65,6 +66,7 @@ class Files(Service):
     def __init__(self, path, packed=False, limit=None):
         super().__init__(path)
         self.numbers = None
+        self._origins = {}  # path: (without links, its owner or None, patterns), as it was read
         self._packer = Packer() if packed else None
         self._limit = limit
         preload()
@@ -84,6 +86,7 @@ class Files(Service):
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
         self.numbers = numbers.parse(text, self.path)
+        self._origins = {path: _found(path, glob) for path, glob in self.numbers.files.items()}
         return f"{len(self.numbers.files)} files"
 
     def serve(self, link, signals, lifeline):
@@ -102,13 +105,14 @@ class Files(Service):
                 link.send(encode(Failure(True, b"no such file in the configuration")))
                 link.drain(1.0)
             raise Refused(f"{link.peer}:{path}: refused: not in {self.path}")
-        patterns = numbers.patterns(self.numbers.files[path])
-        follower = Follower(Chain(path, patterns=patterns))
+        origin, owner, patterns = self._origins[path]
+        guarded = Guarded(origin, report.say, owner, patterns)
+        follower = Follower(Chain(origin, fs=guarded, patterns=patterns))
         now = time.monotonic()
         if version2:
             about = f"{socket.gethostname()}, pid {os.getpid()}"
             session = Source(os.urandom(16), about, now, packer=self._packer)
-            link.send(pull1.answer(True, _live(path), v2=True))
+            link.send(pull1.answer(True, _live(origin), v2=True))
         else:
             session = ByteSource(inode, offset, _number, now)
 
@@ -131,9 +135,31 @@ class Files(Service):
         return 0
 
 
+def _found(path, glob):
+    """What a line of the configuration leads to now."""
+    origin = _resolved(path)
+    try:
+        owner = os.lstat(origin).st_uid
+    except OSError:
+        owner = None
+    rotated = (os.path.split(pattern) for pattern in numbers.patterns(glob))
+    return origin, owner, [os.path.join(_resolved(top), wanted) for top, wanted in rotated]
+
+
+def _resolved(path):
+    """A path without the links in it; if one is not to be trusted, it is not followed later."""
+    try:
+        return resolve(path)
+    except Untrusted as error:
+        report.error(f"{path}: {reason(error)}")
+    except OSError:
+        pass  # whoever opens it says what is wrong
+    return path
+
+
 def _live(path):
     try:
-        return os.stat(path).st_ino
+        return os.lstat(path).st_ino
     except OSError:
         return 0
 
@@ -143,6 +169,6 @@ def _number(candidate):
     if candidate.generation.ino:
         return candidate.generation.ino
     try:
-        return os.stat(candidate.name).st_ino
+        return os.lstat(candidate.name).st_ino
     except OSError:
         raise LinkLost(f"{candidate.name}: renamed just now") from None

@@ -66,7 +66,11 @@ class Wanted:
         held: keys of pipes that still live, whether their files are there or not.
         """
         self.directories = set()
-        files = [(line, matches.expand(line.pattern, self.directories)) for line in self.lines]
+        self.errors = []
+        files = [
+            (line, matches.expand(line.pattern, self.directories, self.errors))
+            for line in self.lines
+        ]
         # Signatures are taken behind the listing: of what came in between, a time tells only
         # if it is not as fresh as this.
         recently = (time.time() - FRESH) * 1e9
@@ -79,7 +83,7 @@ class Wanted:
         self._choose(files, now)
 
     def _choose(self, files, now):
-        made, self.pipes, self.errors = self._made, {}, []
+        made, self.pipes = self._made, {}
         self._made = {}
         found = []
         for line, paths in files:

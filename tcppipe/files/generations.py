@@ -19,6 +19,12 @@ from tcppipe.files.fs import REAL
 from tcppipe.files.rolling import digest_of
 
 ROTATED = re.compile(r"[.-]\d[-+_.:\dTZ]*|\.(old|prev|previous)")  # suffixes that rotation gives
+WORDS = re.compile(  # the same where a pattern allows it: .25Nov2026, -Mon, .1, or nothing
+    r"([-._](\d[\w:+]*|mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov"
+    r"|dec|old|prev|previous|last|bak|save|saved|orig))*",
+    re.IGNORECASE | re.ASCII,
+)
+WILD = re.compile(r"[*?[]")
 DATED = re.compile(r"[.-](?:(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])|1\d{9})[-_.T:\d]*")  # year first
 FOREIGN = {".Z", ".lz4", ".lz", ".lzo", ".br", ".zip", ".7z"}  # compressed in ways not read here
 
@@ -267,11 +273,24 @@ def _matching(patterns, fs):
 
 def is_rotated(path, origin, patterns=()):
     """True when a sibling's name is one that rotation gives; else it may be anybody's copy."""
-    if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+    if any(_is_named(path, origin, pattern) for pattern in patterns):
         return True
     suffix = os.path.basename(path)[len(os.path.basename(origin)) :]
     stem, extension = os.path.splitext(suffix)
     return ROTATED.fullmatch(stem if extension in SUFFIXES else suffix) is not None
+
+
+def _is_named(path, origin, pattern):
+    """True when a pattern names a rotated file, and not just anything that stands there."""
+    if not fnmatch.fnmatchcase(path, pattern):
+        return False
+    if not WILD.search(pattern):
+        return True
+    name, base = os.path.basename(path), os.path.basename(origin)
+    if name == base or re.match(re.escape(base) + "[.-]", name):
+        stem, extension = os.path.splitext(name[len(base) :])
+        return WORDS.fullmatch(stem if extension in SUFFIXES else stem + extension) is not None
+    return re.search(r"\d", path[WILD.search(pattern).start() :]) is not None
 
 
 def _order(suffixes):

@@ -2,7 +2,7 @@
 
 Wildcards are those of glob(7), in any part of a path: they match neither a slash nor a dot
 at the start of a name.  What is listed is what is there now; a directory that cannot be
-read has nothing in it.
+read has nothing in it.  Links are followed as guarded.resolve() does.
 """
 
 import fnmatch
@@ -10,14 +10,18 @@ import os
 import stat
 
 from tcppipe.conf.pipelist import MAGIC
+from tcppipe.errors import reason
 from tcppipe.files.generations import SUFFIXES, is_rotated
+from tcppipe.files.guarded import Untrusted, resolve
 
 
-def expand(pattern, directories):
+def expand(pattern, directories, refused=None):
     """The real paths of the regular files that an absolute pattern fits, in order.
 
     directories: a set; those that were looked into are added, missing ones as well.
+    refused: a list, to which a line is added for each link that is not followed.
     """
+    refused = [] if refused is None else refused
     *above, last = [part for part in pattern.split("/") if part not in ("", ".")]
     tops = ["/"]
     for part in above:
@@ -29,10 +33,10 @@ def expand(pattern, directories):
     found = []
     for top in tops:
         if MAGIC.search(last):
-            found += _files(top, last, directories)
+            found += _files(top, last, directories, refused)
         else:
             directories.add(top)
-            found.append(_real(os.path.join(top, last), directories))
+            found.append(_real(os.path.join(top, last), directories, refused))
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
@@ -51,23 +55,37 @@ def _fitting(directory, wanted, directories):
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _files(directory, wanted, directories):
-    real = os.path.realpath(directory)
+def _files(directory, wanted, directories, refused):
+    real = _resolved(directory, refused)
+    if real is None:
+        return
     for entry in _fitting(directory, wanted, directories):
         if _safely(entry.is_symlink):
-            yield _real(entry.path, directories)
+            yield _real(entry.path, directories, refused)
         elif _safely(lambda entry=entry: entry.is_file(follow_symlinks=False)):
             yield os.path.join(real, entry.name)
 
 
-def _real(path, directories):
+def _real(path, directories, refused):
     """The real path of a regular file, or None.  Where a link leads to, something may come."""
-    real = os.path.realpath(path)
+    real = _resolved(path, refused)
+    if real is None:
+        return None
     directories.add(os.path.dirname(real))
     try:
-        return real if stat.S_ISREG(os.stat(real).st_mode) else None
+        return real if stat.S_ISREG(os.lstat(real).st_mode) else None
     except (OSError, ValueError):
         return None
+
+
+def _resolved(path, refused):
+    try:
+        return resolve(path)
+    except Untrusted as error:
+        refused.append(f"{path}: {reason(error)}")
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _safely(question):

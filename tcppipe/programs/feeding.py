@@ -12,6 +12,7 @@ import time
 from tcppipe.errors import TcppipeError
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
+from tcppipe.files.guarded import Guarded
 from tcppipe.files.status import StatusFile
 from tcppipe.files.wakeup import preload, wakeup
 from tcppipe.net.dial import greet
@@ -29,7 +30,7 @@ def make_push(pipe, dialler, kind, **more):
     packer = _packer(pipe)
     link = _link_maker(pipe)
     return kind(
-        Follower(Chain(pipe.path, pipe.olddir)),
+        Follower(Chain(pipe.path, pipe.olddir, Guarded(pipe.path, report.say))),
         lambda: dialler.dial(link),
         _greeter(pipe, packer),
         StatusFile(pipe.statusfile, pipe.originalfile),

@@ -48,7 +48,10 @@ class Options:
 
     def make(self, options, path):
         """The pipe of one file that a line with these options leads to."""
-        return tcppipe.Options({**options, "f": path, "run-dir": self.run_dir}, [])
+        pipe = tcppipe.Options({**options, "f": path, "run-dir": self.run_dir}, [])
+        if pipe.path != path:
+            raise ConfigError(f"{path}: has become a symbolic link just now")
+        return pipe
 
 
 def _flag(key):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, TAIL, UNKNOWN
 from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.strangers import without_strangers
 from tcppipe.wire.events import Begin, Gap, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
@@ -46,7 +47,8 @@ def agree(have, candidates, witness=None, resend=False, past=()):
     Returns None when a file changed while it was compared, or when there is none to go on
     with: then all has to begin anew, later.
     """
-    plan = yield from _decide(have, candidates, witness, resend)
+    candidates = yield from without_strangers(have, candidates, witness)
+    plan = (yield from _decide(have, candidates, witness, resend)) if candidates else None
     if plan is None:
         return None
     offset = plan.begin.offset

@@ -42,6 +42,9 @@ class ByteSource:
 
     def done(self, _action, candidates):
         """The result of the Search -> actions.  Raises LinkLost when there is no answer."""
+        candidates = [one for one in candidates if one.live or one.rotated]
+        if not candidates:
+            raise LinkLost("no such file for now")
         found, candidate, offset = self._pick(candidates)
         if offset > candidate.size:
             raise LinkLost(f"{candidate.name}: asked for from {offset}, has {candidate.size} bytes")
@@ -57,7 +60,7 @@ class ByteSource:
         for at, candidate in enumerate(candidates):
             if self._number(candidate) != self._inode:
                 continue
-            later = [other for other in candidates[at + 1 :] if other.live or other.rotated]
+            later = candidates[at + 1 :]
             if later and candidate.size == self._offset and not candidate.live:
                 return True, later[0], 0
             return True, candidate, self._offset

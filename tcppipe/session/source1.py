@@ -9,7 +9,7 @@ as it comes, and the question waits for its end.
 from math import inf
 
 from tcppipe.cursor import Cursor
-from tcppipe.errors import PeerError
+from tcppipe.errors import LinkLost, PeerError
 from tcppipe.session import news, states
 from tcppipe.session.actions import Save, Say, Search, Send, Settle, Start
 from tcppipe.session.agree import agree
@@ -59,6 +59,8 @@ class LineSource:
             return [self._agreement.send(result)]
         except StopIteration as stop:
             plan = stop.value
+        if plan is None:
+            raise LinkLost("the origin has changed or is gone for now")
         self.state = states.STREAMING
         self._cursor = Cursor(plan.candidate.generation, plan.begin.offset)
         actions = [Start(plan.candidate, plan.begin.offset, plan.proof), Save(*self._cursor)]

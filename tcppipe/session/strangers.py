@@ -1,0 +1,50 @@
+"""Files beside the origin that rotation did not name: whose are they?
+
+A sink may ask for whatever its ledger names, and a sink may lie.  A file that stands beside
+the log, a key or a dump, is none of its business, unless it was the log once and somebody
+has renamed it by hand.  So a stranger is left out of the agreement before anything is
+asked about it, unless the sink, or our own status file, knows what only one can know who
+was given its beginning: the digest of its first KiB, or of all of it, or the inode with
+the number that the file system drew for it at random.
+"""
+
+from tcppipe.cursor import HEAD
+from tcppipe.session.actions import Measure
+from tcppipe.wire.events import Holding, Probe
+
+
+def without_strangers(have, candidates, witness=None):
+    """The candidates without those of no concern to this sink.  Yields Measure and Probe."""
+    kept = []
+    for candidate in candidates:
+        ours = candidate.live or candidate.rotated
+        if ours or (yield from _was_ours(have, candidate, witness)):
+            kept.append(candidate)
+    return kept
+
+
+def _was_ours(have, candidate, witness):
+    if witness is not None and witness.generation.head_len:
+        inode = candidate.generation.ino and candidate.generation.same_inode(witness.generation)
+        if inode or (yield from _proves(witness.generation, candidate)):
+            return True
+    if have.holding == Holding.RECORDED:
+        return (yield from _proves(have.generation, candidate))
+    whole = min(HEAD, candidate.size)
+    if have.holding != Holding.UNRECORDED or not 0 < whole <= have.end:
+        return False
+    (here,) = yield Measure(candidate, ((0, whole),))
+    (there,) = yield Probe(((0, whole),))
+    return here == there
+
+
+def _proves(generation, candidate):
+    """True when this could not be said of a file whose content was never given away."""
+    length = generation.head_len
+    drawn = generation.igen and generation[:3] == candidate.generation[:3]
+    if not length or length > candidate.size:
+        return False
+    if not drawn and length < min(HEAD, candidate.size):
+        return False
+    (digest,) = yield Measure(candidate, ((0, length),))
+    return digest == generation.head
