@@ -90,8 +90,11 @@ class Guarded(FS):
             self._owner = status.st_uid
         if status.st_uid in (self._owner, directory.st_uid, 0) or _is_ours(directory):
             return
-        cause = "neither the owner of the first file nor of its directory; a restart takes it"
-        raise Untrusted(f"belongs to user {status.st_uid}, {cause}", path)
+        raise Untrusted(
+            f"belongs to user {status.st_uid}, neither the owner of the first file nor of its "
+            "directory; a restart takes it",
+            path,
+        )
 
 
 def _opened(name, flags, directory, path):
@@ -101,8 +104,8 @@ def _opened(name, flags, directory, path):
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
             link = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISLNK(link.st_mode):
-                raise Untrusted(f"{path} has become a symbolic link, not followed; "
-                                "a restart follows it", path) from None  # fmt: skip
+                cause = "has become a symbolic link, not followed; a restart follows it"
+                raise Untrusted(f"{path} {cause}", path) from None
         raise OSError(error.errno, error.strerror, path) from None
 
 
