@@ -144,8 +144,11 @@ def resolve(path):
         at = "/" if target.startswith("/") else at
     strangers = makers - {0, os.geteuid(), os.lstat(at).st_uid}
     if strangers:
-        cause = f"leads through a link of user {min(strangers)} to {at}, which is another's"
-        raise Untrusted(f"{cause}; not followed", path)
+        raise Untrusted(
+            f"leads through a link of user {min(strangers)} to {at}, which is another's; "
+            "not followed",
+            path,
+        )
     return at
 
 
