@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import re
 import shlex
-import shutil
 import subprocess
 import zlib
 from pathlib import Path
@@ -101,10 +100,9 @@ WIRE = page("tcppipe.7")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_clean(name):
+def test_a_page_is_clean(name, need):
     """mandoc finds no errors and nothing to warn of."""
-    assert shutil.which("mandoc"), "mandoc is not installed"
-    command = ["mandoc", "-T", "lint", "-W", "warning", str(MAN / name)]
+    command = [*need("mandoc"), "-T", "lint", "-W", "warning", str(MAN / name)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     assert (result.stdout, result.returncode) == ("", 0)
 

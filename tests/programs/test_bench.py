@@ -3,7 +3,14 @@
 import re
 import sys
 
+import pytest
 from stage import CHECKOUT
+
+
+@pytest.fixture(autouse=True)
+def compiler(need):
+    """The bench compiles its C pair."""
+    need("gcc")
 
 
 def bench(stage, *options):

@@ -7,7 +7,6 @@ a user namespace).  A component that is missing is a failure.
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 
 import pytest
@@ -38,20 +37,11 @@ template(name="T" type="string" string="%syslogfacility-text%.%syslogseverity-te
 """
 
 
-def need(*programs):
-    """The paths of programs that must be there."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    found = [shutil.which(program, path=path) for program in programs]
-    for program, where in zip(programs, found):
-        assert where, f"{program} is not installed"
-    return found
-
-
 # --- logrotate
 
 
 @pytest.fixture
-def logrotate(stage):
+def logrotate(stage, need):
     """Runs the real logrotate with a configuration, by force."""
     (program,) = need("logrotate")
 
@@ -169,7 +159,7 @@ def test_logrotate_of_the_copy(pipe, logrotate):
 
 
 @pytest.fixture
-def syslog(stage):
+def syslog(stage, need):
     """A real rsyslogd in a mount namespace with a /dev of its own: wraps a command line so that
     it runs there, and knows what was logged."""
     unshare, nsenter, rsyslogd = need("unshare", "nsenter", "rsyslogd")
@@ -291,12 +281,12 @@ def test_syslogd_is_restarted(pipe, syslog):
 # --- cron
 
 
-def test_cron_keeps_it_alive(pipe):
+def test_cron_keeps_it_alive(pipe, need):
     """A real cron, thirty times as fast, calls keep_tcppipe_alive every minute. Nothing happens
     until tcppipe.keepalive is made. Then tcppipe is started; it is killed, and started again; it
     is left alone while it runs."""
     stage = pipe.stage
-    cron, unshare, faketime = need("cron", "unshare", "faketime")
+    cron, unshare, faketime = need("cron", "unshare", "faketime", "root")[:3]
     work = stage.path / "cron"
     for name in ("d", "tabs", "bin"):
         (work / name).mkdir(parents=True)

@@ -123,7 +123,7 @@ class Flip:
         return data[:at] + bytes([data[at] ^ 0x20]) + data[at + 1 :]
 
 
-@pytest.mark.parametrize("options", [" | merge"], ids=["merged"])
+@pytest.mark.parametrize("options", ["", " | merge"], ids=["plain", "merged"])
 def test_a_byte_altered_on_the_way(stage, line, options):
     """One bit of a line's content is turned over on the way, where no checksum of TCP sees it. It
     is noticed before it is acknowledged, said, and kept beside the copy; the copy is equal."""

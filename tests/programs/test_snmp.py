@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,13 +18,6 @@ BASE = ".1.3.6.1.4.99"
 NO_SUCH = "No Such Instance currently exists at this OID"
 
 
-def tool(name):
-    """The path of one of net-snmp's programs.  A machine without it fails the test."""
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin")
-    assert path, f"no {name}: apt install snmpd snmp"
-    return path
-
-
 def free_udp_port():
     """A UDP port that nobody uses."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -36,8 +28,9 @@ def free_udp_port():
 class Agent:
     """An snmpd on a stage, with a private port, configuration and directory."""
 
-    def __init__(self, stage, registered=BASE, base=None):
+    def __init__(self, stage, need, registered=BASE, base=None):
         self.stage = stage
+        self.need = need
         self.servers = stage.path / "snmp"
         self.servers.mkdir()
         self.address = f"127.0.0.1:{free_udp_port()}"
@@ -53,7 +46,7 @@ class Agent:
             "SNMPCONFPATH": str(stage.path / "none"),
             "MIBS": "",
         }
-        argv = [tool("snmpd"), "-f", "-Le", "-C", "-c", self.conf, "-I", "pass_persist,vacm_conf"]
+        argv = [*need("snmpd"), "-f", "-Le", "-C", "-c", self.conf, "-I", "pass_persist,vacm_conf"]
         self.process = stage.process("snmpd", argv, "NET-SNMP version", env=self.env)
 
     def status(self, server, text="OK\n", age=0):
@@ -64,8 +57,8 @@ class Agent:
 
     def ask(self, name, *words, options="-Oqn"):
         """Run one of net-snmp's programs: its output, or what it complains of."""
-        argv = [tool(name), "-v2c", "-c", "public", "-r", "0", "-t", "10", options, self.address]
-        done = self.stage.run([*argv, *words], env=self.env)
+        how = ["-v2c", "-c", "public", "-r", "0", "-t", "10", options, self.address]
+        done = self.stage.run([*self.need(name), *how, *words], env=self.env)
         return (done.stdout or done.stderr).strip()
 
     def get(self, suffix):
@@ -80,9 +73,9 @@ class Agent:
 
 
 @pytest.fixture
-def agent(stage):
+def agent(stage, need):
     """An agent with four servers, which runs."""
-    agent = Agent(stage)
+    agent = Agent(stage, need)
     agent.status("10.0.0.9")
     agent.status("10.0.0.10", "ERR\n")
     agent.status("9.255.255.255")
@@ -168,9 +161,9 @@ def test_set_is_refused(agent):
 
 
 @pytest.mark.parametrize("base", [None, BASE, f"{BASE}.1"])
-def test_registered_as_the_original_program_has_it(stage, base):
+def test_registered_as_the_original_program_has_it(stage, need, base):
     """An agent that knows only the subtree of IPv4 addresses, whatever the program is told."""
-    agent = Agent(stage, f"{BASE}.1", base)
+    agent = Agent(stage, need, f"{BASE}.1", base)
     agent.status("10.0.0.9")
     agent.status("2001:db8::1")
     agent.process.up()

@@ -10,8 +10,9 @@ FIRST = b"one\ntwo\nthree\n"
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path, need):
     """A file system of 256 KiB in memory, mounted at copy/; needs root."""
+    need("root")
     place = tmp_path / "copy"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=True)
