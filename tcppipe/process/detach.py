@@ -10,9 +10,9 @@ which forks do not inherit, signals and syslog come after.
 import os
 import signal
 import sys
-import syslog
 
 from tcppipe.errors import ConfigError
+from tcppipe.process import report
 
 _MOST = 4000  # bytes of a message: it fits an empty pipe, so that one read gets all of it
 
@@ -56,8 +56,8 @@ def detach(preserve=(), program=None):
             stream.flush()
         except (OSError, ValueError):
             pass
-    # libc would go on using the number of its closed connection, whoever has it by then.
-    syslog.closelog()
+    # Its descriptor is about to be closed, and the number will be somebody else's.
+    report.close()
     told, tell = os.pipe()
     if os.fork():
         _leave(told, tell, program)
@@ -124,12 +124,14 @@ def in_foreground(status=0, message=""):
 
     Does nothing unless $NOTIFY_SOCKET is set (sd_notify(3)).
     """
-    address = os.environ.get("NOTIFY_SOCKET")
+    address = os.environb.get(b"NOTIFY_SOCKET", b"")
     if address and not status:
         import socket
 
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.sendto(b"READY=1\nMAINPID=%d" % os.getpid(), address.replace("@", "\0", 1))
-            except OSError:
-                pass  # then systemd times out, and says so
+        if address.startswith(b"@"):  # an abstract one (unix(7))
+            address = b"\0" + address[1:]
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"READY=1\nMAINPID=%d" % os.getpid(), address)
+        except OSError:
+            pass  # then systemd times out, and says so

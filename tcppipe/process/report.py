@@ -1,73 +1,136 @@
 """Saying things: to syslog, and to the terminal when in the foreground.
 
 Each message is one line of printable text, whatever names and bytes are in it, so
-nobody can forge a second line.  Saying something never fails: a dead syslogd or a
-closed terminal is not our death.
-Does not decide what is worth saying, nor how often.
+nobody can forge a second line; a name of any length is cut to what people can read.
+Saying something never fails and never waits: a dead or a deaf syslogd, or a closed
+terminal, is not our death.  What can be said is bounded (see budget.py), whoever says it:
+that stands here, so that no message can forget it.
+Does not decide what is worth saying.
 """
 
 import os
+import re
 import sys
-import syslog
+import time
+import traceback
+
+from tcppipe.process.budget import Budget
+from tcppipe.process.outlets import Stream, Syslog
+
+CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG = range(2, 8)  # as syslog(3) has them
+WORD = 200  # characters of a name that are shown
+LINE = 1000  # characters of a message
+
+_LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
 _program = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "tcppipe"
-_foreground = False
+_subject = ""
+_syslog = Syslog(_program)
+_streams = None  # a function: the Stream for a priority; None in the background
+_budget = Budget()
 
 
-def open(program, foreground=False):
-    """Speak as this program from now on.  Once more after detaching, which ends the connection."""
-    global _program, _foreground
-    _program, _foreground = program, foreground
-    syslog.openlog(program, syslog.LOG_PID, syslog.LOG_LOCAL5)
+def open(program, foreground=False, streams=None):
+    """Speak as this program from now on.  Once more after detaching, which ends the connection.
+
+    streams: in the foreground, a function that gives the Stream for a priority, if that is
+    not standard error.
+    """
+    global _program, _streams
+    _program = _syslog.program = program
+    _streams = (streams or _standard_error) if foreground else None
 
 
 def close():
     """End the connection to syslogd, whose descriptor would not survive a detaching."""
-    syslog.closelog()
+    _syslog.close()
+
+
+def share():
+    """In a server: from now on children have their share of one budget."""
+    _budget.share()
+
+
+def about(subject):
+    """What this process says from now on is about this peer or pipe (str)."""
+    global _subject
+    _subject = subject
 
 
 def critical(message):
     """Something is lost or will be: bytes, or the whole program."""
-    _say(syslog.LOG_CRIT, message, _foreground)
+    say("critical", message)
 
 
 def error(message):
     """Something failed, and somebody has to see to it."""
-    _say(syslog.LOG_ERR, message, _foreground)
+    say("error", message)
 
 
 def warning(message):
     """Something failed which mends by itself."""
-    _say(syslog.LOG_WARNING, message, _foreground)
+    say("warning", message)
+
+
+def notice(message):
+    """Somebody wants something that is not for him."""
+    say("notice", message)
 
 
 def info(message):
     """The state has changed."""
-    _say(syslog.LOG_INFO, message, _foreground)
+    say("info", message)
 
 
 def debug(message):
     """For those who look for a mistake of ours."""
-    _say(syslog.LOG_DEBUG, message, _foreground)
+    say("debug", message)
 
 
-def say(level, message):
-    """The function of this module that is called `level`, with this message."""
-    globals()[level](message)
+def say(level, message, subject=None):
+    """A message of the level with this name.  subject: whom it is about, if not about whom
+    this process is."""
+    priority = globals()[level.upper()]
+    subject = _subject if subject is None else subject
+    may, before = _budget.spend(subject, priority <= ERROR, time.monotonic())
+    if before:
+        _suppressed(subject, before)
+    if may:
+        _emit(priority, one_line(message))
+
+
+def tend():
+    """Now and then: say how much was suppressed of which nothing more was said."""
+    for subject, number in _budget.overdue(time.monotonic()):
+        _suppressed(subject, number)
+
+
+def _suppressed(subject, number):
+    about = f"{subject}: " if subject else ""
+    _emit(WARNING, one_line(f"{about}suppressed {number} more messages"))
+
+
+def bug(where, error):
+    """A mistake of ours, with its place.  where: what is concerned, in words."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    at = f" ({os.path.basename(place[0].filename)}:{place[0].lineno})" if place else ""
+    critical(f"{where}: bug: {type(error).__name__}: {error}{at}")
 
 
 def fatal(message):
     """Why the program ends: on standard error in any case.  Returns its exit status, 1."""
-    _say(syslog.LOG_CRIT, message, True)
+    _emit(CRITICAL, one_line(message), _standard_error)
     return 1
 
 
 def one_line(message):
     """The message (text, bytes or an exception) as one line of printable text."""
     text = os.fsdecode(message) if isinstance(message, bytes) else str(message)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
+    if len(text) > WORD:
+        text = _LONG.sub(lambda found: found[0][:WORD] + "...", text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(ord(c)) for c in text[: LINE + 1])
+    return text if len(text) <= LINE else text[:LINE] + "..."
 
 
 def _escaped(code):
@@ -79,12 +142,18 @@ def _escaped(code):
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _say(priority, message, aloud):
-    line = one_line(message)
+def _emit(priority, line, streams=None):
+    taken = _syslog.put(priority, line)
+    streams = streams or _streams
     # Without a sys.stderr number 2 was closed from the start: it may be a file of ours.
-    if aloud and sys.stderr is not None:
-        try:
-            os.write(2, f"{_program}: {line}\n".encode())
-        except OSError:
-            pass
-    syslog.syslog(priority | syslog.LOG_LOCAL5, line)
+    if streams is not None and sys.stderr is not None:
+        stream = streams(priority)
+        if not (taken and stream.is_journal):
+            stream.put(priority, line)
+
+
+_stderr = Stream(2, "standard error", lambda _priority, line: f"{_program}: {line}")
+
+
+def _standard_error(_priority):
+    return _stderr

@@ -1,0 +1,112 @@
+"""How much is said: about each subject, and in all.
+
+Whoever can make us say something (a stranger who connects, a peer that reports troubles)
+could fill a disk by it.  So each subject has a budget that fills up again with time, and
+there is one for all; what is over it is counted, and the count is said.  What is grave has
+budgets of its own, which chatter cannot use up.
+A server and its children use one table, in memory that they share.  They do not lock it: a
+count may be wrong by a few.  A crash leaves nothing.
+"""
+
+import mmap
+import struct
+import zlib
+from typing import NamedTuple
+
+EACH = (100.0, 0.5)  # messages about one subject: at once, and a second …
+ALL = (10000.0, 5.0)  # … and about all of them
+
+SLOTS = 512
+_SLOT = struct.Struct("@4d2Q64s")
+_NAME = 64
+
+
+class Account(NamedTuple):
+    """What was used of the budgets of a subject, [0] of what is grave and [1] of all else."""
+
+    used: tuple = (0.0, 0.0)  # messages …
+    at: tuple = (0.0, 0.0)  # … by then
+    suppressed: tuple = (0, 0)
+    name: str = ""
+
+
+class Budget:
+    """The accounts.  Two subjects may by chance have one together, which does no harm."""
+
+    def __init__(self):
+        self._table = bytearray(_SLOT.size)  # one for all is enough until there are subjects
+
+    def share(self):
+        """From now on children that are forked use the same accounts as we do."""
+        self._table = mmap.mmap(-1, SLOTS * _SLOT.size)
+
+    def spend(self, subject, grave, now):
+        """May something be said about a subject (str; "": the program itself)?
+
+        Returns (whether, how many messages about it were suppressed before).
+        """
+        kind = 0 if grave else 1
+        place = self._place(subject)
+        if place and not self._take(place, kind, now, EACH, subject):
+            return False, 0
+        if not self._take(0, kind, now, ALL, ""):
+            return False, 0
+        return True, self._forgive(place, kind)
+
+    def overdue(self, now):
+        """[(subject, number)] of what was suppressed and was not said, though there is room."""
+        found = []
+        for place in range(len(self._table) // _SLOT.size):
+            account = self._read(place)
+            most, rate = EACH if place else ALL
+            for kind, number in enumerate(account.suppressed):
+                used = account.used[kind] - (now - account.at[kind]) * rate
+                if number and used + 1 <= most:
+                    found.append((account.name, self._forgive(place, kind)))
+        return found
+
+    def _place(self, subject):
+        if not subject:
+            return 0
+        if len(self._table) == _SLOT.size:
+            self._table = self._table + bytearray((SLOTS - 1) * _SLOT.size)
+        return 1 + zlib.crc32(subject.encode(errors="surrogateescape")) % (SLOTS - 1)
+
+    def _take(self, place, kind, now, bounds, name):
+        most, rate = bounds
+        account = self._read(place)
+        used = max(0.0, min(most, account.used[kind]) - max(0.0, now - account.at[kind]) * rate)
+        if used + 1 > most:
+            account = account._replace(
+                suppressed=_with(account.suppressed, kind, account.suppressed[kind] + 1), name=name
+            )
+            self._write(place, account)
+            return False
+        account = account._replace(
+            used=_with(account.used, kind, used + 1), at=_with(account.at, kind, now)
+        )
+        self._write(place, account)
+        return True
+
+    def _forgive(self, place, kind):
+        """The number of suppressed messages, which is said now."""
+        account = self._read(place)
+        number = account.suppressed[kind]
+        if number:
+            self._write(place, account._replace(suppressed=_with(account.suppressed, kind, 0)))
+        return number
+
+    def _read(self, place):
+        *numbers, name = _SLOT.unpack_from(self._table, place * _SLOT.size)
+        name = name.rstrip(b"\0").decode(errors="replace")
+        return Account(tuple(numbers[:2]), tuple(numbers[2:4]), tuple(numbers[4:]), name)
+
+    def _write(self, place, account):
+        name = account.name.encode(errors="replace")[:_NAME]
+        _SLOT.pack_into(
+            self._table, place * _SLOT.size, *account.used, *account.at, *account.suppressed, name
+        )
+
+
+def _with(pair, kind, value):
+    return (value, pair[1]) if kind == 0 else (pair[0], value)

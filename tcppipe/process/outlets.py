@@ -1,0 +1,156 @@
+"""Where messages go: syslogd, and a terminal or whatever stands in its place.
+
+Nobody waits here: not for a syslogd that does not read, nor for a reader of our standard
+error who has gone to lunch.  What is not taken at once is dropped and counted, and how much
+that was is said as soon as something is taken again.
+Our own few lines in place of syslog(3), which waits, and which goes on using the number of
+its descriptor when that was closed and is a file of somebody else.  A crash leaves nothing.
+"""
+
+import errno
+import os
+import select
+import socket
+import time
+
+SYSLOGD = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, FreeBSD
+LOCAL5 = 21 << 3
+WARNING = 4
+
+
+class Outlet:
+    """A subclass has _take(priority, line) -> whether that was taken; it never waits."""
+
+    name = ""  # as people know it
+
+    def __init__(self):
+        self.dropped = 0
+
+    def put(self, priority, line):
+        """Hand over a line (str) of a priority from 0 to 7; True when it was taken."""
+        if self.dropped:
+            text = f"{self.dropped} messages were dropped: {self.name} did not take them"
+            if self._take(WARNING, text):
+                self.dropped = 0
+        taken = not self.dropped and self._take(priority, line)
+        self.dropped += not taken
+        return taken
+
+
+class Syslog(Outlet):
+    """syslogd, as `program`, facility LOCAL5.  paths: where it may listen."""
+
+    name = "syslogd"
+
+    def __init__(self, program, paths=SYSLOGD):
+        super().__init__()
+        self.program = program
+        self._paths = paths
+        self._sock = None
+        self._file = None  # device and inode of our socket
+        self._stream = False
+        self._pid = 0  # who made the connection
+        self._rest = b""  # what a stream has not taken yet of a message that it has begun to take
+
+    def _take(self, priority, line):
+        stamp = time.strftime("%b %e %H:%M:%S")
+        text = f"<{LOCAL5 | priority}>{stamp} {self.program}[{os.getpid()}]: {line}"
+        data = text.encode(errors="backslashreplace")
+        for _attempt in range(2):
+            if not self._connected() and not self._connect():
+                return False
+            try:
+                return self._send(data)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                if error.errno in (errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE):
+                    return False
+                self.close()  # it was started anew: once more
+        return False
+
+    def _send(self, data):
+        if not self._stream:
+            self._sock.send(data)
+            return True
+        while self._rest:
+            self._rest = self._rest[self._sock.send(self._rest) :]
+        data += b"\0"
+        self._rest = data[self._sock.send(data) :]
+        return True
+
+    def _connected(self):
+        if self._is_ours() and self._stream and self._pid != os.getpid():
+            self.close()  # two processes would write into each other's lines
+        return self._sock is not None
+
+    def _is_ours(self):
+        """True while our descriptor is: a detaching closes it, and another gets its number."""
+        if self._sock is None:
+            return False
+        try:
+            status = os.fstat(self._sock.fileno())
+        except OSError:
+            status = None
+        if status is None or (status.st_dev, status.st_ino) != self._file:
+            self._sock.detach()
+            self._sock, self._rest = None, b""
+        return self._sock is not None
+
+    def _connect(self):
+        for path in self._paths:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                try:
+                    sock = socket.socket(socket.AF_UNIX, kind)
+                except OSError:
+                    return False
+                try:
+                    sock.setblocking(False)
+                    sock.connect(path)
+                    status = os.fstat(sock.fileno())
+                except OSError as error:
+                    sock.close()
+                    if error.errno == errno.EPROTOTYPE:
+                        continue
+                    break
+                self._sock, self._stream = sock, kind == socket.SOCK_STREAM
+                self._file, self._pid = (status.st_dev, status.st_ino), os.getpid()
+                return True
+        return False
+
+    def close(self):
+        """End the connection; the next message makes another."""
+        if self._is_ours():
+            self._sock.close()
+        self._sock, self._rest = None, b""
+
+
+class Stream(Outlet):
+    """An open descriptor that lines are written to.  line(priority, text): how they look."""
+
+    def __init__(self, fd, name, line):
+        super().__init__()
+        self.fd = fd
+        self.name = name
+        self._line = line
+
+    def _take(self, priority, line):
+        try:
+            poll = select.poll()
+            poll.register(self.fd, select.POLLOUT)
+            ready = dict(poll.poll(0)).get(self.fd, 0)
+            if not ready & (select.POLLOUT | select.POLLERR | select.POLLHUP):
+                return bool(ready & select.POLLNVAL)
+            os.write(self.fd, (self._line(priority, line) + "\n").encode(errors="backslashreplace"))
+        except OSError:
+            pass  # a terminal that is gone is not our end, and will not come back
+        return True
+
+    @property
+    def is_journal(self):
+        """True when systemd's journal reads it, which hears all of it from syslogd, too."""
+        try:
+            status = os.fstat(self.fd)
+        except OSError:
+            return False
+        return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
