@@ -2,22 +2,30 @@
 
 A handler does nothing; the kernel's interruption leaves one byte, the number of
 the signal, in a pipe that the one loop selects on.  So nothing ever happens
-between two instructions that did not expect it.
+between two instructions that did not expect it.  A signal that nobody asked for and
+that would end the process without a word (somebody's USR1 to see a progress report, a
+broken lease's SIGIO) is ignored.
 Does not decide what a signal means.  A crash leaves nothing.
 """
 
 import os
 import signal
 
+STRAY = ("SIGALRM", "SIGIO", "SIGPIPE", "SIGPROF", "SIGPWR", "SIGSTKFLT", "SIGUSR1", "SIGUSR2",
+         "SIGVTALRM")  # fmt: skip
+FAILED = 3  # the status of a child that could not even begin
+
 
 class Signals:
     """The signals of this process that its loop answers.  One such object at a time."""
 
     def __init__(self, signums):
-        """From now on these signals are read here.  SIGPIPE is ignored."""
+        """From now on these signals are read here, and strays ignored."""
         self._read = self._write = None
-        self._open()
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._use(_pair())
+        for signum in _strays():
+            if signal.getsignal(signum) == signal.SIG_DFL:
+                signal.signal(signum, signal.SIG_IGN)
         self._before = {signum: signal.signal(signum, self._nothing) for signum in signums}
 
     def fileno(self):
@@ -46,15 +54,22 @@ class Signals:
 
         Between two forks the parent does next to nothing: what it writes to in between would
         be shared by nobody.  Raises OSError when there is not even one; there may be fewer.
+        What can fail is done before the fork, so that an error is never the child's.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
         pids = []
         try:
             for number in range(count):
-                pid = os.fork()
+                pair = _pair()
+                try:
+                    pid = os.fork()
+                except OSError:
+                    _close(pair)
+                    raise
                 if pid == 0:
-                    self._open()
+                    self._begin(pair)
                     return None, number
+                _close(pair)
                 pids.append(pid)
         except OSError:
             if not pids:
@@ -71,11 +86,16 @@ class Signals:
         self._before = {}
         self._close()
 
-    def _open(self):
+    def _begin(self, pair):
+        """In a child just forked: it ends here rather than go on as its parent."""
+        try:
+            self._use(pair)
+        except BaseException:
+            os._exit(FAILED)
+
+    def _use(self, pair):
         self._close()
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
+        self._read, self._write = pair
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
     def _close(self):
@@ -84,9 +104,28 @@ class Signals:
         current = signal.set_wakeup_fd(-1)
         if current not in (-1, self._write):
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        os.close(self._read)
-        os.close(self._write)
+        _close((self._read, self._write))
         self._read = self._write = None
 
     def _nothing(self, signum, frame):
         pass
+
+
+def _strays():
+    """The signals that would end us and that nobody means so, as far as this system has them."""
+    named = {getattr(signal, name, None) for name in STRAY} - {None}
+    first = getattr(signal, "SIGRTMIN", None)
+    return named | {n for n in signal.valid_signals() if first is not None and n >= first}
+
+
+def _pair():
+    """A pipe whose ends never block."""
+    pair = os.pipe()
+    for fd in pair:
+        os.set_blocking(fd, False)
+    return pair
+
+
+def _close(pair):
+    for fd in pair:
+        os.close(fd)

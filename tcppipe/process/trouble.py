@@ -1,0 +1,49 @@
+"""What fails again and again for a while: said at first, each hour, and when it is over.
+
+Knows no clock of its own: times are seconds of a monotonic clock, given by the caller.
+"""
+
+REMIND = 3600.0  # seconds
+
+
+class Trouble:
+    """One thing that may fail.  say: a function (level, text).  level: that of a failure."""
+
+    def __init__(self, say, level="error"):
+        self._say = say
+        self._level = level
+        self._text = None  # what was said last; None: nothing is wrong
+        self._since = self._remind_at = 0.0
+        self._count = 0  # failures so far
+
+    @property
+    def present(self):
+        """True from the first failure until over()."""
+        return self._text is not None
+
+    def failed(self, text, now):
+        """It has failed, for this reason."""
+        if text == self._text and now < self._remind_at:
+            self._count += 1
+            return
+        if self._text is None:
+            self._since, self._count, how_long = now, 0, ""
+        else:
+            how_long = f" (for {duration(now - self._since)}, {self._count} times)"
+        self._count += 1
+        self._text, self._remind_at = text, now + REMIND
+        self._say(self._level, text + how_long)
+
+    def over(self, text, now):
+        """It works; if it did not, that is said in these words."""
+        if self._text is not None:
+            self._text = None
+            self._say("warning", f"{text} after {duration(now - self._since)}")
+
+
+def duration(seconds):
+    """A time in words: 12 s, 5 min, 3 h, 2 days."""
+    for most, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < most:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"
