@@ -18,6 +18,10 @@ class Refused(TcppipeError):
     """The other side, or another process here, says no for good: end."""
 
 
+class NotNow(Refused):
+    """The other side, or another process here, says no for now: try again after a pause."""
+
+
 class LinkLost(TcppipeError):
     """The connection is gone or was never made: connect again after a pause."""
 
@@ -30,9 +34,13 @@ class Blocked(TcppipeError):
     """A file cannot be read or written for now (disk full, read-only, no rights,
     missing directory): keep what is in hand, say so, and try the same step again."""
 
+    pause = 1.0  # seconds until then
+
 
 class Busy(Blocked):
     """A long step has done a part of its work: try it again at once, nothing is wrong."""
+
+    pause = 0.0
 
 
 class SyncFailed(TcppipeError):
@@ -42,4 +50,6 @@ class SyncFailed(TcppipeError):
 
 def reason(error):
     """The cause of an exception in a few words: an OSError's text without its number."""
+    if isinstance(error, MemoryError):
+        return "Cannot allocate memory"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

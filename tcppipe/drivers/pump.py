@@ -3,14 +3,19 @@
 An action that is Blocked stays at the head and is tried again after a pause; until then
 nothing is read from the link, so the other side is held back by TCP alone and nothing
 piles up here.
+
+One call does a bounded amount of work, whatever a read has brought: one step that may touch
+a disk, or so many that do not.  The rest waits in the same way, as something that is Busy:
+whoever has the loop looks at everything else first.
 """
 
 from collections import deque
 
 from tcppipe.errors import Blocked, Busy, TcppipeError
-from tcppipe.session.actions import Append, Become, GiveBack, Send
+from tcppipe.session.actions import Append, Become, Compare, GiveBack, Save, Say, Send, Settle
 
-RETRY = 1.0  # seconds until a blocked action is tried again
+LIGHT = (Append, Become, Compare, GiveBack, Save, Say, Send, Settle)
+AT_ONCE = 1024  # of those that are done in one go
 
 
 class Pump:
@@ -19,6 +24,7 @@ class Pump:
     hands: a function for each type of action that the pump does not carry out itself; its
     result, if it is not None, goes back into the session.  buffer: the Buffer to read into.
     blocked: the Blocked that holds us up, or None.
+    last: the name of the action that was carried out last, for people.
     """
 
     def __init__(self, link, session, hands, buffer):
@@ -27,6 +33,7 @@ class Pump:
         self.hands = hands
         self.blocked = None
         self.retry_at = 0.0
+        self.last = "nothing"
         self._todo = deque()
         self._buffer = buffer
 
@@ -65,14 +72,19 @@ class Pump:
 
     def work(self, now):
         """Carry out what waits, as far as it goes."""
+        left = AT_ONCE
         while self._todo:
+            action = self._todo[0]
             try:
-                more = self._perform(self._todo[0], now)
+                if not left:
+                    raise Busy("more than is done in one go")
+                more = self._perform(action, now)
             except Blocked as error:
                 self.blocked = error
-                self.retry_at = now if isinstance(error, Busy) else now + RETRY
+                self.retry_at = now + error.pause
                 self._todo = deque(map(_kept, self._todo))
                 return
+            left = left - 1 if isinstance(action, LIGHT) else 0
             self._todo.popleft()
             self._todo.extendleft(reversed(more))
         self.blocked = None
@@ -104,6 +116,7 @@ class Pump:
         return due if self.blocked is None else min(due, self.retry_at)
 
     def _perform(self, action, now):
+        self.last = type(action).__name__
         if isinstance(action, Send):
             self.session.keepalive.sent = now
             self.link.send(*action)

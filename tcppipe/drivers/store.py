@@ -147,6 +147,8 @@ class Store:
     def tend(self, now):
         """Do what is due: a retry, a sync, a mark, a word to the source."""
         self._now = now
+        if self._prove_by is not None and self.deaf:
+            self._prove_by = now + PROOF  # it is we who do not listen for the moment
         if self._prove_by is not None and now >= self._prove_by:
             raise LinkLost(f"{self.link.peer}: silent, and another connection asks for the pipe")
         self.pump.tend(now)
@@ -216,7 +218,7 @@ class Store:
 
     def prove(self, now):
         """Another connection asks for this pipe: does our source still live?"""
-        if self.deaf:
+        if self.pump.trouble is not None:
             raise LinkLost(f"{self.link.peer}: gives way to another connection while waiting")
         self._prove_by = now + PROOF
         self.pump.say(self.pump.session.ask(), now)

@@ -14,7 +14,7 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger, Mark, Stretch
-from tcppipe.files.rolling import Crc32, Rolling
+from tcppipe.files.rolling import Crc32, Digests, Rolling
 from tcppipe.files.standing import Standing
 from tcppipe.wire.events import Why
 
@@ -49,6 +49,7 @@ class Copy:
         self._marked = 0  # the offset of the last mark
         self._finished = None  # the End that was recorded last, and the answer to it
         self._digest = None
+        self._proving = None  # the Digests that prove() is making
         self._recent = bytearray()  # the last bytes that were appended
         self._begun = False  # the agreement is over, so the destination may change its file
         self._syncing = None  # (offset, check, Sync): what is being made durable beside us
@@ -112,9 +113,17 @@ class Copy:
         return have
 
     def prove(self, ranges):
-        """The SHA-256 digests of (first, length) ranges of what was offered.  Raises Blocked."""
+        """The SHA-256 digests of (first, length) ranges of what was offered.
+
+        Raises Busy while there is more to read, and Blocked.
+        """
+        if self._proving is None or self._proving.ranges is not ranges:
+            self._proving = Digests(self._standing.read, ranges)
         with blocked(self.destination.path, "cannot read"):
-            return tuple(self._standing.digest(first, length) for first, length in ranges)
+            if not self._proving.advance(HASHED_AT_ONCE):
+                raise Busy(f"{self.destination.path}: is compared")
+        found, self._proving = self._proving.found, None
+        return tuple(digest or NO_DIGEST for digest in found)
 
     # --- the stream
 

@@ -52,6 +52,33 @@ class Rolling:
         return self._digest.digest()
 
 
+class Digests:
+    """The SHA-256 digests of (first, length) ranges of what `read(length, offset)` reads, made in
+    steps.  found: those that are made; None for a range that is not there in full.
+    """
+
+    def __init__(self, read, ranges):
+        self.ranges = ranges
+        self.found = []
+        self._read = read
+        self._rolling = None
+
+    def advance(self, budget):
+        """Read on, `budget` bytes at most; True when all are made.  Raises OSError."""
+        while len(self.found) < len(self.ranges) and budget > 0:
+            first, length = self.ranges[len(self.found)]
+            if self._rolling is None:
+                self._rolling = Rolling(self._read, offset=first)
+            before = self._rolling.offset
+            whole = self._rolling.advance(first + length, budget)
+            took = self._rolling.offset - before
+            if whole or took < budget:
+                self.found.append(self._rolling.digest() if whole else None)
+                self._rolling = None
+            budget -= took
+        return len(self.found) == len(self.ranges)
+
+
 def digest_of(read, first, length):
     """The SHA-256 of [first, first + length), or None when there are fewer bytes."""
     sha = hashlib.sha256()

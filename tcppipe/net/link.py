@@ -8,11 +8,14 @@ import select
 import socket
 import time
 from collections import deque
+from itertools import islice
 from math import inf
 
 from tcppipe.errors import LinkLost, PeerError, reason
 
 DEAD_AFTER = 45  # seconds without an acknowledgement by the peer's kernel
+AT_ONCE = 64  # queued pieces that the kernel is offered at a time
+MOST = 10000  # pieces that may be queued: more are answers to somebody who never reads
 SHALLOW = 1 << 17  # unsent bytes that a shallow link leaves to the kernel
 
 
@@ -89,12 +92,17 @@ class Link:
         """Queue bytes and give the kernel what it takes."""
         self._out.extend(map(memoryview, parts))
         self.flush()
+        self._bound(len(self._out))
+
+    def _bound(self, queued):
+        if queued > MOST:
+            raise PeerError(f"{self.peer}: asks for more and more, and does not read it")
 
     def flush(self):
         """Give the kernel what it takes of the queue."""
         while self._out:
             try:
-                count = self._sock.sendmsg(self._out)
+                count = self._sock.sendmsg(islice(self._out, AT_ONCE))
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:

@@ -66,6 +66,7 @@ class Paced(Link):
         """Queue bytes, and send what may go."""
         self._held.extend(memoryview(part).cast("B") for part in parts if part)
         self._release()
+        self._bound(len(self._held) + len(self._out))
 
     def flush(self):
         """Send what may go by now."""

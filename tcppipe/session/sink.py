@@ -5,7 +5,7 @@ whatever the source proposes is checked against what was offered: a cut never go
 below what is durable unless that is damaged, and bytes come without a hole.
 """
 
-from tcppipe.errors import LinkLost, PeerError, Refused
+from tcppipe.errors import LinkLost, NotNow, PeerError, Refused
 from tcppipe.session import states
 from tcppipe.session.actions import (
     Append,
@@ -24,6 +24,8 @@ from tcppipe.wire import packing
 from tcppipe.wire.frames import MAX_COMPLETE, MINOR, encode
 
 MAX_PROVED = 1 << 30  # bytes that one Probe may ask to read
+AGAIN = 64  # times that all that was offered may be asked for, by all Probes …
+LITTLE = 1 << 24  # … or so many bytes, when that is more
 CHECKS = 2  # the minor version from which on a source sends Check, and knows Past
 
 
@@ -35,6 +37,7 @@ class Sink(Peer):
     def __init__(self, now):
         super().__init__(now)
         self._have = None
+        self._proved = 0  # bytes that were asked for by now
         self._minor = 0  # the source's
         self._serial = 0  # Begins so far
         self._ended = 0  # … and how many of them were finished
@@ -78,7 +81,7 @@ class Sink(Peer):
     def fail(self, error):
         """Tell the source why the connection ends -> actions."""
         self.state = states.CLOSED
-        retry = not isinstance(error, Refused)
+        retry = isinstance(error, NotNow) or not isinstance(error, Refused)
         return [Send(encode(ev.Failure(retry, str(error).encode(errors="replace"))))]
 
     # --- what the source says
@@ -89,7 +92,9 @@ class Sink(Peer):
 
     def _on_probe(self, probe):
         have = self._offered()
-        if sum(length for _first, length in probe.ranges) > MAX_PROVED:
+        asked = sum(length for _first, length in probe.ranges)
+        self._proved += asked
+        if asked > MAX_PROVED or self._proved > AGAIN * max(LITTLE, have.end - have.first):
             raise PeerError("a probe asks for too much")
         for first, length in probe.ranges:
             if first < have.first or first + length > have.end:
