@@ -18,7 +18,7 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.merged import lock
 from tcppipe.files.pointer import Pointer
 from tcppipe.net.connect import Connecting
-from tcppipe.process import rundir
+from tcppipe.process import report, rundir
 from tcppipe.session.fetch1 import ByteSink
 from tcppipe.session.sink import Sink
 from tcppipe.wire import pull1
@@ -129,6 +129,15 @@ class Fetch:
         if self._state == PAUSED and self._nameless_until is not None:
             self._until = now
 
+    def give_up(self, error, now):
+        """It cannot be waited for: begin anew later."""
+        self._fail(LinkLost(reason(error)), now)
+
+    def place(self):
+        """What was done last, for people."""
+        what = self._state if self._store is None else self._store.pump.last
+        return f"{self.source.host} {self.source.remote}: {what}"
+
     def close(self):
         """Let go of everything, in order."""
         self._hang_up(None)
@@ -143,7 +152,10 @@ class Fetch:
         except OSError as error:
             where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             self._fail(LinkLost(where + reason(error)), args[-1])
+        except MemoryError as error:
+            self._fail(LinkLost(reason(error)), args[-1])
         except Exception as error:  # a source's bug is not the others' end
+            report.bug(f"{self.source.host} {self.source.remote}", error)
             self._fail(LinkLost(f"bug: {type(error).__name__}: {error}"), args[-1])
 
     def _fail(self, error, now):

@@ -20,8 +20,13 @@ from tcppipe.files.buffer import Buffer
 from tcppipe.files.syncer import Syncer
 from tcppipe.net import peers
 from tcppipe.process import report
+from tcppipe.process.outlets import Stream
+from tcppipe.process.trouble import Trouble
+from tcppipe.process.turns import Turns
 
 REFRESH = 60.0  # seconds between two look-ups of the servers' names
+PAUSE = 1.0  # seconds until what failed is tried again
+GLANCE = 0.2  # seconds between two looks at whether we are to end
 SHOW = 0.2  # seconds that a change may wait until SNMP is told
 SYNCS = 8  # files that are made durable at the same time
 BUFFER = 1 << 18  # bytes read from a link at a time: what the others have to wait for
@@ -93,7 +98,13 @@ class Fetchers:
         self._board = Board(snmp_dir, lambda level, text: tell(None, level, text))
         self._names = peers.Names()
         self._looking = None
-        self._look_at = 0.0
+        self._look_at = self._tend_at = 0.0
+        self._turns = Turns(lambda level, text: tell(None, level, text))
+        self._going = Trouble(lambda level, text: tell(None, level, text), "critical")
+        self._resolving = Trouble(lambda level, text: tell(None, level, text))
+        self._unsettled = False  # something failed in between: who waits for what?
+        self._came = []  # signals that were not answered yet
+        self._glanced = 0.0
 
     def take(self, sources, now):
         """From now on these are the sources."""
@@ -115,7 +126,7 @@ class Fetchers:
                 )
             self._fetches[key].hurry(now)
             self._settle(self._fetches[key], now)
-        self._look_at = 0.0
+        self._stop_looking()
         self._show_at = now
 
     def _addresses(self, host):
@@ -128,24 +139,57 @@ class Fetchers:
         """Fetch until TERM or INT."""
         self._poller.want(signals.fileno(), select.POLLIN)
         self._poller.want(self._syncer.fileno(), select.POLLIN)
-        while True:
-            now = time.monotonic()
-            self._look_up(now)
-            for fd, events in self._poller.wait(self._timeout(now)):
-                now = time.monotonic()
-                if fd in self._by_fd:
-                    fetch = self._by_fd[fd]
-                    fetch.ready(events, now)
-                    self._settle(fetch, now)
-                elif fd == self._syncer.fileno():
-                    self._synced(now)
-                elif fd == self._looking:
-                    self._collect(fd, now)
-            self._tend(time.monotonic())
-            if self._answer(signals.take()):
-                break
+        over = False
+        while not over:
+            try:
+                over = self._turn(signals)
+                self._going.over("fetches again", time.monotonic())
+            except (OSError, MemoryError) as error:
+                text = f"cannot fetch for now: {reason(error)}"
+                self._going.failed(text, time.monotonic())
+                self._unsettled = True
+                time.sleep(PAUSE)
+            except Exception as error:
+                report.bug(self.path, error)
+                self._unsettled = True
+                time.sleep(PAUSE)
+        self._names.close()
         for fetch in self._fetches.values():
             fetch.close()
+
+    def _turn(self, signals):
+        """Wait, and do what there is to do; True: it is over."""
+        now = time.monotonic()
+        if self._unsettled:
+            self._unsettled = False
+            for fetch in self._fetches.values():
+                self._settle(fetch, now)
+        self._look_up(now)
+        for fd, events in self._poller.wait(self._timeout(now)):
+            self._turns.start()
+            now = time.monotonic()
+            if fd in self._by_fd:
+                fetch = self._by_fd[fd]
+                fetch.ready(events, now)
+                self._settle(fetch, now)
+                self._turns.done(fetch.place)
+            elif fd == self._syncer.fileno():
+                self._synced(now)
+            elif fd == self._looking:
+                self._collect(fd, now)
+            if self._ending(signals, now):
+                return True
+        if self._tend(signals):
+            return True
+        came, self._came = [*self._came, *signals.take()], []
+        return self._answer(came)
+
+    def _ending(self, signals, now):
+        """A glance at the signals, however many others there are to be served."""
+        if now >= self._glanced + GLANCE:
+            self._glanced = now
+            self._came += signals.take()
+        return signal.SIGTERM in self._came or signal.SIGINT in self._came
 
     def _answer(self, came):
         """Do what signals ask for; True: it is over."""
@@ -172,20 +216,32 @@ class Fetchers:
             fetch.tend(now)
             self._settle(fetch, now)
 
-    def _tend(self, now):
+    def _tend(self, signals):
+        """Do what is due; True: it is over."""
+        now = time.monotonic()
         ripe = []  # each has one turn, however much it has to do: the others wait
         while self._heap and self._heap[0][0] <= now:
             due, _order, fetch = heapq.heappop(self._heap)
             if self._wake.get(fetch) == due:  # else another time counts
                 del self._wake[fetch]
                 ripe.append(fetch)
+        self._turns.start()
         for fetch in ripe:
+            now = time.monotonic()
             if fetch.due(now) <= now:
                 fetch.tend(now)
             self._settle(fetch, now)
+            self._turns.done(fetch.place)
+            if self._ending(signals, now):
+                return True
         if now >= self._board.due or (self._show_at is not None and now >= self._show_at):
             self._show_at = None
             self._board.show(self._fetches.values(), now)
+            self._turns.done(self._board.directory)
+        if now >= self._tend_at:
+            self._tend_at = now + REFRESH
+            report.tend()
+        return False
 
     def _settle(self, fetch, now, over=False):
         """After anything was done with a source: what it waits for now."""
@@ -205,9 +261,12 @@ class Fetchers:
             self._states.pop(fetch, None)
             return
         if fd >= 0:
-            self._fds[fetch] = fd, fetch.serial
-            self._by_fd[fd] = fetch
-            self._poller.want(fd, fetch.events())
+            try:
+                self._poller.want(fd, fetch.events())
+                self._fds[fetch] = fd, fetch.serial
+                self._by_fd[fd] = fetch
+            except OSError as error:
+                fetch.give_up(error, now)
         due = fetch.due(now)
         if self._wake.get(fetch, due + 1.0) > due:
             self._wake[fetch] = due
@@ -240,9 +299,23 @@ class Fetchers:
             return
         self._look_at = now + REFRESH
         wanted = sorted({f.source.host for f in self._fetches.values() if f.source.is_name})
-        if wanted:
+        if not wanted:
+            return
+        try:
             self._looking = self._names.start(wanted)
             self._poller.want(self._looking, select.POLLIN)
+            self._resolving.over("names are looked up again", now)
+        except (OSError, MemoryError) as error:
+            self._stop_looking()
+            self._look_at = now + PAUSE
+            self._resolving.failed(f"cannot look up names: {reason(error)}", now)
+
+    def _stop_looking(self):
+        """One look-up at a time: the next one begins at once."""
+        if self._looking is not None:
+            self._poller.forget(self._looking)
+        self._names.close()
+        self._looking, self._look_at = None, 0.0
 
 
 def _reap():
@@ -255,15 +328,16 @@ def _reap():
 
 
 def tell_all(source, level, text):
-    """To syslog, and as the original did: errors to standard error, all else to standard output."""
-    import sys
-
-    text = report.one_line(text)
+    """A message, about a source or about all."""
     about = f"{source.host} {source.remote} " if source is not None else ""
-    report.say(level, f"{about}{text}")
-    stream = sys.stderr if level in ("critical", "error") else sys.stdout
-    try:
-        stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {about}{text}\n")
-        stream.flush()
-    except (OSError, ValueError):
-        pass  # a terminal that is gone is not our end
+    report.say(level, f"{about}{text}", source.host if source is not None else None)
+
+
+def streams():
+    """As the original did: errors go to standard error, all else to standard output."""
+
+    def line(_priority, text):
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}"
+
+    out, err = Stream(1, "standard output", line), Stream(2, "standard error", line)
+    return lambda priority: err if priority <= report.ERROR else out

@@ -4,14 +4,16 @@ Each connection has a child, which is a source like the push pair's client, exce
 was dialled: it ends with its connection.  It keeps no files of its own.
 """
 
+import ipaddress
 import os
+import signal
 import socket
 import time
 
 from tcppipe.conf import numbers
 from tcppipe.drivers.packer import Packer
 from tcppipe.drivers.push import Push
-from tcppipe.drivers.serve import HANDSHAKE, Service
+from tcppipe.drivers.serve import HANDSHAKE, WHERE, Service
 from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
@@ -20,6 +22,8 @@ from tcppipe.files.wakeup import preload, wakeup
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
 from tcppipe.process import report
+from tcppipe.process.shared import Shared
+from tcppipe.process.trouble import duration
 from tcppipe.session.numbers1 import ByteSource
 from tcppipe.session.source import Source
 from tcppipe.wire import pull1
@@ -44,6 +48,7 @@ class Answer(Push):
         self._link = link
         self._lifeline = lifeline
         self._check = check  # raises Refused when this may no longer be fetched
+        self._began = time.monotonic()
 
     def converse(self, session, signals):
         """Raises LinkLost at the end; returns when told to end."""
@@ -56,6 +61,13 @@ class Answer(Push):
         self._check()
         super()._hup()
 
+    def _answer(self, came):
+        if WHERE in came:
+            how_long = duration(time.monotonic() - self._began)
+            text = f"{self._link.peer}:{self.path}: sent up to offset {self.follower.offset}"
+            self._say("info", f"{text}, connected for {how_long}")
+        super()._answer([signum for signum in came if signum not in (WHERE, signal.SIGUSR1)])
+
 
 class Files(Service):
     """Gives the files that a .locals file names to the addresses that it allows.
@@ -67,9 +79,30 @@ class Files(Service):
         super().__init__(path)
         self.numbers = None
         self._origins = {}  # path: (without links, its owner or None, patterns), as it was read
+        self._shared = None
         self._packer = Packer() if packed else None
         self._limit = limit
         preload()
+
+    def open(self):
+        """What children learn from."""
+        self._shared = Shared()
+
+    def publish(self):
+        """All that the file says."""
+        allow = [(str(network), allowed) for network, allowed in self.numbers.allow]
+        self._shared.put((allow, *self.numbers[1:]))
+
+    def _renew(self):
+        """In a child: know what the parent knows."""
+        news = self._shared.news()
+        if news is not None:
+            allow = [(ipaddress.ip_network(text), allowed) for text, allowed in news[0]]
+            self.numbers = numbers.Numbers(allow, *news[1:])
+
+    def knows(self, address):
+        """May this address fetch anything?"""
+        return self.numbers.allows(address)
 
     def link(self, sock, peer):
         """In a child: the Link of its connection."""
@@ -77,6 +110,7 @@ class Files(Service):
 
     def refresh(self):
         """New lines are valid with HUP, as they always were."""
+        return False
 
     def read(self):
         """Read the .locals file; a broken one is refused whole."""
@@ -117,13 +151,11 @@ class Files(Service):
             session = ByteSource(inode, offset, _number, now)
 
         def check():
-            try:
-                self.read()
-            except ConfigError:
-                return  # the parent has said so; the old one stays in force
+            self._renew()
             if not self.numbers.allows(link.peer) or path not in self.numbers.files:
                 raise Refused("no longer allowed")
 
+        report.about(f"{link.peer}:{path}")
         report.info(f"{link.peer}:{path}: established, version {2 if version2 else 1}")
         try:
             answer = Answer(follower, link, lifeline, check, report.say, self._packer)

@@ -1,7 +1,8 @@
 """What tcppipe.conf says, and what it says of one client's file.
 
 The table is read again when its file changes; a broken one is refused whole, and the old
-one stays in force.
+one stays in force.  The parent reads it and has the names looked up; its children learn
+from it what is new.
 """
 
 import os
@@ -9,25 +10,35 @@ import signal
 import time
 
 from tcppipe.conf import pipes
-from tcppipe.errors import ConfigError, LinkLost, Refused, reason
+from tcppipe.errors import Blocked, Busy, ConfigError, LinkLost, NotNow, Refused, reason
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination, look_up_owner
 from tcppipe.files.merged import MergedCopy, lock
 from tcppipe.net import peers
 from tcppipe.process import report, rundir
+from tcppipe.process.shared import Shared
 
 NAMES = 4.0  # seconds of the handshake that a name server may take
+FRESH = 5.0  # seconds for which the answers of a name server are not doubted
+LOOK = 0.02  # seconds between two looks at what the parent knows
+JUST = 60.0  # seconds after a change of the table in which no "no" is for good
 CLAIM = 4.0  # seconds that another source has to prove that it lives
+QUICK = 0.4  # seconds that a pipe which runs may spend on that question
 TAKEOVER = 15.0  # seconds that a child has to end when its own source comes back
 
 
 class Table:
-    """The configuration as it stands in its file, read again when that changes."""
+    """The configuration as it stands in its file, read again when that changes.
+
+    changed_at: when it last became another one, of a monotonic clock; None: never.
+    """
 
     def __init__(self, path):
         self.path = path
         self.entries = []
+        self.changed_at = None
         self._seen = None
+        self._read = False
 
     def read(self):
         """Read the file.  Raises ConfigError, and keeps the old entries then."""
@@ -43,60 +54,118 @@ class Table:
             if entry.owner:
                 try:
                     look_up_owner(entry.owner)
-                except ConfigError as error:
+                except (ConfigError, ValueError) as error:
                     raise ConfigError(f"{self.path}:{entry.line}: {error}") from None
-        self.entries = entries
+        if self._read and entries != self.entries:
+            self.changed_at = time.monotonic()
+        self.entries, self._read = entries, True
 
     def refresh(self):
-        """Read the file again if it has changed.  Raises ConfigError, once for each change."""
+        """Read the file again if it has changed; True when it was read.
+
+        Raises ConfigError, once for each change.
+        """
         try:
             seen = _signature(os.stat(self.path))
         except OSError:
-            return  # what was read is still in force
-        if seen != self._seen:
-            self.read()
+            return False  # what was read is still in force
+        if seen == self._seen:
+            return False
+        self.read()
+        return True
+
+    @property
+    def settled(self):
+        """True when what it does not have may be meant: it has something, and not just since."""
+        changing = self.changed_at is not None and time.monotonic() < self.changed_at + JUST
+        return bool(self.entries) and not changing
 
 
 def _signature(status):
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-class Pipe:
-    """What the configuration says of one client's file."""
+class Knowledge:
+    """A table and the addresses of its names.  What the parent knows, its children learn."""
 
-    def __init__(self, table, names, address, path, state_dir):
+    def __init__(self, table, names):
+        self.table = table
+        self.names = names
+        self.asking, self._ask = os.pipe()  # a child asks for a look-up of the names
+        os.set_blocking(self.asking, False)
+        os.set_blocking(self._ask, False)
+        self._shared = Shared()
+
+    def publish(self):
+        """In the parent: this is known now.  Raises OSError."""
+        entries = [tuple(entry) for entry in self.table.entries]
+        self._shared.put((entries, self.table.changed_at, self.names.known()))
+
+    def renew(self):
+        """In a child: know what the parent knows now; True if that is news."""
+        news = self._shared.news()
+        if news is None:
+            return False
+        entries, self.table.changed_at, known = news
+        self.table.entries = [pipes.Entry(*fields) for fields in entries]
+        self.names.learn(known)
+        return True
+
+    def ask(self):
+        """In a child: have the names looked up."""
+        try:
+            os.write(self._ask, b"x")
+        except OSError:
+            pass  # others have asked enough
+
+    def asked(self):
+        """In the parent: forget who asked so far."""
+        try:
+            while os.read(self.asking, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+
+class Pipe:
+    """What is known of one client's file."""
+
+    def __init__(self, knowledge, address, path, state_dir):
         self.path = path
         self.name = f"{address}:{path}"
-        self._table = table
-        self._names = names
+        self._knowledge = knowledge
         self._address = address
         self._state_dir = state_dir
+        self._came = time.monotonic()
+        self._labels = {}  # what is known for good of *.domain patterns, by pattern
         self._entry = self._host = self._destination = self._lock = None
+        self._established = False
+        self._asked = None  # the signal that whoever has the pipe was sent
+        self._claim_until = 0.0
+
+    @property
+    def known(self):
+        """True when some entry is for this address, as far as that is known without asking."""
+        table, names = self._knowledge.table, self._knowledge.names
+        return any(peers.fits_at_once(entry, self._address, names) for entry in table.entries)
 
     def open(self):
         """Authorize, and try to open the destination: a Copy.
 
-        Raises Refused or ConfigError.  A destination that was in use before and cannot be
-        opened for now is no reason to refuse: the pipe waits for it.
+        Raises NotNow, Refused or ConfigError.  A destination that was in use before and cannot
+        be opened for now is no reason to refuse: the pipe waits for it.
         """
-        self._entry, self._host = self._find()
-        if self._entry is None:
-            raise Refused(f"no entry for {self._address}:{self.path}")
+        self._wait_for_entry()
         self.name = f"{self._host}:{self.path}"
-        self._destination = self._entry.destination(self._host, self.path)
+        entry = self._entry
+        path = entry.destination(self._host, self.path)
         base = os.path.join(self._state_dir, rundir.ledger_base(self._host, self.path))
         self._lock = rundir.PidFile(base + ".lock")
-        entry = self._entry
-        destination = Destination(
-            self._destination, entry.mode, entry.owner, durable=entry.sync == "group"
+        destination = self._destination = Destination(
+            path, entry.mode, entry.owner, durable=entry.sync == "group"
         )
-        try:
-            destination.open()
-        except OSError as error:
-            if not os.path.exists(base + ".ledger"):
-                text = f"{self._destination}: cannot open: {reason(error)}"
-                raise Refused(text) from None
-        shared = os.path.join(self._state_dir, rundir.file_name(self._destination) + ".merge")
+        self._try(destination, base + ".lock", first=not os.path.exists(base + ".ledger"))
+        shared = os.path.join(self._state_dir, rundir.file_name(path) + ".merge")
         if entry.merge:
             return MergedCopy(destination, shared, self.name, report.say)
         return Copy(
@@ -107,45 +176,133 @@ class Pipe:
             hold=lambda: lock(shared + ".lock"),
         )
 
-    def _find(self):
-        """(the entry that allows this pipe, the host's name in it), or (None, None)."""
-        until = time.monotonic() + NAMES
-        label = []
+    def _try(self, destination, lock, first):
+        """The first time, what cannot be written is a reason to refuse: somebody reads it."""
+        at = destination.path
+        try:
+            destination.open()
+            at = lock
+            os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            if first:
+                raise NotNow(f"{at}: cannot open: {reason(error)}") from None
+
+    # --- which entry is it?
+
+    def _wait_for_entry(self):
+        """Find the entry that this pipe is for, and the host's name in it.
+
+        Before it says no, or that it does not know, it has the names asked again: a host may
+        have got another address, or a name its first one.  Raises NotNow or Refused.
+        """
+        until = self._came + NAMES
+        asked = False
+        while True:
+            why = self._why_not(until - time.monotonic())
+            if why is None:
+                return
+            if not asked:
+                self._knowledge.ask()
+                asked = True
+            while not self._knowledge.renew():
+                if time.monotonic() >= until:
+                    raise NotNow(f"{why}, and the names are asked for")
+                time.sleep(LOOK)
+
+    def _why_not(self, patience):
+        """None when the entry was found; else why not yet.  Raises NotNow or Refused."""
+        names = self._knowledge.names
+        try:
+            self._entry, self._host = self._find(patience)
+        except peers.Unknown as error:
+            if names.asked >= self._came - FRESH or not self._names_for_it:
+                raise NotNow(str(error)) from None
+            return str(error)
+        if self._entry is not None:
+            return None
+        why = f"no entry for {self._address}:{self.path}"
+        if names.asked < self._came - FRESH and self._names_for_it:
+            return why
+        raise self._no(why)
+
+    def _no(self, why):
+        """The no for good, unless the table is as nobody may have meant it."""
+        table = self._knowledge.table
+        if not table.entries:
+            return NotNow(f"{why}: {table.path} is empty")
+        if not table.settled:
+            return NotNow(f"{why}, since {table.path} was changed a moment ago")
+        return Refused(why)
+
+    @property
+    def _names_for_it(self):
+        """True when there are names in entries for this file."""
+        entries = self._knowledge.table.entries
+        return any(e.name is not None and e.matches_file(self.path) for e in entries)
+
+    def _find(self, patience):
+        """(the first entry that allows this pipe, the host's name in it), or (None, None).
+
+        Raises Unknown when nobody can say whether an entry before it is meant.
+        """
+        until = time.monotonic() + patience
 
         def is_host(entry):
-            patience = until - time.monotonic()
-            label[:] = [peers.matches(entry, self._address, self._names, patience)]
-            return label[0] is not None
+            return self._label(entry, until - time.monotonic()) is not None
 
-        entry = pipes.find(self._table.entries, self.path, is_host)
-        return (entry, label[0]) if entry is not None else (None, None)
+        entry = pipes.find(self._knowledge.table.entries, self.path, is_host)
+        return (None, None) if entry is None else (entry, self._label(entry, 0))
+
+    def _label(self, entry, patience):
+        """What %h stands for, or None when the entry is for another host.  Raises Unknown."""
+        if entry.pattern is None:
+            return peers.matches(entry, self._address, self._knowledge.names, patience)
+        if entry.pattern not in self._labels:  # an address's names are asked for once
+            try:
+                names = self._knowledge.names
+                label = peers.matches(entry, self._address, names, patience)
+            except peers.Unknown as error:
+                label = error
+            self._labels[entry.pattern] = label
+        label = self._labels[entry.pattern]
+        if isinstance(label, peers.Unknown):
+            raise label
+        return label
+
+    # --- who has it?
 
     def claim(self, sender, about):
         """Become the only writer of this pipe; sender: the source's key, or None.
 
         An older connection of the same source gives way.  Another source keeps the pipe if
-        it proves that it lives.  Raises Refused or LinkLost.
+        it proves that it lives.  Raises Asking until that is decided: call again.  Raises
+        NotNow, LinkLost, or Blocked when no lock can be had.
         """
-        asked = None
-        until = time.monotonic() + CLAIM
-        while not self._lock.i_am_locking():
-            try:
-                if self._lock.take() is None:
-                    break
-            except OSError as error:
-                raise LinkLost(f"{self._lock.path}: cannot lock: {reason(error)}") from None
-            holder, who = self._holder()
-            if asked is None:
-                ours = sender is None or holder == sender.hex()
-                asked = signal.SIGTERM if ours else signal.SIGUSR1
-                until += TAKEOVER if ours else 0
-                rundir.send(self._lock.path, asked)
-            elif time.monotonic() > until:
-                if asked == signal.SIGTERM:
-                    raise LinkLost("the connection before this one has not ended yet")
-                raise Refused(f"another source sends this pipe: {who}")
-            time.sleep(0.02)
-        self._lock.annotate(f"{sender.hex() if sender else '-'}\n{about}\n")
+        try:
+            has_it = None if self._lock.i_am_locking() else self._lock.take()
+            if has_it is not None:
+                self._ask_holder(sender)
+            self._lock.annotate(f"{sender.hex() if sender else '-'}\n{about}\n")
+        except OSError as error:
+            raise Blocked(f"{self._lock.path}: cannot lock, waiting: {reason(error)}") from None
+        self._asked = None
+        if not self._established:
+            self._established = True
+            report.info(f"{self.name}: established, to {self._destination.path}")
+
+    def _ask_holder(self, sender):
+        holder, who = self._holder()
+        now = time.monotonic()
+        if self._asked is None:
+            ours = sender is None or holder == sender.hex()
+            self._asked = signal.SIGTERM if ours else signal.SIGUSR1
+            self._claim_until = now + CLAIM + (TAKEOVER if ours else 0)
+            rundir.send(self._lock.path, self._asked)
+        elif now > self._claim_until:
+            if self._asked == signal.SIGTERM:
+                raise LinkLost("the connection before this one has not ended yet")
+            raise NotNow(f"another source sends this pipe: {who}")
+        raise Asking(f"{self.name}: asks whoever has it")
 
     def _holder(self):
         """(key, description) of the source whose child holds the pipe now."""
@@ -156,19 +313,46 @@ class Pipe:
             return "", "unknown"
         return key, about
 
+    # --- after HUP
+
     def check(self):
-        """After HUP: is this pipe still configured?  Raises Refused, or LinkLost to begin anew."""
-        try:
-            self._table.read()
-        except ConfigError:
-            return  # the parent has said so; the old entries stay in force
-        same = (self._entry.text, self._entry.merge)
-        if any((entry.text, entry.merge) == same for entry in self._table.entries):
+        """After HUP: is this pipe still configured?  Raises Refused or NotNow, or LinkLost to
+        begin anew."""
+        if not self._knowledge.renew():
             return
-        entry, host = self._find()
+        table = self._knowledge.table
+        same = [e for e in table.entries if _meaning(e) == _meaning(self._entry)]
+        try:
+            entry, host = (same[0], self._host) if same else self._find(QUICK)
+        except peers.Unknown:
+            return  # it goes on as it is until somebody can say
         if entry is None:
-            raise Refused("no longer configured")
-        now = (entry.destination(host, self.path), host, entry[7:])
-        if now != (self._destination, self._host, self._entry[7:]):
+            raise self._no("no longer configured")
+        if self._writes(entry, host) != self._writes(self._entry, self._host):
             raise LinkLost("configured otherwise; connect again")
+        if (entry.mode, entry.owner) != (self._entry.mode, self._entry.owner):
+            self._dress(entry)
         self._entry = entry
+
+    def _dress(self, entry):
+        try:
+            self._destination.dress(entry.mode, entry.owner)
+        except OSError as error:
+            text = f"{self._destination.path}: cannot change mode or owner: {reason(error)}"
+            report.error(text)
+
+    def _writes(self, entry, host):
+        """What cannot change while it is written to."""
+        path = entry.destination(host, self.path)
+        return path, host, entry.merge, entry.mirror, entry.sync
+
+
+class Asking(Busy):
+    """Somebody else has the pipe, and was asked whether he lives."""
+
+    pause = 0.02
+
+
+def _meaning(entry):
+    """What makes a line another one: all but where it stands."""
+    return entry._replace(line=0)

@@ -100,6 +100,12 @@ class Destination:
         except FileExistsError:
             return self.fs.open(self.path, flags), False
 
+    def dress(self, mode, owner):
+        """From now on files have this mode and this owner, the open one too."""
+        self.mode, self.owner = mode, owner
+        if self.fd >= 0:
+            self._dress(self.fd)
+
     def _dress(self, fd):
         if self.owner:
             self.fs.fchown(fd, *look_up_owner(self.owner))

@@ -69,11 +69,13 @@ def _run(options, snmp_dir, conf):
     import signal
     import time
 
-    from tcppipe.drivers.fetchers import Fetchers, read, tell_all
+    from tcppipe.drivers.fetchers import Fetchers, read, streams, tell_all
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
 
     detach.ensure_stdio()
+    if "D" not in options:
+        report.open("fetch_logs", True, streams())
     sources = read(conf)
     if not os.path.isdir(snmp_dir):
         raise ConfigError(f"{snmp_dir}: no such directory")
@@ -90,10 +92,10 @@ def _run(options, snmp_dir, conf):
         ready = detach.detach([], "fetch_logs")
         report.open("fetch_logs")
     try:
-        if lock is not None:
-            lock.acquire()
         signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
                            signal.SIGUSR1])  # fmt: skip
+        if lock is not None:
+            lock.acquire()  # only now somebody can find us to send a signal to
         fetchers = Fetchers(conf, snmp_dir, state_dir, tell_all)
         tell_all(None, "info", f"started, {len(sources)} sources in {conf}")
         ready()

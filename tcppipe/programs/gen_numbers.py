@@ -69,7 +69,7 @@ def _run(options, path, limit):
     import signal
 
     from tcppipe.drivers.numbers import Files
-    from tcppipe.drivers.serve import Server
+    from tcppipe.drivers.serve import WHERE, Server
     from tcppipe.net.listen import listen
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
@@ -90,9 +90,10 @@ def _run(options, path, limit):
         ready = detach.detach([sock.fileno() for sock in sockets], "gen_numbers")
         report.open("gen_numbers")
     try:
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
+                           signal.SIGUSR1, WHERE])  # fmt: skip
         if lock is not None:
-            lock.acquire()
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD])
+            lock.acquire()  # only now somebody can find us to send a signal to
         report.info(f"started, port {port}, {holds} in {path}")
         ready()
         Server(files, sockets).run(signals)

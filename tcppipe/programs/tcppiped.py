@@ -70,7 +70,7 @@ def _run(options, port):
     import signal
 
     from tcppipe.drivers.pipe import Table
-    from tcppipe.drivers.serve import Pipes, Server
+    from tcppipe.drivers.serve import WHERE, Pipes, Server
     from tcppipe.net.listen import listen
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
@@ -90,9 +90,9 @@ def _run(options, port):
         ready = detach.detach([sock.fileno() for sock in sockets], "tcppiped")
         report.open("tcppiped")
     try:
-        lock.acquire()
         signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
-                           signal.SIGUSR1])  # fmt: skip
+                           signal.SIGUSR1, WHERE])  # fmt: skip
+        lock.acquire()  # only now somebody can find us to send a signal to
         server = Server(Pipes(table, state_dir), sockets)
         report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
         ready()

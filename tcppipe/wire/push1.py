@@ -17,6 +17,7 @@ from tcppipe.wire.frames import OFFER
 PIECE = 1023  # bytes that the originals read as one line
 MAX_LINE = 4096 + 16  # a request holds a path; PATH_MAX is 4096
 BOUNDARY = b"\n$\n"
+FOR_NOW = "for now: "  # before the reason of a no that may be a yes later
 ESCAPED = b"#$\n"
 _START, _BODY, _COMMAND, _ASKED = range(4)  # where a Decoder stands
 
@@ -43,9 +44,13 @@ def ready():
     return f"$ready {OFFER}\n".encode()
 
 
-def refuse(reason):
-    """The server's no, with a reason that the original client does not read."""
-    return b"$refuse " + reason.replace("\n", " ").encode(errors="replace")[:900] + b"\n"
+def refuse(reason, for_now=False):
+    """The server's no, with a reason that the original client does not read.
+
+    for_now: it is worth to ask again.
+    """
+    text = (FOR_NOW if for_now else "") + reason.replace("\n", " ")
+    return b"$refuse " + text.encode(errors="replace")[:900] + b"\n"
 
 
 def parse_answer(line):

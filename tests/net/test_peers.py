@@ -132,41 +132,63 @@ def test_last_good_answer_is_kept():
     assert told == [("foo", addresses("192.0.2.1"), addresses("192.0.2.2"))]
 
 
-def test_unknown_name_is_looked_up_once():
-    """A name without an answer is asked for now; the answer stays."""
-    asked = []
-
-    def lookup(name):
-        asked.append(name)
-        return ["192.0.2.1"]
-
-    names = peers.Names(forward=lookup)
+def test_name_without_an_answer_is_not_a_no():
+    """As long as a name never had an answer, nobody can say that a peer is not that host."""
+    names = peers.Names(forward=no_lookup)
+    with pytest.raises(peers.Unknown, match="foo has no address: not looked up yet"):
+        peers.matches(entry("foo"), "192.0.2.1", names, LONG)
+    names.update("foo", ["192.0.2.1"])
     assert peers.matches(entry("foo"), "192.0.2.1", names, LONG) == "foo"
     assert peers.matches(entry("foo"), "192.0.2.2", names, LONG) is None
-    assert asked == ["foo"]
 
 
-@pytest.mark.parametrize("host", ["foo", "*.foo"])
-def test_patience_ends(host, hang):
-    """A resolver that does not answer costs the patience and no more, and nobody fits."""
+def test_patience_ends(hang):
+    """A resolver that does not answer costs the patience and no more, and nobody can say."""
     names = peers.Names(forward=hang, reverse=hang)
     before = time.monotonic()
-    assert peers.matches(entry(host), "192.0.2.1", names, 0.05) is None
+    with pytest.raises(peers.Unknown, match="does not answer"):
+        peers.matches(entry("*.foo"), "192.0.2.1", names, 0.05)
     assert time.monotonic() - before < LONG
 
 
-@pytest.mark.parametrize("host", ["foo", "*.foo"])
-def test_no_patience_no_look_up(host):
-    """Without patience no resolver is asked."""
-    names = peers.Names(forward=no_lookup, reverse=no_lookup)
-    assert peers.matches(entry(host), "192.0.2.1", names, 0) is None
+@pytest.mark.parametrize("forward, reverse", [
+    (no_lookup, dead),
+    (dead, lambda _: ["a.foo"]),
+    (dead, lambda _: ["b.foo", "a.foo"]),
+])  # fmt: skip
+def test_resolver_cannot_say(forward, reverse):
+    """A look-up that failed for now is no "no"."""
+    names = peers.Names(forward=forward, reverse=reverse)
+    with pytest.raises(peers.Unknown):
+        peers.matches(entry("*.foo"), "192.0.2.1", names, LONG)
 
 
-@pytest.mark.parametrize("host", ["foo", "*.foo"])
-def test_resolver_says_no(host):
-    """A failed look-up fits nobody and raises nothing."""
-    names = peers.Names(forward=dead, reverse=dead)
-    assert peers.matches(entry(host), "192.0.2.1", names, LONG) is None
+def test_resolver_says_no():
+    """An address that has no name fits no pattern."""
+
+    def nobody(_):
+        raise socket.herror(1, "Unknown host")
+
+    names = peers.Names(forward=no_lookup, reverse=nobody)
+    assert peers.matches(entry("*.foo"), "192.0.2.1", names, LONG) is None
+
+
+def test_no_thread_is_no_answer(monkeypatch):
+    """When no thread can be had to ask in, nobody can say for now."""
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(peers.Unknown, match="no thread"):
+        peers.matches(entry("*.foo"), "192.0.2.1", peers.Names(no_lookup, no_lookup), LONG)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_peer_with_two_names_has_one(turn):
+    """Whatever order a name server gives a peer's names in, the same one counts."""
+    names = peers.Names(lambda _: ["192.0.2.1"], lambda _: ["a.foo.com", "b.foo.com"][::turn])
+    assert peers.matches(entry("*.foo.com"), "192.0.2.1", names, LONG) == "a.foo.com"
 
 
 @pytest.mark.parametrize("claimed, label", [
@@ -215,9 +237,9 @@ def test_real_resolver():
 
 @pytest.mark.parametrize("name", ["a" * 64, "x" + ".x" * 130])
 def test_name_that_cannot_be_asked(name):
-    """A name that the resolver's library refuses is a name without an answer."""
-    names = peers.Names(forward=lambda _: peers.forward(name))
-    assert peers.matches(entry("foo"), "192.0.2.1", names, LONG) is None
+    """A name that the resolver's library refuses fits nobody."""
+    names = peers.Names(lambda _: peers.forward(name), lambda _: ["a.foo"])
+    assert peers.matches(entry("*.foo"), "192.0.2.1", names, LONG) is None
 
 
 def test_background_look_up_with_the_real_resolver(children):
@@ -271,6 +293,61 @@ def test_nothing_to_look_up(children):
     fd = names.start([])
     children.append(names.pid)
     collect_all(names, fd)
+
+
+def test_why_there_is_no_answer(children):
+    """Why a name has no answer is known as well, until it has one."""
+    names = peers.Names(forward=dead)
+    fd = names.start(["foo"])
+    children.append(names.pid)
+    assert names.asked == 0.0
+    collect_all(names, fd)
+    assert names.failures == {"foo": "no"}
+    assert 0.0 < names.asked <= time.monotonic()
+    names.update("foo", ["192.0.2.1"])
+    assert names.failures == {}
+
+
+@pytest.mark.parametrize("end", ["close", "die"])
+def test_look_up_ends_with_whoever_began_it(end, hang):
+    """A look-up that hangs ends at once when its parent listens no more, or is gone."""
+    names = peers.Names(forward=hang)
+    if end == "close":
+        names.start(["dead"])
+        pid = names.pid
+        handle = os.pidfd_open(pid)
+        names.close()
+    else:
+        told, tell = os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            names.start(["dead"])
+            os.write(tell, b"%d" % names.pid)
+            signal.pause()
+        handle = os.pidfd_open(int(os.read(told, 20)))
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+        os.close(told)
+        os.close(tell)
+    wait_readable(handle)
+    os.close(handle)
+    if end == "close":
+        os.waitpid(pid, 0)
+
+
+def test_look_up_without_threads(children):
+    """When no thread can be had, the names are asked about one after the other."""
+    names = peers.Names(forward=lambda name: ["192.0.2.3"])
+    with pytest.MonkeyPatch.context() as patch:
+
+        def start(_):
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", start)
+        fd = names.start(["a", "b", "c"])
+        children.append(names.pid)
+    collect_all(names, fd)
+    assert all(names.addresses(name) for name in "abc")
 
 
 def test_child_killed(children, hang):
