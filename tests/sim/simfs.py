@@ -1,7 +1,9 @@
 """A file system in memory that forgets, on a power cut, what was not made durable.
 
 Has the methods of tcppipe.files.fs.FS.  Inode numbers are given again at once, as ext4
-does.  Each call can be made to fail, or to be the last one of its process.
+does.  Each call can be made to fail, or to be the last one of its process.  What was written
+is dirty by the page until it is synced; a sync that fails marks pages as clean all the same,
+as Linux does, and the next one succeeds without them.  Its clock may be set to any time.
 """
 
 import errno
@@ -10,6 +12,7 @@ import os
 import stat
 from types import SimpleNamespace
 
+PAGE = 64  # bytes
 ZEROS = 3  # a torn file: the size was written, the data was not
 FILE, DIRECTORY = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 
@@ -23,16 +26,68 @@ class ProcessDied(BaseException):
 
 
 class Inode:
-    """A file: what the kernel shows of it, and what a power cut would leave of it."""
+    """A file: what the kernel shows of it, and what a power cut would leave of it.
+
+    dirty: the pages that the next sync writes.  A page that is not dirty is on the disk, or it
+    was lost in a write-back that failed: then what is shown lasts until memory is short.
+    """
 
     def __init__(self, number, generation, now):
         self.number = number
         self.generation = generation
         self.data = bytearray()
         self.durable = b""
+        self.dirty = set()
+        self.cut = None  # the shortest that it was since the last sync, if it was cut
+        self.error = 0  # of a write-back that failed, until a sync has told it
+        self.readable = True
         self.mtime = now
         self.writers = 0
         self.opened = 0
+
+    def change(self, at, data):
+        """Write."""
+        self.data.extend(bytes(max(0, at - len(self.data))))
+        self.data[at : at + len(data)] = data
+        if len(data):
+            self.dirty.update(range(at // PAGE, (at + len(data) - 1) // PAGE + 1))
+
+    def resize(self, length):
+        """Cut it, or make it longer by zeros."""
+        if length < len(self.data):
+            self.cut = length if self.cut is None else min(self.cut, length)
+            self.dirty = {page for page in self.dirty if page * PAGE < length}
+        del self.data[length:]
+        self.data.extend(bytes(length - len(self.data)))
+
+    def written(self, pages=None):
+        """What the disk would hold if its dirty pages, or some of them, were written now."""
+        if pages is None:
+            pages = self.dirty
+        if not pages and self.cut is None and len(self.durable) == len(self.data):
+            return self.durable
+        data = bytearray(self.durable[: self.cut])
+        del data[len(self.data) :]
+        data.extend(bytes(len(self.data) - len(data)))
+        for page in pages:
+            data[page * PAGE : (page + 1) * PAGE] = self.data[page * PAGE : (page + 1) * PAGE]
+        return bytes(data)
+
+    def sync(self):
+        """Its dirty pages are written."""
+        self.durable = self.written()
+        self.dirty.clear()
+        self.cut = None
+
+    def write_back_fails(self, rnd):
+        """Some dirty pages cannot be written; all of them count as clean from now on."""
+        self.durable = self.written({page for page in self.dirty if rnd.random() < 0.5})
+        self.dirty.clear()
+        self.cut = None
+
+    def evict(self):
+        """Memory is short: what is clean is read from the disk the next time."""
+        self.data = bytearray(self.written())
 
 
 class Stream(io.RawIOBase):
@@ -65,6 +120,11 @@ class Stream(io.RawIOBase):
         return len(data)
 
 
+def _check_offset(offset):
+    if offset < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
 def _change(names, change):
     """Make a name, change it or take it away."""
     inode, old, new = change
@@ -92,6 +152,9 @@ class SimFS:
         self.failing = {}  # name of a call -> errno, for as long as it stands here
         self.count = {}  # name of a call -> how often it was made
         self.device = 1
+        self.forgets = True  # a sync that fails counts the pages as clean
+        self.leases = True  # the kernel tells who has a file open for writing
+        self.tells_generations = True  # … and the generation numbers of inodes
         self._names = {}
         self._durable_names = {}
         self._journal = []  # (inode, old path or None, new path or None) not durable yet
@@ -173,7 +236,7 @@ class SimFS:
     def _status(self, inode):
         return SimpleNamespace(
             st_dev=self.device, st_ino=inode.number, st_size=len(inode.data), st_mtime_ns=inode.mtime,
-            st_mode=FILE, st_nlink=1,
+            st_mode=FILE, st_nlink=sum(other is inode for other in self._names.values()),
         )  # fmt: skip
 
     # --- what tests do to it
@@ -206,12 +269,13 @@ class SimFS:
         self._journal = []
         self._names = dict(self._durable_names)
         for inode in list(self._inodes):
-            inode.data = bytearray(self._torn(inode, how))
-            inode.durable = bytes(inode.data)
+            inode.durable = self._torn(inode, how)
+            inode.data = bytearray(inode.durable)
+            inode.dirty, inode.cut, inode.error = set(), None, 0
             self._drop(inode)
 
     def _torn(self, inode, how):
-        durable, cached = inode.durable, bytes(inode.data)
+        durable, cached = inode.durable, inode.written()
         if durable == cached:
             return cached
         told, how = how is not None, self.rnd.randrange(5) if how is None else how
@@ -254,13 +318,33 @@ class SimFS:
         inode = self._make()
         inode.data = bytearray(data)
         inode.durable = bytes(data)
-        inode.mtime = mtime or inode.mtime
+        inode.mtime = inode.mtime if mtime is None else mtime
         old = self._names.get(path)
         self._names[path] = self._durable_names[path] = inode
         self._journal = [change for change in self._journal if path not in change]
         if old:
             self._drop(old)
         return inode
+
+    def link(self, old, new):
+        """A second name for a file; durable."""
+        self._names[new] = self._durable_names[new] = self._inode(old)
+
+    def utime(self, path, mtime):
+        """touch: set the time of the last change, in nanoseconds."""
+        self._inode(path).mtime = mtime
+
+    def short_of_memory(self):
+        """What is clean is forgotten, and read from the disk again."""
+        for inode in self._inodes:
+            inode.evict()
+
+    def write_back_fails(self, path):
+        """The kernel writes a file's dirty pages, and fails: the next sync of it tells."""
+        inode = self._names.get(path)
+        if inode is not None and inode.dirty:
+            inode.write_back_fails(self.rnd)
+            inode.error = errno.EIO
 
     # --- what FS has
 
@@ -275,8 +359,10 @@ class SimFS:
         elif flags & os.O_EXCL:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         inode = self._names[path]
+        if not inode.readable and not self.spared:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         if flags & os.O_TRUNC:
-            inode.data.clear()
+            inode.resize(0)
         return self._new_fd(inode, flags)
 
     def _new_fd(self, inode, flags):
@@ -314,6 +400,7 @@ class SimFS:
 
     def pread(self, fd, length, offset):
         self._call("pread")
+        _check_offset(offset)
         data = bytes(self._fds[fd][0].data[offset : offset + length])
         return data[: self._shortened(len(data))]
 
@@ -344,7 +431,7 @@ class SimFS:
     def _append(self, entry, data):
         inode = entry[0]
         at = len(inode.data) if entry[1] & os.O_APPEND else entry[2]
-        inode.data[at : at + len(data)] = data
+        inode.change(at, data)
         entry[2] = at + len(data)
         inode.mtime = self._tick()
 
@@ -355,9 +442,10 @@ class SimFS:
 
     def pwrite(self, fd, data, offset):
         self._call("pwrite")
+        _check_offset(offset)
         inode = self._fds[fd][0]
         data = data[: self._shortened(len(data))]
-        inode.data[offset : offset + len(data)] = data
+        inode.change(offset, data)
         inode.mtime = self._tick()
         return len(data)
 
@@ -369,25 +457,36 @@ class SimFS:
         return io.BufferedReader(Stream(self, fd))
 
     def inode_generation(self, fd):
-        return self._fds[fd][0].generation
+        return self._fds[fd][0].generation if self.tells_generations else 0
 
     def boot(self):
         return str(self.boots)
 
     def has_writer(self, fd):
+        if not self.leases:
+            return None
         inode, flags, _at, _process = self._fds[fd]
         return inode.writers > bool(flags & (os.O_WRONLY | os.O_RDWR))
 
     def fsync(self, fd):
-        self._call("fsync")
-        inode = self._fds[fd][0]
-        if inode is not None:
-            inode.durable = bytes(inode.data)
+        self._sync(fd, "fsync")
 
     def fdatasync(self, fd):
-        self._call("fdatasync")
+        self._sync(fd, "fdatasync")
+
+    def _sync(self, fd, name):
         inode = self._fds[fd][0]
-        inode.durable = bytes(inode.data)
+        try:
+            self._call(name)
+            if inode is not None and inode.error:
+                code, inode.error = inode.error, 0
+                raise OSError(code, os.strerror(code))
+        except OSError as error:
+            if inode is not None and self.forgets and error.errno != errno.EINTR:
+                inode.write_back_fails(self.rnd)
+            raise
+        if inode is not None:
+            inode.sync()
 
     def sync_directory(self, path):
         self._call("fsync")
@@ -401,9 +500,9 @@ class SimFS:
 
     def ftruncate(self, fd, length):
         self._call("ftruncate")
+        _check_offset(length)
         inode = self._fds[fd][0]
-        del inode.data[length:]
-        inode.data.extend(bytes(max(0, length - len(inode.data))))
+        inode.resize(length)
         inode.mtime = self._tick()
 
     def rename(self, old, new):

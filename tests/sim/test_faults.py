@@ -18,7 +18,7 @@ import traceback
 
 import pytest
 from simfs import POWER, SHORT, ZEROS, ProcessDied
-from simworld import COPY, ORIGIN, Generation, World
+from simworld import ALWAYS, COPY, ORIGIN, Generation, World
 
 FAULTS = {
     "ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EINTR": errno.EINTR, "short": SHORT,
@@ -35,7 +35,7 @@ class Told(World):
     """A world in which what happens is told, and only its details are left to chance."""
 
     def __init__(self):
-        super().__init__(seed=1)
+        super().__init__(seed=1, do=dict.fromkeys(ALWAYS, 1))
         self._request_lost = False
         self._before_request = 0
 
@@ -84,7 +84,7 @@ class Told(World):
         with self.others():
             for path in self.o.paths("/o/"):
                 inode = self.o._names[path]
-                inode.durable = bytes(inode.data)
+                inode.sync()
             self.o.sync_directory("/o")
             self._writer = None
             self.o.power_cut()

@@ -19,6 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
+import simworld
 from simworld import ALWAYS, EVENTS, World, run
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
@@ -151,7 +152,7 @@ EXPECTED = (
 def one(seed, steps):
     """One simulated life with its whole log: the exit status."""
     world, failure = simulated(seed, steps)
-    names = sorted(set(world.menu) - ALWAYS)
+    names = sorted({*world.menu, *world.traits} - ALWAYS)
     print(f"seed {seed}: may meet {', '.join(names)}; not {_others(names)}")
     print("\n".join(map(str, world.log)))
     if failure is not None:
@@ -162,7 +163,18 @@ def one(seed, steps):
 
 
 def _others(names):
-    return ", ".join(sorted(set(EVENTS) - set(names) - ALWAYS)) or "(nothing)"
+    return ", ".join(sorted(set(simworld.MENU) - set(names) - ALWAYS)) or "(nothing)"
+
+
+def _menu(names):
+    """The events of all lives: `names`, or what each of them adds to the usual ones (+NAME)."""
+    words = [name.replace("_", " ") if name not in EVENTS else name for name in names.split(",")]
+    unknown = [word for word in words if word.lstrip("+") not in EVENTS]
+    if unknown:
+        sys.exit(f"no such event: {', '.join(unknown)}; there are: {', '.join(EVENTS)}")
+    if all(word.startswith("+") for word in words):
+        words = [*simworld.MENU, *(word[1:] for word in words)]
+    return {name: EVENTS[name] for name in EVENTS if name in {*words, *ALWAYS}}
 
 
 def main():
@@ -184,8 +196,13 @@ def main():
     parser.add_argument("--seed", type=int, metavar="N", help="this life only, with its whole log")
     parser.add_argument("--real", type=int, metavar="N",
                         help="N lives with real processes instead, from the seed --from on")  # fmt: skip
+    parser.add_argument("--events", metavar="NAMES",
+                        help="only these may befall them, divided by commas; +NAME: this one, too")  # fmt: skip
     given = parser.parse_args()
     more = f" --steps {given.steps}" if given.steps != 60 else ""
+    if given.events is not None:
+        simworld.MENU = _menu(given.events)  # forked workers have it, too
+        more += f" --events '{given.events}'"
     if given.seed is not None:
         return one(given.seed, given.steps)
     if given.real is not None:

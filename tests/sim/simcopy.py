@@ -1,0 +1,180 @@
+"""What happens to a copy and its ledger, beside what the pipe does with them."""
+
+import errno
+import os
+
+COPY, LEDGER = "/a/log", "/state/log.ledger"
+ELSEWHERE = "/b/log"
+FOREIGN = b"<foreign %06d>\n"
+
+
+class Archive:
+    """The part of a World that is about the archive's files."""
+
+    def begin_archive(self):
+        """Nothing there yet."""
+        self.dest_rotated = 0
+        self.foreigns = 0
+        self._places = {}  # the order of the pieces that were set aside
+        self._backups = {}  # path: (content, which pieces stood beside it)
+
+    def pieces(self):
+        """The paths of what was rotated away, the oldest first."""
+        names = self.a._names
+        new = [path for path in names if path not in self._places and _is_piece(path)]
+        for path in sorted(new, key=lambda path: names[path].generation):
+            self._places[path] = len(self._places)
+        return sorted((p for p in self._places if p in names), key=self._places.get)
+
+    def _next_piece(self, base):
+        self.dest_rotated += 1
+        return f"{base}.{10000 - self.dest_rotated}"
+
+    def rotate_destination(self):
+        """The archive's logrotate, with HUP."""
+        if COPY in self.a._names:
+            self.reach("destination rotated")
+            self.a.rename(COPY, self._next_piece(COPY))
+            self.a.put(COPY, b"")
+            self.a.settle_names()
+            self.pieces()
+            if self.rnd.random() < 0.8:
+                self.hup()
+
+    def copytruncate_copy(self):
+        """The archive's logrotate with copytruncate; the pipe works meanwhile, a little or much."""
+        if COPY not in self.a._names or self.store is None:
+            return
+        self.reach("copy truncated")
+        self.a.put(self._next_piece(COPY), self.a.content(COPY))
+        self.pieces()
+        for _ in range(self.rnd.choice((0, 1, 10))):
+            self.write()
+            self.all_work()
+        self._cut_copy()
+
+    def _cut_copy(self):
+        if COPY in self.a._names:
+            fd = self.a.open(COPY, os.O_WRONLY)
+            self.a.ftruncate(fd, 0)
+            self.a.fsync(fd)
+            self.a.close(fd)
+            self.forget_acknowledged()
+
+    def copytruncate_twice(self):
+        """Twice, with little or nothing in between."""
+        self.copytruncate_copy()
+        self.all_work()
+        self.copytruncate_copy()
+
+    def copy_moved_away(self):
+        """mv to another disk, and HUP."""
+        if COPY in self.a._names and self.store is not None and self.store._open:
+            self.reach("copy moved away")
+            self.a.put(self._next_piece(ELSEWHERE), self.a.content(COPY))
+            self.pieces()
+            self.a.unlink(COPY)
+            self.a.settle_names()
+            self.hup()
+
+    def foreign(self):
+        """Somebody else appends to the copy."""
+        if COPY in self.a._names:
+            self.reach("foreign writer")
+            self.foreigns += 1
+            fd = self.a.open(COPY, os.O_WRONLY | os.O_APPEND)
+            self.a.write_all(fd, FOREIGN % self.foreigns)
+            self.a.fsync(fd)
+            self.a.close(fd)
+
+    # --- backups
+
+    def backup_copy(self):
+        """A backup's turn to read the copy."""
+        self._back_up(COPY)
+
+    def backup_ledger(self):
+        """Minutes later, or before, that of the ledger."""
+        self._back_up(LEDGER)
+
+    def _back_up(self, path):
+        if path in self.a._names:
+            self._backups[path] = self.a.content(path), self.pieces()
+
+    def restore(self):
+        """The copy, the ledger or both from their backups; new inodes."""
+        chosen = self.rnd.choice(((COPY,), (LEDGER,), (COPY, LEDGER)))
+        backups = [(path, self._backups.get(path)) for path in chosen]
+        if all(backup is not None and backup[1] == self.pieces() for _path, backup in backups):
+            self.reach("restored")
+            self.kill_sink()
+            for path, (content, _pieces) in backups:
+                self.a.put(path, content)
+            self.a.settle_names()
+            self.forget_acknowledged()
+            self.marks_lost = True
+
+    def archive_moves(self):
+        """The copies were moved to another disk, inodes and all."""
+        self.reach("copies on another disk")
+        self.kill_sink()
+        self.a.device += 1
+        for path in [*self.pieces(), COPY]:
+            if path in self.a._names:
+                old = self.a._names[path]
+                self.a.put(path, bytes(old.data), old.mtime)
+
+    def device_changes(self):
+        """The same disk has another number, though the machine was not started again."""
+        self.reach("another device number")
+        self.kill_sink()
+        self.a.device += 1
+
+    def touch_copy(self):
+        """Somebody sets the time of a copy."""
+        self.reach("copy touched")
+        paths = [path for path in [*self.pieces(), COPY] if path in self.a._names]
+        if paths:
+            self.a.utime(self.rnd.choice(paths), self._any_time())
+
+    def archive_clock_steps(self):
+        """The archive's clock is set."""
+        self.reach("archive's clock stepped")
+        self.a.now += self.rnd.choice((-1, 1)) * self.rnd.choice((10**9, 3600 * 10**9))
+
+    # --- its disk
+
+    def disk_trouble(self):
+        """A kind of call fails from now on."""
+        self.reach("disk trouble")
+        code = self.rnd.choice((errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO))
+        calls = self.rnd.choice((("write",), ("write", "open"), ("fdatasync",), ("fsync",)))
+        self.a.failing = {call: code for call in calls}
+
+    def disk_well(self):
+        """All is well again."""
+        self.a.failing = {}
+
+    def write_back_fails(self):
+        """The kernel cannot write what nobody has synced yet."""
+        self.reach("write-back failed")
+        self.a.write_back_fails(self.rnd.choice((COPY, COPY, LEDGER)))
+
+    def memory_short(self):
+        """Pages that are clean are read from the disk again."""
+        self.reach("memory short")
+        self.a.short_of_memory()
+
+    def ledger_bit(self):
+        """One bit of the ledger turns over."""
+        inode = self.a._names.get(LEDGER)
+        if inode is not None and inode.data:
+            self.reach("ledger damaged")
+            self.kill_sink()
+            at = self.rnd.randrange(len(inode.data))
+            inode.data[at] ^= 1 << self.rnd.randrange(8)
+            inode.durable = bytes(inode.data)
+
+
+def _is_piece(path):
+    return path.startswith((COPY + ".", ELSEWHERE + ".")) and ".cut" not in path

@@ -1,0 +1,128 @@
+"""Two ends of a TCP connection in memory, for the real Link: slow, stuck, cut or altered.
+
+An end takes what its kernel has room for and no more, so a Link's queue is the real one, with
+the views that it keeps.  What was taken arrives as fast as the line is.
+"""
+
+ROOMS = (200, 3000, 1 << 16, 1 << 20)  # bytes that a kernel takes before anybody reads them
+RATES = (None, None, None, None, None, 40.0, 400.0, 4000.0)  # bytes a second; None: at once
+
+
+class SimSocket:
+    """One end.  clock: a function; seconds that do not jump."""
+
+    def __init__(self, rnd, clock, room, rate):
+        self.rnd = rnd
+        self.other = None
+        self.inbox = bytearray()  # sent by the other end, and not read yet
+        self.cut = False  # nothing arrives at the other end any more
+        self.closed = False
+        self.slow = True  # False: as fast as it is asked
+        self._swallowed = 0  # bytes that a kernel holds for an end that is out of reach
+        self.altered = 0  # bits that turn over in what is sent next
+        self.fd = -1
+        self._clock = clock
+        self._room = room
+        self._rate = rate
+        self._credit = 0.0
+        self._since = clock()
+
+    # --- what a Link asks for
+
+    def setblocking(self, _on):
+        """It never blocks."""
+
+    def setsockopt(self, *_):
+        """Whatever."""
+
+    def fileno(self):
+        """The descriptor, for a simulated poll."""
+        return self.fd
+
+    def sendmsg(self, parts):
+        """Take what there is room for."""
+        if self.closed:
+            raise OSError(9, "Bad file descriptor")
+        if self.other.closed and not self.cut and self.rnd.random() < 0.5:
+            raise BrokenPipeError(32, "Broken pipe")
+        room = self._free()
+        if room <= 0:
+            raise BlockingIOError
+        taken = bytearray()
+        for part in parts:
+            taken += bytes(part[: room - len(taken)])
+            if len(taken) == room:
+                break
+        if len(taken) > 1 and self.rnd.random() < 0.1:
+            del taken[self.rnd.randint(1, len(taken) - 1) :]
+        count = len(taken)
+        self._swallowed += count if self.cut else 0
+        if not self.cut and not self.other.closed:
+            self._alter(taken)
+            self.other.inbox += taken
+        return count
+
+    def recv_into(self, buffer):
+        """Some of what has arrived."""
+        if self.closed:
+            raise OSError(9, "Bad file descriptor")
+        there = self.arrived()
+        if not there:
+            if self.ended():
+                return 0
+            raise BlockingIOError
+        count = self.rnd.randint(1, min(there, len(buffer)))
+        buffer[:count] = self.inbox[:count]
+        del self.inbox[:count]
+        self._credit -= count
+        return count
+
+    def close(self):
+        """Nothing is sent or received any more; what was sent arrives."""
+        self.closed = True
+
+    # --- what a poll asks for
+
+    def _free(self):
+        if self.cut:
+            return self._room - self._swallowed
+        return self._room - len(self.other.inbox)
+
+    def writable(self):
+        """True when sendmsg would take something."""
+        return self._free() > 0
+
+    def arrived(self):
+        """How many bytes can be read by now."""
+        now = self._clock()
+        if self._rate is None or not self.slow:
+            self._credit = len(self.inbox)
+        else:  # a line that was idle does not send its seconds later
+            self._credit = min(self._credit + (now - self._since) * self._rate, self._rate)
+        self._since = now
+        return min(len(self.inbox), int(self._credit))
+
+    def ended(self):
+        """True when all was read, and no more can come."""
+        return not self.inbox and self.other.closed and not self.cut
+
+    def next(self):
+        """When something will have arrived, or None: nobody knows."""
+        if not self.inbox:
+            return None
+        if self._rate is None or not self.slow or self.arrived():
+            return self._clock()
+        return self._clock() + (1.0 - self._credit) / self._rate
+
+    def _alter(self, taken):
+        while self.altered and taken:
+            self.altered -= 1
+            taken[self.rnd.randrange(len(taken))] ^= 1 << self.rnd.randrange(8)
+
+
+def connection(rnd, clock):
+    """Two ends of a new connection."""
+    room, rate = rnd.choice(ROOMS), rnd.choice(RATES)
+    here, there = SimSocket(rnd, clock, room, rate), SimSocket(rnd, clock, room, rate)
+    here.other, there.other = there, here
+    return here, there
