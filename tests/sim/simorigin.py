@@ -228,13 +228,16 @@ class Origin:
         if not self._recognizable():
             return
         self.reach("copytruncate")
+        self._copy_and_empty()
+        if self.rnd.random() < 0.5:
+            self.write()
+
+    def _copy_and_empty(self):
         name = self._next_name()
         made = self.o.put(name, self.o.content(ORIGIN))
         self.inodes[made] = self.history[-1]
         self.aside.insert(0, name)
         self._empty()
-        if self.rnd.random() < 0.5:
-            self.write()
 
     def _empty(self):
         fd = self.o.open(ORIGIN, os.O_WRONLY)

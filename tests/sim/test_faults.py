@@ -100,10 +100,10 @@ class Told(World):
         """logrotate with `create`; the application opens the new file at once."""
         self.log.append("rotate")
         with self.others():
-            self._shift()
-            self.o.rename(ORIGIN, ORIGIN + ".1")
-            self.history.append(Generation())
-            self._open_writer()
+            name = self._next_name()
+            self.o.rename(ORIGIN, name)
+            self.aside.insert(0, name)
+            self._begin_generation()
 
     def compress_rotated(self):
         """logrotate compresses."""
@@ -115,12 +115,7 @@ class Told(World):
         """logrotate with `copytruncate`."""
         self.log.append("copytruncate")
         with self.others():
-            self._shift()
-            self.o.put(ORIGIN + ".1", self.o.content(ORIGIN))
-            fd = self.o.open(ORIGIN, 1)
-            self.o.ftruncate(fd, 0)
-            self.o.close(fd)
-            self.history.append(Generation())
+            self._copy_and_empty()
 
     def rotate_copy(self):
         """The archive's logrotate without `create`, and HUP."""
