@@ -180,9 +180,10 @@ class Source(Peer):
         self._agreement = None
         if plan is None:
             raise LinkLost("the origin has changed or is gone for now")
-        actions = self._gap(plan.gap) if plan.gap else []
-        actions.append(Start(plan.candidate, plan.begin.offset, plan.proof, plan.late))
-        return actions + self._begin(plan.begin)
+        # a gap is told once the file has proved to be what it was when the gap was found
+        start = Start(plan.candidate, plan.begin.offset, plan.proof, plan.late)
+        gap = self._gap(plan.gap) if plan.gap else []
+        return [start, *gap, *self._begin(plan.begin)]
 
     def _begin(self, begin):
         self.state = states.STREAMING
