@@ -15,7 +15,10 @@ class ConfigError(TcppipeError):
 
 
 class Refused(TcppipeError):
-    """The other side, or another process here, says no for good: end."""
+    """The other side, or another process here, says no for good.
+
+    At the first start, where a person reads it, that is the end.  Later it is asked again now
+    and then: what was taken out of a table by mistake may stand there again."""
 
 
 class NotNow(Refused):
@@ -53,3 +56,14 @@ def reason(error):
     if isinstance(error, MemoryError):
         return "Cannot allocate memory"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+
+
+def place(error):
+    """Where an exception was raised, in our own code: FILE:LINE."""
+    found, trace = "?", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if "tcppipe" in name:
+            found = f"{name.rpartition('/')[2]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

@@ -10,6 +10,7 @@ A crash leaves a status file that may lag; the sink knows better.
 from tcppipe.cursor import Cursor
 from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
+from tcppipe.drivers.reminder import Reminder
 from tcppipe.errors import Blocked, ConfigError, LinkLost, reason
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.follower import PIECE
@@ -25,7 +26,8 @@ class Feed:
     """Feeds one sink from a follower.
 
     status: the StatusFile.  say: a function (level, text).  acknowledged: the sink has
-    made something durable over this connection.  packer: the session's Packer, or None.
+    made something durable, up to the offset acknowledged_to; whoever has the loop forgets the
+    first.  packer: the session's Packer, or None.
     Methods raise LinkLost, PeerError or Refused when it is over.
     """
 
@@ -34,12 +36,15 @@ class Feed:
         self.follower = follower
         self.path = follower.chain.path
         self.acknowledged = False
+        self.acknowledged_to = None
         self._status = status
         self._say = say
         self._packer = packer
         if packer is not None:
             packer.attach(link)
         self._told = None
+        self._unread = ""  # why the origin cannot be read for now
+        self._waiting = Reminder()  # the other side waits, or we do
         self._status_failed = False
         self._leisure = Leisure()
         self._moved = 0.0  # when news were delivered last
@@ -89,7 +94,7 @@ class Feed:
         current = self.follower.generation
         if current is not None and current[:4] == generation[:4]:
             generation = current  # the same one, with a longer head by now
-        self.acknowledged = True
+        self.acknowledged, self.acknowledged_to = True, action.offset
         try:
             self._status.save(Cursor(generation, action.offset), self.path)
             self._status_failed = False
@@ -107,21 +112,33 @@ class Feed:
     def hear(self, now):
         """The link is readable."""
         self.pump.hear(now)
-        self._report()
+        self._report(now)
 
     def tend(self, now):
-        """Do what is due: a retry, a word to the sink, a step of the digest."""
+        """Do what is due: a retry, a word to the sink, a step of the digest, a reminder."""
         self.pump.tend(now)
         if now > self._moved and now >= self._leisure.due(self.follower.behind):
             self._leisure.took(now)
             self._rest()
         if now >= self._moved + QUIET:
             self.follower.release()
-        self._report()
+        self._report(now)
 
     def due(self):
         """When tend() has something to do at the latest."""
-        return min(self.pump.due(), self._leisure.due(self.follower.behind))
+        leisure = self._leisure.due(self.follower.behind)
+        return min(self.pump.due(), leisure, self._waiting.due)
+
+    @property
+    def waits_for(self):
+        """What it waits for, in words."""
+        if self._why:
+            return f"better times: {self._why}"
+        if self.link.pending:
+            return "the line to take more"
+        if self.greeting:
+            return "what the other side has"
+        return "news" if self.settled else "an acknowledgement"
 
     def deliver(self, now, limit=PIECE):
         """Hand news of the origin to the session while the link takes it.
@@ -153,10 +170,14 @@ class Feed:
 
     def _next(self, now, limit):
         try:
-            return self.follower.next(now, limit)
+            item = self.follower.next(now, limit)
+            self._unread = ""
+            return item
         except OSError as error:
-            self._complain(f"{self.path}: cannot read, waiting: {reason(error)}")
+            self._unread = f"cannot read, waiting: {reason(error)}"
+            self._complain(f"{self.path}: {self._unread}")
         except ConfigError as error:
+            self._unread = str(error)
             self._complain(f"{error}, waiting")
         return None
 
@@ -170,9 +191,26 @@ class Feed:
         """An orderly end, in words."""
         self.pump.say(self.pump.session.bye(), now)
 
-    def _report(self):
+    def _report(self, now):
+        """Say what holds us up, when it begins and once an hour."""
         if self.pump.trouble is not None:
             self._complain(str(self.pump.trouble))
+        why = self._why
+        if not why:
+            self._waiting.ends()
+            return
+        self._waiting.begins(now)
+        lasts = self._waiting.lasts(now)
+        if lasts:
+            self._say("warning", f"{self.path}: has waited for {lasts}: {why}")
+
+    @property
+    def _why(self):
+        """Why nothing can go on for now, or an empty text."""
+        if self.pump.trouble is not None:
+            return str(self.pump.trouble).removeprefix(f"{self.path}: ")
+        waiting = self.pump.session.waiting
+        return f"the other side waits: {waiting}" if waiting else self._unread
 
     def _complain(self, text):
         """Say it, but not twice in a row."""

@@ -17,7 +17,7 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.merged import lock
 from tcppipe.files.pointer import Pointer
-from tcppipe.net.connect import Connecting
+from tcppipe.net.connect import Connecting, targets
 from tcppipe.process import report, rundir
 from tcppipe.session.fetch1 import ByteSink
 from tcppipe.session.sink import Sink
@@ -244,7 +244,7 @@ class Fetch:
         self._counted = True
         self._sockets += 1
         peer = f"{self.source.host}:{self.source.port}"
-        self._connecting = Connecting(addresses, self.source.port, peer, now)
+        self._connecting = Connecting(targets(addresses, self.source.port), peer, now)
         self._state = CONNECTING
 
     def _ready(self, events, now):

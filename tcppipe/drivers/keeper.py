@@ -1,9 +1,11 @@
 """Keeps a child for each pipe of a list: the parent of `tcppipe -c`.
 
-Starts a child when a file is there, again when it crashed or was refused, and forgets it
-when it ended because its file is gone, which the child decides.  What a child does is the
-business of whoever made the Keeper.  A child that dies hurts no other.  When the parent is
-gone its children end by themselves, so that another parent can start them.
+Starts a child when a file is there, again when it crashed, and forgets it when it ended
+because its file is gone, which the child decides.  What a child does is the business of whoever
+made the Keeper.  A child that dies hurts no other.  Nothing that a child waits for holds us up:
+names are looked up beside, and what cannot be had for now (a process, a descriptor, memory) is
+asked for again.  When the parent is gone its children end by themselves, so that another parent
+can start them.
 """
 
 import gc
@@ -12,10 +14,12 @@ import select
 import signal
 import time
 
+from tcppipe.drivers.backoff import spread
 from tcppipe.drivers.kept import LEAVE
-from tcppipe.drivers.push import spread
-from tcppipe.errors import ConfigError, reason
+from tcppipe.drivers.outages import Hearer, Outages
+from tcppipe.errors import ConfigError, place, reason
 from tcppipe.files import wakeup
+from tcppipe.net.dial import Diallers
 from tcppipe.process import report, rundir
 from tcppipe.process.children import Children
 
@@ -27,10 +31,10 @@ PAUSE = 0.05  # seconds from one go to the next
 STOP = 10.0  # seconds that children have to end when we end
 # How long to wait before a child is started again, in seconds: at first, and at most.
 CRASHED = (0.5, 60.0)
-REFUSED = (5.0, 300.0)
 BUSY = (2.0, 60.0)
 STEADY = 60.0  # seconds after which a child that crashes is one that crashes for the first time
 FAILED = 1  # the status of a child that has said why it ends
+GATHER = 1.0  # seconds in which pipes without a connection join one line of the log
 
 
 class Child:
@@ -64,9 +68,10 @@ class Child:
 class Keeper:
     """Keeps the pipes of a Wanted that was read.
 
-    prepare(pipe, resend, lifeline): what a child needs for one pipe; made in the parent, because
-    whatever runs in a child unshares memory.  lifeline is readable when the parent is gone.
-    feed(prepared, signals): in a child, feed the pipe, and return its exit status.
+    prepare(pipe, resend, dialler, lifeline, tell): what a child needs for one pipe; made in the
+    parent, because whatever runs in a child unshares memory.  lifeline is readable when the parent
+    is gone; tell is for a Teller.  feed(prepared, signals): in a child, feed the pipe, and
+    return its exit status.
     """
 
     def __init__(self, wanted, prepare, feed):
@@ -76,8 +81,12 @@ class Keeper:
         self._pipes = {}  # key: Child
         self._waiting = set()  # keys of those without a process
         self._children = Children()
+        self._diallers = Diallers(self._children)
+        self._outages = Outages(report.say, GATHER, path_of=lambda key: key[2])
+        self._hearer = None
         self._signals = self._watcher = None
-        self._lifeline = self._held = None
+        self._lifeline = self._held = self._ear = self._mouth = None
+        self._pid = os.getpid()
         self._look_at = self._not_before = 0.0
         self._news = False  # something came or went since the last look
         self._resent = set()  # keys of pipes that were started with -n once
@@ -89,39 +98,86 @@ class Keeper:
     def run(self, signals):
         """Keep the pipes until TERM or INT."""
         self._signals = signals
+        self._pid = os.getpid()
         self._lifeline, self._held = os.pipe()
-        self._watcher = wakeup.directories()
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._ear, False)
+        os.set_blocking(self._mouth, False)
+        self._hearer = Hearer(self._ear, self._outages)
+        self._watcher = wakeup.NoDirectories()
+        self._guarded(self._begin)
+        while not self._stopping:
+            self._guarded(self._turn)
+        self._stop()
+
+    def _begin(self):
         self._look(time.monotonic())
         for line in self.wanted.lines:
             if not any(source is line for source, _pipe in self.wanted.pipes.values()):
                 report.info(f"{self.wanted.path}:{line.line}: no such file yet: {line.pattern}")
         gc.collect()
         gc.freeze()  # else a collection in a child would write to all that it shares with us
-        while not self._stopping:
-            now = time.monotonic()
-            if now >= self._look_at:
-                self._look_again(now)
-            due = self._start_due(now)
-            self._wait(min(due, self._look_at) - now)
-        self._stop()
+
+    def _guarded(self, step):
+        """Whatever goes wrong with us, the pipes go on."""
+        try:
+            step()
+        except Exception as error:
+            passing = isinstance(error, (OSError, MemoryError))
+            what = reason(error) if passing else f"bug: {type(error).__name__}: {error}"
+            text = f"{self.wanted.path}: {what} ({place(error)}); goes on"
+            if os.getpid() != self._pid:  # a child never does
+                report.critical(text)
+                os._exit(FAILED)
+            if text not in self._said:
+                self._said.add(text)
+                report.say("error" if passing else "critical", text)
+            time.sleep(1.0)  # it may be the waiting that fails
+
+    def _turn(self):
+        """Wait until something happens or is due, and do what follows."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_again(now)
+        due = min(self._start_due(now), self._look_at, self._outages.due())
+        self._wait(due - now)
 
     def _wait(self, seconds):
         poll = select.poll()
-        poll.register(self._signals.fileno(), select.POLLIN)
+        for fd in (self._signals.fileno(), self._ear, *self._diallers.descriptors()):
+            poll.register(fd, select.POLLIN)
         if self._watcher.fileno() >= 0 and not self._news:
             poll.register(self._watcher.fileno(), select.POLLIN)
         ready = dict(poll.poll(max(0.0, seconds) * 1000 + 1))
+        now = time.monotonic()
         if self._watcher.fileno() in ready:
             self._news = True
-            soon = max(time.monotonic() + SOON, self._not_before)
+            soon = max(now + SOON, self._not_before)
             self._look_at = min(self._look_at, soon)
+        if self._ear in ready:
+            living = {child.pid: key for key, child in self._pipes.items()}
+            self._hearer.hear(living, now)
+        self._diallers.tend(now)
         came = self._signals.take()
         if signal.SIGCHLD in came:
             self._reap()
         if signal.SIGHUP in came:
             self._reload()
+        if signal.SIGUSR1 in came:
+            report.info(f"{self.wanted.path}: {self._where()}")
         if signal.SIGTERM in came or signal.SIGINT in came:
             self._stopping = True
+        self._outages.tend(now)
+        report.tend()
+
+    def _where(self):
+        """How things stand, in words."""
+        words = [f"{len(self.wanted.lines)} lines", f"{len(self._pipes)} pipes"]
+        if self._waiting:
+            words.append(f"{len(self._waiting)} wait to be started")
+        if self._outages.down:
+            words.append(f"{self._outages.down} not connected")
+        return ", ".join(words)
 
     def _look_again(self, now):
         if not self._news and self.wanted.unchanged(now):
@@ -132,8 +188,15 @@ class Keeper:
     def _look(self, now):
         """See what is wanted, and have it: new pipes are started soon, others are told."""
         self._news = False
+        self._look_at = now + LOOK
+        if self._watcher.fileno() < 0:
+            self._watcher = self._directories()
         self._watcher.drain()
-        self.wanted.look(now, self._pipes)
+        try:
+            self.wanted.look(now, self._pipes)
+        except OSError as error:
+            self._say_once(f"{self.wanted.path}: cannot look for files: {reason(error)}")
+            return
         self._watcher.keep(self.wanted.directories)
         for key, (line, pipe) in self.wanted.pipes.items():
             child = self._pipes.get(key)
@@ -144,7 +207,8 @@ class Keeper:
                 self._renew(key, child, line, pipe)
         for key in self._pipes.keys() - self.wanted.pipes.keys():
             self._unwanted(key)
-        self._say_errors()
+        for error in self.wanted.errors:
+            self._say_once(error)
         took = time.monotonic() - now
         self._not_before = now + SHARE * took
         self._look_at = now + LOOK
@@ -176,21 +240,33 @@ class Keeper:
             child.told = signum
             os.kill(child.pid, signum)
 
-    def _say_errors(self):
-        for error in self.wanted.errors:
-            if error not in self._said:
-                report.error(error)
-        self._said = set(self.wanted.errors)
+    def _say_once(self, text):
+        if text not in self._said:
+            self._said.add(text)
+            report.error(text)
+
+    def _directories(self):
+        try:
+            return wakeup.directories()
+        except (OSError, ImportError) as error:
+            why = reason(error)
+            self._say_once(f"{self.wanted.path}: no notification, looks every few seconds: {why}")
+            return wakeup.NoDirectories()
 
     # --- parent: starting
 
     def _start_due(self, now):
         """Start some of those that are due; the time when there is something to start next."""
-        due = [key for key in self._waiting if self._pipes[key].start_at <= now]
+        due = [key for key in self._waiting if self._start_at(key, now) <= now]
         self._start([key for key in due[:AT_ONCE] if self._is_free(key, now)], now)
         if len(due) > AT_ONCE:
             return now + PAUSE
-        return min((self._pipes[key].start_at for key in self._waiting), default=float("inf"))
+        return min((self._start_at(key, now) for key in self._waiting), default=float("inf"))
+
+    def _start_at(self, key, now):
+        """When a pipe is to be started: after its pause, and after its host's name is known."""
+        start_at = self._pipes[key].start_at
+        return start_at if start_at > now else self._diallers.ready_at(key[0], key[1], now)
 
     def _is_free(self, key, now):
         """True unless somebody else runs this pipe; then it is asked for again later."""
@@ -207,7 +283,7 @@ class Keeper:
         return False
 
     def _cannot(self, key, now, error):
-        report.error(f"{key[2]}: cannot start: {reason(error)}")
+        self._outages.lost(key, f"cannot start, tries again: {reason(error)}", now, "error")
         self._pipes[key].pause(now, CRASHED)
         return False
 
@@ -231,7 +307,9 @@ class Keeper:
 
     def _prepared(self, key):
         pipe = self._pipes[key].pipe
-        return self._prepare(pipe, pipe.resend and key not in self._resent, self._lifeline)
+        resend = pipe.resend and key not in self._resent
+        dialler = self._diallers.of(pipe.host, pipe.port)
+        return self._prepare(pipe, resend, dialler, self._lifeline, self._mouth)
 
     # --- parent: what becomes of children
 
@@ -240,6 +318,7 @@ class Keeper:
         for pid, status, key in self._children.reap():
             if key is None:
                 continue
+            self._outages.works(key)  # what comes next is another's business
             child = self._pipes[key]
             told, child.pid, child.told = child.told, None, None
             self._waiting.add(key)
@@ -256,7 +335,7 @@ class Keeper:
     def _failed(self, key, child, pid, status, now):
         if status != FAILED and now - child.since > STEADY:
             child.failures = 0
-        seconds = child.pause(now, REFUSED if status == FAILED else CRASHED)
+        seconds = child.pause(now, CRASHED)
         if status == FAILED:
             what = f"has ended; starts again in {seconds:.1f} s"
         elif status < 0:
@@ -280,7 +359,9 @@ class Keeper:
         self._children.signal_all(signal.SIGHUP)
 
     def _stop(self):
+        self._diallers.close()
         self._children.signal_all(signal.SIGTERM)
+        self._outages.flush()
         poll = select.poll()
         poll.register(self._signals.fileno(), select.POLLIN)
         until = time.monotonic() + STOP
@@ -298,11 +379,14 @@ class Keeper:
         try:
             gc.freeze()
             os.close(self._held)
+            os.close(self._ear)
             self._watcher.close()
+            self._diallers.forget()
             self._children.forget()
             status = self._feed(prepared, self._signals)
         except BaseException as error:  # a child never returns into the parent's code
-            report.critical(f"{path}: bug: {type(error).__name__}: {error}")
+            what = f"{type(error).__name__}: {error} ({place(error)})"
+            report.critical(f"{path}: bug: {what}")
         finally:
             os._exit(status)
 

@@ -11,19 +11,26 @@ import os
 import signal
 import time
 
+from tcppipe.drivers.outages import Teller
 from tcppipe.drivers.push import LOOK, Push
 
 GONE = 5.0  # seconds that the name has to be missing
 QUIET = 10.0  # seconds without news after which an unwanted origin is left
-LEAVE = signal.SIGUSR1  # the keeper's word: no longer wanted
+# The keeper's word, which nobody sends by habit: no longer wanted.
+LEAVE = getattr(signal, "SIGRTMIN", signal.SIGUSR2)
 
 
 class Kept(Push):
-    """A Push with a keeper.  lifeline: a descriptor, readable when the keeper is gone."""
+    """A Push with a keeper.
 
-    def __init__(self, *args, lifeline=None, **more):
+    lifeline: a descriptor, readable when the keeper is gone.  tell: another, on which the keeper
+    hears of connections, and says what is to be said of them.
+    """
+
+    def __init__(self, *args, lifeline, tell, **more):
         super().__init__(*args, **more)
         self._lifeline = lifeline
+        self._outages = Teller(tell)
         self._missing_since = None
         self._unwanted = False
         self._quiet = None  # (offset, since) of an unwanted origin
@@ -37,8 +44,8 @@ class Kept(Push):
         super()._abandoned()
         self._say("warning", f"{self.path}: ends: the keeper is gone")
 
-    def _answer(self, came):
-        super()._answer(came)
+    def _answer(self, came, now):
+        super()._answer(came, now)
         if LEAVE in came:
             self._unwanted = True
 
@@ -56,8 +63,8 @@ class Kept(Push):
     def _look_at(self):
         return self._looked + LOOK if self._unwanted else super()._look_at
 
-    def _no_news(self, feed):
-        return not self._unwanted and super()._no_news(feed)
+    def _at_rest(self, now):
+        return not self._unwanted and super()._at_rest(now)
 
     def _is_missing(self, now):
         if self.follower.chain.live is None and not os.path.lexists(self.path):

@@ -18,7 +18,7 @@ from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeErr
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.guarded import Guarded, Untrusted, resolve
-from tcppipe.files.wakeup import preload, wakeup
+from tcppipe.files.wakeup import Wakeup, preload
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
 from tcppipe.process import report
@@ -53,13 +53,14 @@ class Answer(Push):
     def converse(self, session, signals):
         """Raises LinkLost at the end; returns when told to end."""
         self._signals = signals
-        self._wakeup, _why_not = wakeup(self.path)
-        self._feed = self._make_feed(self._link, session)
-        self._converse()
+        self._wakeup = Wakeup(self.path, self._say)
+        self._begin_feeding(self._link, session)
+        while not self._over:
+            self._turn()
 
-    def _hup(self):
+    def _hup(self, now):
         self._check()
-        super()._hup()
+        super()._hup(now)
 
     def _answer(self, came):
         if WHERE in came:

@@ -1,52 +1,42 @@
 """The push pair's client: one origin, one connection at a time, made again for ever.
 
-While there is no connection the origin is still looked at, so that files which rotation
-renames or deletes are held open in time.
+One loop.  Whatever it waits for - a pause, a name server, a connection, an answer, news - it
+waits in one place, where signals are answered at once, and the origin is looked at every second,
+so that files which rotation renames or deletes are held open in time.
+Nothing but being told to ends it once it runs: not a refusal, not a resource that is used up,
+not a bug of ours.
+A crash leaves what the feed leaves, a status file.
 """
 
-import os
 import select
 import signal
 import time
+from math import inf
 
+from tcppipe.drivers.backoff import BUG, FOR_NOW, LOST, REFUSED, Backoff
 from tcppipe.drivers.feed import Feed
+from tcppipe.drivers.outages import Outages
 from tcppipe.drivers.pace import Pace
-from tcppipe.errors import ConfigError, LinkLost, Refused, reason
+from tcppipe.errors import ConfigError, LinkLost, NotNow, Refused, place, reason
 from tcppipe.files.generations import Reader
+from tcppipe.files.wakeup import Nothing
+from tcppipe.process import report
 
 LOOK = 1.0  # seconds between two looks at the origin, whatever notification says …
 CALM_LOOK = 20.0  # … and while nothing can happen to it that would not be told
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds before connecting again
-GREETING = 25.0  # seconds that the sink may take to say what it has
+GREETING = 25.0  # seconds that the sink may take to say what it has, at the first start
 FAREWELL = 2.0  # seconds that the last acknowledgements may take when we are told to end
 
-
-def spread(low, high):
-    """A random number between both.  (The module random is seeded anew in each forked child.)"""
-    return low + (high - low) * int.from_bytes(os.urandom(4), "big") / 2**32
-
-
-class Backoff:
-    """Growing pauses with jitter."""
-
-    def __init__(self):
-        self._next = FIRST_PAUSE
-
-    def pause(self):
-        """Seconds to wait now; the next pause is twice as long."""
-        pause = self._next * spread(0.5, 1.0)
-        self._next = min(LONGEST_PAUSE, self._next * 2)
-        return pause
-
-    def reset(self):
-        """It worked: begin with the shortest pause next time."""
-        self._next = FIRST_PAUSE
+# What it does.
+PAUSED = "waits to connect again"
+DIALLING = "connects"
+FEEDING = "is connected"
 
 
 class Push:
     """Follows one origin and feeds it to one host.
 
-    follower: of the origin.  dial(): a connected Link.  greet(link, witness, resend): a
+    follower: of the origin.  dial(now): a Dialling.  greet(dialling, witness, resend): a
     source session for it.  status: the StatusFile.  say: a function (level, text).
     interval: seconds between updates (-t), or None: at once.  resend: -n was given.  packer:
     the Packer (-z) that greet gives to its sessions, or None.
@@ -64,122 +54,135 @@ class Push:
         self._interval = interval
         self._resend = resend
         self._packer = packer
-        self._feed = None
-        self._signals = self._wakeup = None
-        self._lifeline = None  # becomes readable when our parent is gone: then we end, too
+        self._state = PAUSED
+        self._until = 0.0  # when a pause is over
+        self._dialling = self._feed = None
+        self._greeted = False  # the sink has said what it has, over this connection
+        self._signals = self._lifeline = None  # lifeline: readable when our parent is gone
+        self._wakeup = Nothing()
         self._backoff = Backoff()
+        self._outages = Outages(say)
+        self._bugs = 0
+        self._acknowledged_to = None  # the offset
         self._looked = self._deliver_at = 0.0
         self._pace = Pace()
-        self._listening = False  # notification tells when to deliver
-        self._listen_at = 0.0  # until then it is not listened to
+        self._listen_at = 0.0  # until then notification is not listened to
+        self._more = True  # there may be news, whatever notification says
         self._watched = None  # how many files had appeared when they were last watched
-        self._told = None
-        self._ending = False
+        self._ending = self._over = False
+        self._end_at = inf
 
     # --- the first connection, in the foreground
 
     def establish(self):
         """Connect, and go on until the sink has said what it has.
 
-        Raises LinkLost, PeerError, Refused, ConfigError.
+        Raises LinkLost, PeerError, Refused.
         """
-        self._connect()
-        link = self._feed.link
+        self._look()  # hold the file before anything can become of it
         until = time.monotonic() + GREETING
-        poll = select.poll()
-        poll.register(link.fileno(), select.POLLIN)
-        while self._feed.greeting:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise LinkLost(f"{link.peer}: does not answer")
-            if link.unread or poll.poll(left * 1000):
-                self._feed.hear(time.monotonic())
+        while self._feed is None or self._feed.greeting:
+            self._turn()
+            now = time.monotonic()
+            if self._feed is None:
+                until = now + GREETING
+            elif now >= until:
+                raise LinkLost(f"{self._feed.link.peer}: does not answer")
         self._status.close()  # a detaching closes its descriptor, whose number another gets
 
     def descriptors(self):
         """What must stay open over a detaching."""
         return [*self.follower.chain.descriptors(), self._feed.link.fileno()]
 
-    def _connect(self):
-        link = self._dial()
-        try:
-            witness, again = self._status.read()
-            self._resend = self._resend or again
-            session = self._greet(link, witness, self._resend)
-            self._feed = self._make_feed(link, session)
-            link.drain(GREETING)
-        except Exception:
-            link.close()
-            self._feed = None
-            raise
-
-    def _make_feed(self, link, session):
-        feed = Feed(link, session, self.follower, self._status, self._say, self._packer)
-        feed.open(time.monotonic())
-        return feed
-
     # --- the loop
 
     def run(self, signals, wakeup):
-        """Feed until told to end (then it returns), or until Refused or ConfigError is raised."""
+        """Feed until told to end."""
         self._signals, self._wakeup = signals, wakeup
         try:
-            while not self._ending:
-                try:
-                    if self._feed is None:
-                        self._connect()
-                        self._say("info", f"{self.path}: connected to {self._feed.link.peer}")
-                    self._converse()
-                except LinkLost as error:
-                    self._lost(error)
-                except Refused as error:
-                    raise Refused(f"{self.path}: ends: {error}") from None
+            while not self._over:
+                self._guarded_turn()
         finally:
             self._hang_up()
 
-    def _lost(self, error):
-        self._hang_up()
-        if self._ending:
+    def _guarded_turn(self):
+        try:
+            self._turn()
+        except NotNow as error:
+            self._lost(f"{error}; tries again", FOR_NOW)
+        except Refused as error:
+            self._lost(f"{error}; tries again, at HUP at once", REFUSED, "critical")
+        except LinkLost as error:
+            self._lost(f"{error}; connects again")
+        except Exception as error:  # whatever is wrong with us, the origin grows on
+            passing = isinstance(error, (OSError, MemoryError))
+            what = reason(error) if passing else f"bug: {type(error).__name__}: {error}"
+            self._bugs += not passing
+            text = f"{what} ({place(error)}); connects again"
+            self._lost(text, BUG, "error" if passing else "critical")
+            time.sleep(LOOK)  # it may be the waiting that fails
+
+    def _turn(self):
+        """Wait until something happens or is due, and do what follows.
+
+        Raises what ends the present connection or attempt.
+        """
+        ready = self._wait()
+        now = time.monotonic()
+        if not ready and self._state == FEEDING and self._at_rest(now):
+            self._looked = now
             return
-        text = f"{self.path}: {error}"
-        if text != self._told:
-            self._say("warning", f"{text}; connects again")
-            self._told = text
-        self._pause(time.monotonic() + self._backoff.pause())
+        if self._lifeline in ready:
+            self._abandoned()
+            return
+        if self._signals is not None and self._signals.fileno() in ready:
+            self._answer(self._signals.take(), now)
+        if self._state == FEEDING:
+            self._go_on_feeding(ready, now)
+        elif self._ending:
+            self._over = True
+        elif self._state == DIALLING:
+            self._go_on_dialling(ready, now)
+        elif now >= self._until:
+            self._dialling, self._state = self._dial(now), DIALLING
+        if now >= self._look_at:
+            self._looked = now
+            self._look()
+            self._wakeup.tend(now)
+            report.tend()
+        self._outages.tend(now)
 
-    def _hang_up(self):
-        if self._feed is not None:
-            self._feed.link.close()
-            self._feed = None
-
-    def _pause(self, until):
-        """Wait without a connection; the origin is looked at, and signals are answered."""
-        poll = select.poll()
-        poll.register(self._signals.fileno(), select.POLLIN)
+    def _wait(self):
+        """Wait; {descriptor: events} of what has happened."""
+        poll, now = select.poll(), time.monotonic()
+        if self._signals is not None:
+            poll.register(self._signals.fileno(), select.POLLIN)
         if self._lifeline is not None:
             poll.register(self._lifeline, select.POLLIN)
-        while not self._ending and time.monotonic() < until:
-            ready = poll.poll(min(LOOK, max(0.0, until - time.monotonic())) * 1000 + 1)
-            if self._lifeline in dict(ready):
-                self._abandoned()
-                return
-            self._answer(self._signals.take())
-            self._look()
+        due = min(self._look_at, self._outages.due())
+        if self._state == FEEDING:
+            link = self._feed.link
+            poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.full else 0))
+            if self._listening and now >= self._listen_at:
+                poll.register(self._wakeup.fileno(), select.POLLIN)
+            due = min(due, self._feeding_due(now))
+        elif self._state == DIALLING:
+            poll.register(self._dialling.fileno(), self._dialling.events())
+            due = min(due, self._dialling.due())
+        else:
+            due = min(due, self._until)
+        return dict(poll.poll(max(0.0, due - now) * 1000 + 0.5 if due > now else 0))
 
-    def _abandoned(self):
-        """Our parent is gone."""
-        self._ending = True
+    @property
+    def _look_at(self):
+        """When the next look at the origin is due."""
+        calm = self._listening and self._wakeup.complete and not self.follower.restless
+        return self._looked + (CALM_LOOK if calm and self._state == FEEDING else LOOK)
 
-    def _answer(self, came):
-        """Do what these signals tell."""
-        if signal.SIGTERM in came or signal.SIGINT in came:
-            self._ending = True
-        if signal.SIGHUP in came:
-            self._hup()
-
-    def _hup(self):
-        self._look()
-        self._deliver_at = 0.0
+    @property
+    def _listening(self):
+        """True when notification tells when to deliver."""
+        return self._interval is None and self._wakeup.fileno() >= 0
 
     def _look(self):
         try:
@@ -187,81 +190,138 @@ class Push:
         except (OSError, ConfigError):
             pass  # the next read says what is wrong
 
-    def _converse(self):
-        """Feed over the present connection until it is lost, or we are told to end."""
-        feed, link = self._feed, self._feed.link
-        poll = select.poll()
-        poll.register(self._signals.fileno(), select.POLLIN)
-        self._listening = self._wakeup.fileno() >= 0 and self._interval is None
-        if self._lifeline is not None:
-            poll.register(self._lifeline, select.POLLIN)
-        end_at = None
-        more = True
-        while True:
-            poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.full else 0))
-            if self._listening:
-                held = time.monotonic() < self._listen_at
-                poll.register(self._wakeup.fileno(), 0 if held else select.POLLIN)
-            ready = dict(poll.poll(self._timeout(more and feed.ready, end_at) * 1000))
-            now = time.monotonic()
-            if not ready and now >= self._look_at and now < feed.due() and self._no_news(feed):
-                self._looked = now
-                continue
-            if self._lifeline in ready:
-                self._abandoned()
-                raise LinkLost("the server is gone")
-            if self._signals.fileno() in ready:
-                self._answer(self._signals.take())
-            if self._wakeup.fileno() in ready:
-                self._wakeup.drain()
-                self._listen_at = self._pace.next(now)
-            if ready.get(link.fileno(), 0) & select.POLLOUT or now >= link.due():
-                link.flush()
-            if link.unread or ready.get(link.fileno(), 0) & ~select.POLLOUT:
-                feed.hear(now)
-            if self._ending:
-                end_at = end_at or now + FAREWELL
-                if feed.settled or now >= end_at:
-                    feed.bye(now)
-                    link.drain(0.5)
-                    return
-            elif more or now >= self._listen_at or self._wakeup.fileno() in ready:
-                more = self._deliver(now)
-            self._acknowledged(feed)
-            if now >= self._look_at:
-                self._looked = now
-                self._look()
-            feed.tend(now)
+    # --- signals
 
-    def _no_news(self, feed):
-        """A glance is enough for a pipe at rest."""
-        return feed.settled and not self._ending and self.follower.unchanged()
+    def _abandoned(self):
+        """Our parent is gone."""
+        self._over = True
 
-    def _acknowledged(self, feed):
-        if feed.acknowledged:
-            self._resend = False
+    def _answer(self, came, now):
+        """Do what these signals tell."""
+        if signal.SIGTERM in came or signal.SIGINT in came:
+            self._ending = True
+        if signal.SIGHUP in came:
+            self._hup(now)
+        if signal.SIGUSR1 in came:
+            self._say("info", f"{self.path}: {self._where(now)}")
+
+    def _hup(self, now):
+        self._look()
+        self._deliver_at = 0.0
+        if self._state == PAUSED:
             self._backoff.reset()
-            self._told = None
+            self._until = now
 
-    @property
-    def _look_at(self):
-        """When the next look at the origin is due."""
-        calm = self._listening and self._wakeup.complete and not self.follower.restless
-        return self._looked + (CALM_LOOK if calm else LOOK)
+    def _where(self, now):
+        """Where it is and what it waits for, in words."""
+        words = [self._state]
+        if self._state == PAUSED:
+            words[0] += f" in {max(0.0, self._until - now):.0f} s"
+        elif self._state == FEEDING:
+            words = [
+                f"{self._state} to {self._feed.link.peer}",
+                f"waits for {self._feed.waits_for}",
+            ]
+        words.append(f"has read to offset {self.follower.offset}")
+        if self._acknowledged_to is not None:
+            words.append(f"acknowledged to {self._acknowledged_to}")
+        if self._bugs:
+            words.append(f"bugs so far: {self._bugs}")
+        return ", ".join(words)
 
-    def _timeout(self, more, end_at):
-        """Seconds until something is due."""
+    # --- without a connection
+
+    def _lost(self, text, bounds=LOST, level="warning"):
+        """There is no connection: another one is tried after a pause."""
+        self._hang_up()
+        if self._ending:
+            self._over = True
+            return
         now = time.monotonic()
-        if more and now >= self._deliver_at and not self._ending:
-            return 0.0
-        times = [self._look_at, self._feed.due(), self._feed.link.due()]
+        self._until = now + self._backoff.pause(bounds)
+        self._outages.lost(self.path, text, now, level)
+
+    def _hang_up(self):
+        self._state = PAUSED
+        for thing in (self._dialling, self._feed and self._feed.link):
+            if thing is not None:
+                thing.close()
+        self._dialling = self._feed = None
+
+    def _go_on_dialling(self, ready, now):
+        dialling = self._dialling
+        if not dialling.go(ready.get(dialling.fileno(), 0), now):
+            return
+        witness, again = self._status.read()
+        self._resend = self._resend or again
+        self._begin_feeding(dialling.link, self._greet(dialling, witness, self._resend))
+        self._dialling = None
+
+    # --- with a connection
+
+    def _begin_feeding(self, link, session):
+        self._feed = Feed(link, session, self.follower, self._status, self._say, self._packer)
+        self._state, self._more = FEEDING, True
+        self._greeted = False
+        self._feed.open(time.monotonic())
+
+    def _at_rest(self, now):
+        """True when a glance is enough: nothing is due but a look, and there is no news."""
+        return (
+            now >= self._look_at
+            and now < self._feed.due()
+            and self._feed.settled
+            and not self._ending
+            and self.follower.unchanged()
+        )
+
+    def _go_on_feeding(self, ready, now):
+        feed, link = self._feed, self._feed.link
+        woken = self._wakeup.fileno() in ready
+        if woken:
+            self._wakeup.drain()
+            self._listen_at = self._pace.next(now)
+        happened = ready.get(link.fileno(), 0)
+        if happened & select.POLLOUT or now >= link.due():
+            link.flush()
+        if link.unread or happened & ~select.POLLOUT:
+            feed.hear(now)
+        if not self._greeted and not feed.greeting:
+            self._greeted = True
+            if self._signals is not None:  # else it is established, and not yet ready to be said
+                self._outages.connected(self.path, f"connected to {link.peer}", now)
+        if self._ending:
+            self._end_at = min(self._end_at, now + FAREWELL)
+            if feed.settled or now >= self._end_at:
+                feed.bye(now)
+                link.drain(0.5)
+                self._over = True
+                return
+        elif self._more or now >= self._listen_at or woken:
+            self._more = self._deliver(now)
+        if feed.acknowledged:
+            self._works(feed)
+        feed.tend(now)
+
+    def _works(self, feed):
+        """The sink has made something durable."""
+        feed.acknowledged = False
+        self._acknowledged_to = feed.acknowledged_to
+        self._resend = False
+        self._backoff.reset()
+        self._outages.works(self.path)
+
+    def _feeding_due(self, now):
+        """When something is due."""
+        feed = self._feed
+        if self._more and feed.ready and now >= self._deliver_at and not self._ending:
+            return now
+        times = [feed.due(), feed.link.due(), self._end_at]
         if self._listen_at > now:
             times.append(self._listen_at)
-        if self._interval is not None and self._feed.ready:
+        if self._interval is not None and feed.ready:
             times.append(self._deliver_at)
-        if end_at is not None:
-            times.append(end_at)
-        return max(0.0, min(times) - now) + 0.0005
+        return min(times)
 
     def _deliver(self, now):
         """Deliver what there is, at once or every so many seconds; True: there may be more."""

@@ -64,17 +64,15 @@ class Wanted:
         """List the directories: the pipes that are wanted now go into `pipes`.
 
         held: keys of pipes that still live, whether their files are there or not.
+        Raises OSError when it cannot be known for now; `pipes` is what it was then.
         """
-        self.directories = set()
-        self.errors = []
-        files = [
-            (line, matches.expand(line.pattern, self.directories, self.errors))
-            for line in self.lines
-        ]
+        self._seen = {}
+        directories, errors = set(), []
+        files = [(line, matches.expand(line.pattern, directories, errors)) for line in self.lines]
+        self.directories, self.errors = directories, errors
         # Signatures are taken behind the listing: of what came in between, a time tells only
         # if it is not as fresh as this.
         recently = (time.time() - FRESH) * 1e9
-        self._seen = {}
         for name in self.directories:
             known = matches.signature(name)
             self._seen[name] = known if known is None or known[2] < recently else ()

@@ -1,10 +1,12 @@
 """The files that a pattern leads to, and the directories in which another could appear.
 
 Wildcards are those of glob(7), in any part of a path: they match neither a slash nor a dot
-at the start of a name.  What is listed is what is there now; a directory that cannot be
-read has nothing in it.  Links are followed as guarded.resolve() does.
+at the start of a name.  What is listed is what is there now; a directory that is missing or
+that may not be read has nothing in it.  When one cannot be read for now (no descriptor, no memory),
+nobody knows: OSError.  Links are followed as guarded.resolve() does.
 """
 
+import errno
 import fnmatch
 import os
 import stat
@@ -14,12 +16,17 @@ from tcppipe.errors import reason
 from tcppipe.files.generations import SUFFIXES, is_rotated
 from tcppipe.files.guarded import Untrusted, resolve
 
+NOTHING_THERE = (
+    errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
+
 
 def expand(pattern, directories, refused=None):
     """The real paths of the regular files that an absolute pattern fits, in order.
 
     directories: a set; those that were looked into are added, missing ones as well.
     refused: a list, to which a line is added for each link that is not followed.
+    Raises OSError when that cannot be known for now.
     """
     refused = [] if refused is None else refused
     *above, last = [part for part in pattern.split("/") if part not in ("", ".")]
@@ -50,7 +57,9 @@ def _fitting(directory, wanted, directories):
                 if (entry.name[0] != "." or wanted[0] == ".")
                 and fnmatch.fnmatchcase(entry.name, wanted)
             ]
-    except OSError:
+    except OSError as error:
+        if error.errno not in NOTHING_THERE:
+            raise
         return []
     return sorted(found, key=lambda entry: entry.name)
 

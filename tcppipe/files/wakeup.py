@@ -5,12 +5,15 @@ intervals as well: other hosts' writes on a network file system, and whatever el
 kernel does not tell, are seen then.
 """
 
+import errno
 import os
 import select
 import sys
+import time
 
 from tcppipe.errors import reason
 
+AGAIN = 60.0  # seconds until notification that could not be had is asked for again
 LONGEST = 272  # bytes of an inotify event at most
 # The file systems that only this machine writes to, by the numbers in <linux/magic.h>: ext, XFS,
 # btrfs, tmpfs, ramfs, f2fs, ZFS, bcachefs.  Of these inotify tells every write, truncation and name.
@@ -19,16 +22,72 @@ LOCAL = {
 }  # fmt: skip
 
 
-def wakeup(path):
-    """The best Wakeup for this system, and None or a line that says why it is only a clock."""
-    try:
-        if sys.platform.startswith("linux"):
-            return Inotify(path), None
-        if hasattr(select, "kqueue"):
-            return Kqueue(path), None
-    except (OSError, ImportError) as error:
-        return Nothing(), f"{path}: no notification, looks every second: {reason(error)}"
-    return Nothing(), f"{path}: no notification on this system, looks every second"
+class Wakeup:
+    """The best notification of a file that can be had for now.
+
+    Where there is none, for want of memory, watches or whatever else, that is said once, the
+    interval has to do, and it is tried again now and then.  say: a function (level, text).
+    """
+
+    def __init__(self, path, say):
+        self._path = path
+        self._say = say
+        self._notifier = Nothing()
+        self._told = None
+        self._again = 0.0  # when it is tried again
+        self.watch()
+
+    def fileno(self):
+        """The descriptor to wait on, or -1.  It may be another one after watch() and tend()."""
+        return self._notifier.fileno()
+
+    @property
+    def complete(self):
+        """True when nothing can happen to the file that is not told."""
+        return self._notifier.complete
+
+    def watch(self):
+        """Watch the file that stands under the name now; older ones stay watched."""
+        try:
+            if self.fileno() >= 0:
+                self._notifier.watch()
+            else:
+                self._notifier = _best(self._path)
+        except (OSError, ImportError) as error:
+            self._do_without(f"{self._path}: no notification, looks every second: {reason(error)}")
+        else:
+            if self._told and self.fileno() >= 0:
+                self._told = None
+                self._say("info", f"{self._path}: notification again")
+
+    def _do_without(self, text):
+        self._notifier.close()
+        self._notifier = Nothing()
+        self._again = time.monotonic() + AGAIN
+        if text != self._told:
+            self._told = text
+            self._say("warning", text)
+
+    def tend(self, now):
+        """Try again to have what could not be had."""
+        if self._told and now >= self._again:
+            self.watch()
+
+    def drain(self):
+        """Forget what was told so far."""
+        self._notifier.drain()
+
+    def close(self):
+        """Let go of the descriptor."""
+        self._notifier.close()
+
+
+def _best(path):
+    if sys.platform.startswith("linux"):
+        return Inotify(path)
+    if hasattr(select, "kqueue"):
+        return Kqueue(path)
+    raise OSError(errno.ENOSYS, "this system has none")
 
 
 def preload():
@@ -57,6 +116,9 @@ class Nothing:
     def watch(self):
         """Nothing to watch."""
 
+    def tend(self, now):
+        """Nothing to try."""
+
     def close(self):
         """Nothing to let go of."""
 
@@ -69,13 +131,17 @@ class Inotify(Nothing):
 
         self._path = path
         self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
-        self._inotify = flags.Inotify()
         directory = os.path.dirname(path)
         self.complete = _is_local(path, directory)
-        self._inotify.add_watch(
-            directory, flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
-        )
-        self.watch()
+        self._inotify = flags.Inotify()
+        try:
+            self._inotify.add_watch(
+                directory, flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
+            )
+            self.watch()
+        except OSError:
+            self.close()
+            raise
 
     def fileno(self):
         """The descriptor to wait on."""
@@ -122,7 +188,11 @@ class Kqueue(Nothing):
         self._path = path
         self._queue = select.kqueue()
         self._fds = []
-        self.watch()
+        try:
+            self.watch()
+        except OSError:
+            self.close()
+            raise
 
     def fileno(self):
         """The descriptor to wait on."""
@@ -160,11 +230,11 @@ class Kqueue(Nothing):
 
 
 def directories():
-    """What tells of names that come and go in a changing set of directories."""
-    try:
-        return InotifyDirectories()
-    except (OSError, ImportError):
-        return NoDirectories()
+    """What tells of names that come and go in a changing set of directories.
+
+    Raises OSError or ImportError when there is no such thing for now.
+    """
+    return InotifyDirectories()
 
 
 class NoDirectories(Nothing):

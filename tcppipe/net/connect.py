@@ -8,47 +8,64 @@ from tcppipe.errors import LinkLost, reason
 from tcppipe.net.link import Link
 
 CONNECT = 10.0  # seconds that one address may take
+NOT_HERE = os.strerror(errno.EAFNOSUPPORT)  # says nothing of the other end
+
+
+def targets(addresses, port):
+    """What a Connecting tries, for addresses of ipaddress: (family, socket address) of each."""
+    return [
+        (socket.AF_INET6 if address.version == 6 else socket.AF_INET, (str(address), port))
+        for address in addresses
+    ]
 
 
 class Connecting:
-    """Tries addresses (of ipaddress) in turn.  peer: the other end, in words.
+    """Tries targets, each a (family, socket address), in turn.  peer: the other end, in words.
 
     until: when tend() has to be called.  sockets: how many were made so far; a new one may
-    have the descriptor of the last.  Methods raise LinkLost when no address is left.
+    have the descriptor of the last.  link: makes a Link of a socket and the peer.
+    Methods raise LinkLost when no target is left.
     """
 
-    def __init__(self, addresses, port, peer, now):
+    def __init__(self, targets, peer, now, link=Link, says="cannot connect to {}: {}"):
         self.until = 0.0
         self.sockets = 0
-        self._left = list(addresses)
-        self._port = port
+        self._left = list(targets)
         self._peer = peer
+        self._link = link
+        self._says = says
+        self._why_not = None
         self._sock = None
-        self._next("no address", now)
+        self._next(None, now)
 
     def fileno(self):
         """The descriptor, which becomes writable."""
         return self._sock.fileno()
 
     def _next(self, why_not, now):
-        self.close()
+        self._failed(why_not)
         while self._left:
-            address = self._left.pop(0)
-            family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+            family, address = self._left.pop(0)
             try:
                 self._sock = socket.socket(family, socket.SOCK_STREAM)
+                self._sock.setblocking(False)
+                self.sockets += 1
+                self.until = now + CONNECT
+                code = self._sock.connect_ex(address)
             except OSError as error:
-                why_not = reason(error)
+                self._failed(reason(error))
                 continue
-            self._sock.setblocking(False)
-            self.sockets += 1
-            self.until = now + CONNECT
-            code = self._sock.connect_ex((str(address), self._port))
             if code in (0, errno.EINPROGRESS, errno.EINTR):
                 return
-            why_not = os.strerror(code)
-            self.close()
-        raise LinkLost(f"cannot connect to {self._peer}: {why_not}")
+            self._failed(os.strerror(code))
+        raise LinkLost(self._says.format(self._peer, self._why_not or "no address"))
+
+    def _failed(self, why):
+        """The present address is out.  A kind of address that this host does not have is the
+        reason only if there is no other."""
+        self.close()
+        if self._why_not is None or why != NOT_HERE:
+            self._why_not = why
 
     def ready(self, now):
         """The descriptor is: a Link, or None when another address is tried."""
@@ -57,7 +74,12 @@ class Connecting:
             self._next(os.strerror(code), now)
             return None
         sock, self._sock = self._sock, None
-        return Link(sock, self._peer)
+        try:
+            return self._link(sock, self._peer)
+        except OSError as error:  # reset by now
+            sock.close()
+            self._next(reason(error), now)
+            return None
 
     def tend(self, now):
         """Give up an address that has taken too long."""

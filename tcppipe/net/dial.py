@@ -1,144 +1,226 @@
-"""Connecting, as a client: names, addresses, and the push pair's handshake."""
+"""Connecting, as the push pair's client: its host's name, its addresses, and the handshake.
 
-import marshal
-import os
+Nothing here waits: whoever has the loop looks at the origin and answers signals meanwhile.
+"""
+
 import select
-import signal
-import socket
-import time
+from math import inf
 
-from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, reason
+from tcppipe.errors import LinkLost, PeerError, Refused, reason
+from tcppipe.net.connect import Connecting
 from tcppipe.net.link import Link
+from tcppipe.net.lookup import LookUp, numeric
 from tcppipe.wire import push1
 
 HANDSHAKE = 5.0  # seconds that the other side has for its answer
-RESOLVE = 5.0  # seconds for the name server, when there is an older answer to fall back on
-CONNECT = 10.0  # seconds for one address
+RESOLVE = 5.0  # seconds for the name server, when there is an older answer to fall back on …
+FIRST_RESOLVE = 30.0  # … and when there is none
+PATIENCE = 2.0  # seconds that many pipes wait for one look-up, before each makes its own
+FRESH = 60.0  # seconds for which many pipes share an answer
+SIDE_BY_SIDE = 16  # look-ups that are made for many pipes at once
 
 
 class Dialler:
-    """Connects to a host and port, whatever becomes of the name server in between.
+    """Knows a host and port, whatever becomes of the name server in between.
 
-    The last good answer of the name server is kept and used when it gives none.
+    The last good answer of the name server is kept, and used when it gives none.
     """
 
     def __init__(self, host, port):
         self.host = host
         self.port = port
-        self._addresses = []
-        self._dialled = False  # the addresses were used already
+        self.peer = f"{host}:{port}"
+        self.numeric = numeric(host, port)
+        self.fresh = False  # the targets have not been used yet
+        self._targets = self.numeric
 
-    def resolve(self, patience=None):
-        """Look the host up, `patience` seconds at most.
+    def known(self, targets):
+        """The name server has answered, or not."""
+        if targets:
+            self._targets, self.fresh = targets, True
 
-        Raises ConfigError when there never was an answer.
+    def look_up(self, now):
+        """A LookUp of the host's name, or None: there is no need for one.  Raises OSError."""
+        if self.numeric or self.fresh:
+            return None
+        return LookUp(self.host, self.port, now + (RESOLVE if self._targets else FIRST_RESOLVE))
+
+    def targets(self, why_not):
+        """What to connect to.  Raises LinkLost when there never was an answer."""
+        self.fresh = False
+        if not self._targets:
+            raise LinkLost(f"{self.host}: unknown host: {why_not}")
+        return self._targets
+
+    def dial(self, path, now, link=Link):
+        """Begin to connect for the pipe of `path` (bytes): a Dialling.
+
+        link: makes a Link of a socket and the peer in words.
         """
-        answer = _ask(self.host, self.port, patience)
-        if isinstance(answer, list):
-            self._addresses = answer
-        if not self._addresses:
-            why = reason(answer) if answer else "the name server does not answer"
-            raise ConfigError(f"{self.host}: unknown host: {why}")
-
-    def look_ahead(self, patience):
-        """Look the host up for children that will be forked; without an answer dial() does it.
-
-        In a process of its own: a thread would cost each of them memory.
-        """
-        try:
-            self._addresses = _look_up(self.host, self.port, socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError):
-            self._addresses = _ask_aside(self.host, self.port, patience) or self._addresses
-
-    def dial(self, link=Link):
-        """A Link to the first address that answers.  Raises LinkLost.
-
-        link: makes it of a socket and the peer in words.
-        """
-        if self._dialled or not self._addresses:
-            try:
-                self.resolve(RESOLVE)
-            except ConfigError as error:
-                raise LinkLost(str(error)) from None
-        self._dialled = True
-        failure = None
-        for family, address in self._addresses:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.settimeout(CONNECT)
-            try:
-                sock.connect(address)
-                return link(sock, f"{self.host}:{self.port}")
-            except OSError as error:
-                failure = failure or error
-                sock.close()
-        raise LinkLost(f"{self.host}:{self.port}: cannot connect: {reason(failure)}")
+        return Dialling(self, path, now, link)
 
 
-def _ask(host, port, patience):
-    """[(family, address)] or an exception, or None when nothing came in time."""
-    try:
-        return _look_up(host, port, socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        pass  # not an address: a name
-    import threading  # costs every forked child memory, so it is not loaded for an address
+class Diallers:
+    """A Dialler for each host and port that many pipes lead to.
 
-    answer = []
-
-    def look_up():
-        try:
-            answer.append(_look_up(host, port))
-        except (OSError, UnicodeError) as error:
-            answer.append(error)
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(patience)
-    return answer[0] if answer else None
-
-
-def _ask_aside(host, port, patience):
-    """[(family, address)], or None when nothing came in time."""
-    read, write = os.pipe()
-    try:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.write(write, marshal.dumps(_look_up(host, port)))
-            except BaseException:
-                pass  # no answer says it
-            finally:
-                os._exit(0)
-    finally:
-        os.close(write)
-    try:
-        poll = select.poll()
-        poll.register(read, select.POLLIN)
-        answer = os.read(read, 1 << 16) if poll.poll(patience * 1000) else b""
-        return marshal.loads(answer) if answer else None
-    finally:
-        os.close(read)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _look_up(host, port, flags=0):
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return [(int(family), address) for family, _t, _p, _n, address in found]
-
-
-def greet(link, path):
-    """Ask for the pipe of `path` (bytes): True when the server speaks version 2.
-
-    Raises Refused with the server's reason, LinkLost or PeerError.
+    Their names are asked for side by side, each once for all its pipes, and nobody waits: a pipe
+    whose host has no answer in time makes do with its own look-up.
+    children: the Children whose owner reaps the processes.
     """
-    link.send(push1.request(path))
-    try:
-        line = link.read_line(1024, time.monotonic() + HANDSHAKE)
-        version2 = push1.parse_answer(line)
-    except Refused as error:
-        raise Refused(f"{link.peer}: refused: {error}") from None
-    except PeerError as error:
-        raise PeerError(f"{link.peer}: no tcppiped: {error}") from None
-    if version2:
-        link.send(push1.accept())
-    return version2
+
+    def __init__(self, children):
+        self._children = children
+        self._diallers = {}  # (host, port): (Dialler, when its name was asked for)
+        self._look_ups = {}  # (host, port): (LookUp under way, when pipes are to wait no longer)
+
+    def of(self, host, port):
+        """The Dialler for a host and port."""
+        return self._entry(host, port)[0]
+
+    def _entry(self, host, port):
+        where = host, port
+        if where not in self._diallers:
+            self._diallers[where] = Dialler(host, port), -inf
+        return self._diallers[where]
+
+    def ready_at(self, host, port, now):
+        """When a pipe to that host is to be started at the latest: now, or somewhat later."""
+        where = host, port
+        dialler, asked = self._entry(host, port)
+        if where in self._look_ups:
+            return self._look_ups[where][1]
+        if dialler.numeric or now - asked < FRESH or len(self._look_ups) >= SIDE_BY_SIDE:
+            return now
+        self._diallers[where] = dialler, now
+        try:
+            look_up = LookUp(host, port, now + FIRST_RESOLVE, self._children)
+        except OSError:
+            return now
+        self._look_ups[where] = look_up, now + PATIENCE
+        return now + PATIENCE
+
+    def descriptors(self):
+        """What to wait on: readable when tend() has something to do."""
+        return [look_up.fileno() for look_up, _until in self._look_ups.values()]
+
+    def tend(self, now):
+        """Take the answers that are there; True if there was one."""
+        over = [where for where, (look_up, _until) in self._look_ups.items() if look_up.tend(now)]
+        for where in over:
+            look_up, _until = self._look_ups.pop(where)
+            self._diallers[where][0].known(look_up.targets)
+        return bool(over)
+
+    def close(self):
+        """End the look-ups."""
+        for look_up, _until in self._look_ups.values():
+            look_up.close()
+        self._look_ups = {}
+
+    def forget(self):
+        """In a child just forked: the look-ups are its parent's."""
+        for look_up, _until in self._look_ups.values():
+            look_up.forget()
+        self._look_ups = {}
+
+
+class Dialling:
+    """One attempt to have a pipe accepted: a look-up, a connection, a request and its answer.
+
+    Never waits: whoever has the loop calls go() when the descriptor is ready, or due() has come.
+    link and version2 are there when go() has returned True.
+    """
+
+    def __init__(self, dialler, path, now, link):
+        self.link = None
+        self.version2 = False
+        self._dialler = dialler
+        self._path = path
+        self._make_link = link
+        self._look_up = self._connecting = None
+        self._until = 0.0
+        try:
+            self._look_up, why_not = dialler.look_up(now), None
+        except OSError as error:
+            why_not = f"cannot ask: {reason(error)}"  # an older answer will do
+        if self._look_up is None:
+            self._connect(why_not, now)
+
+    def fileno(self):
+        """The descriptor to wait on."""
+        return (self._look_up or self._connecting or self.link).fileno()
+
+    def events(self):
+        """What to wait for on it."""
+        if self._look_up is not None:
+            return select.POLLIN
+        if self._connecting is not None:
+            return select.POLLOUT
+        return select.POLLIN | (select.POLLOUT if self.link.full else 0)
+
+    def due(self):
+        """When go() has to be called at the latest."""
+        if self._look_up is not None:
+            return self._look_up.until
+        if self._connecting is not None:
+            return self._connecting.until
+        return min(self._until, self.link.due())
+
+    def go(self, ready, now):
+        """The descriptor is ready, or something may be due.  True: the server said yes.
+
+        Raises LinkLost, PeerError or Refused.
+        """
+        if self._look_up is not None:
+            self._hear_names(now)
+        elif self._connecting is not None:
+            self._reach(ready, now)
+        else:
+            return self._hear_answer(ready, now)
+        return False
+
+    def _hear_names(self, now):
+        if self._look_up.tend(now):
+            look_up, self._look_up = self._look_up, None
+            self._dialler.known(look_up.targets)
+            self._connect(look_up.why_not, now)
+
+    def _connect(self, why_not, now):
+        targets = self._dialler.targets(why_not)
+        peer = self._dialler.peer
+        says = "{}: cannot connect: {}"
+        self._connecting = Connecting(targets, peer, now, self._make_link, says)
+
+    def _reach(self, ready, now):
+        if not ready:
+            self._connecting.tend(now)
+            return
+        link = self._connecting.ready(now)
+        if link is not None:
+            self._connecting, self.link = None, link
+            self._until = now + HANDSHAKE
+            link.send(push1.request(self._path))
+
+    def _hear_answer(self, ready, now):
+        link = self.link
+        link.flush()
+        line = link.try_line(push1.MAX_ANSWER) if ready & ~select.POLLOUT else None
+        if line is None:
+            if now >= self._until:
+                raise LinkLost(f"{link.peer}: said nothing in time")
+            return False
+        try:
+            self.version2 = push1.parse_answer(line)
+        except Refused as error:
+            raise type(error)(f"{link.peer}: {error}") from None
+        except PeerError as error:
+            raise PeerError(f"{link.peer}: no tcppiped: {error}") from None
+        if self.version2:
+            link.send(push1.accept())
+        return True
+
+    def close(self):
+        """Give it up."""
+        for thing in (self._look_up, self._connecting, self.link):
+            if thing is not None:
+                thing.close()

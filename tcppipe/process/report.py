@@ -12,8 +12,8 @@ import os
 import re
 import sys
 import time
-import traceback
 
+from tcppipe.errors import place
 from tcppipe.process.budget import Budget
 from tcppipe.process.outlets import Stream, Syslog
 
@@ -112,9 +112,7 @@ def _suppressed(subject, number):
 
 def bug(where, error):
     """A mistake of ours, with its place.  where: what is concerned, in words."""
-    place = traceback.extract_tb(error.__traceback__)[-1:]
-    at = f" ({os.path.basename(place[0].filename)}:{place[0].lineno})" if place else ""
-    critical(f"{where}: bug: {type(error).__name__}: {error}{at}")
+    critical(f"{where}: bug: {type(error).__name__}: {error} ({place(error)})")
 
 
 def fatal(message):

@@ -14,8 +14,7 @@ from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.guarded import Guarded
 from tcppipe.files.status import StatusFile
-from tcppipe.files.wakeup import preload, wakeup
-from tcppipe.net.dial import greet
+from tcppipe.files.wakeup import Wakeup, preload
 from tcppipe.net.link import Link
 from tcppipe.process import report, rundir
 from tcppipe.session.source import Source
@@ -31,7 +30,7 @@ def make_push(pipe, dialler, kind, **more):
     link = _link_maker(pipe)
     return kind(
         Follower(Chain(pipe.path, pipe.olddir, Guarded(pipe.path, report.say))),
-        lambda: dialler.dial(link),
+        lambda now: dialler.dial(os.fsencode(pipe.path), now, link),
         _greeter(pipe, packer),
         StatusFile(pipe.statusfile, pipe.originalfile),
         report.say,
@@ -68,14 +67,12 @@ def feed(pipe, push, signals, ready=None):
     lock = rundir.PidFile(pipe.pidfile)
     try:
         lock.acquire()
-        notifier, why_not = wakeup(pipe.path)
+        wakeup = Wakeup(pipe.path, report.say)
         if ready is not None:
             report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
-        if why_not:
-            report.info(why_not)
         if ready is not None:
             ready()
-        push.run(signals, notifier)
+        push.run(signals, wakeup)
     except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         if ready is not None:
@@ -89,12 +86,12 @@ def feed(pipe, push, signals, ready=None):
 
 
 def _greeter(pipe, packer):
-    """A function that makes the session for a link: (link, witness, resend) -> session."""
+    """A function that makes a Dialling's session: (dialling, witness, resend) -> session."""
     sender = os.urandom(16)
     about = f"{socket.gethostname()}, pid"
 
-    def make(link, witness, resend):
-        if greet(link, os.fsencode(pipe.path)):
+    def make(dialling, witness, resend):
+        if dialling.version2:
             who = f"{about} {os.getpid()}"
             return Source(sender, who, time.monotonic(), witness, resend, packer)
         line = packer.offered(0) if packer is not None else None

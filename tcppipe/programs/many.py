@@ -15,9 +15,6 @@ from tcppipe.programs.options import parse
 # Options of the program itself, not of a pipe.
 NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "version"}
 
-PATIENCE = 2.0  # seconds that the parent waits for the name server, for each host
-LOOKED_UP = 60.0  # seconds for which a host's addresses are not asked for again
-
 
 class Options:
     """A checked command line with -c.  Raises ConfigError."""
@@ -81,14 +78,11 @@ def check(keep):
 def run(keep):
     """Keep the pipes of the list; the exit status."""
     import signal
-    import time
-    from math import inf
 
     from tcppipe.drivers import kept
     from tcppipe.drivers.keeper import Keeper
     from tcppipe.drivers.wanted import Wanted
     from tcppipe.errors import TcppipeError
-    from tcppipe.net.dial import Dialler
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
     from tcppipe.programs import feeding
@@ -112,27 +106,24 @@ def run(keep):
         ready = detach.detach((), "tcppipe")
         report.open("tcppipe")
 
-    diallers = {}  # (host, port): (a Dialler for all pipes to it, when it was asked for)
-
-    def prepare(pipe, resend, lifeline):
-        where, now = (pipe.host, pipe.port), time.monotonic()
-        dialler, asked = diallers.get(where) or (Dialler(*where), -inf)
-        if now - asked > LOOKED_UP:
-            dialler.look_ahead(PATIENCE)
-            diallers[where] = dialler, now
+    def prepare(pipe, resend, dialler, lifeline, tell):
         pipe.resend = resend
-        return pipe, feeding.make_push(pipe, dialler, kept.Kept, lifeline=lifeline)
+        more = {"lifeline": lifeline, "tell": tell}
+        return pipe, feeding.make_push(pipe, dialler, kept.Kept, **more)
 
     def feed(prepared, signals):
         lock.forget()
+        report.about(prepared[0].path)
         return feeding.feed(*prepared, signals)
 
     try:
+        # Before the pid file says who to send them to.
+        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1,
+                           signal.SIGCHLD, kept.LEAVE])  # fmt: skip
         lock.acquire()
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
-                           kept.LEAVE])  # fmt: skip
         report.info(f"started, {len(wanted.lines)} lines in {wanted.path}")
         ready()
+        report.share()
         Keeper(wanted, prepare, feed).run(signals)
     except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)

@@ -161,13 +161,11 @@ def _run(pipe):
     pid = rundir.owner(pipe.pidfile)
     if pid is not None:
         raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
-    dialler = Dialler(pipe.host, pipe.port)
-    dialler.resolve()
-    push = make_push(pipe, dialler, Push)
+    push = make_push(pipe, Dialler(pipe.host, pipe.port), Push)
     push.establish()
     ready = detach.in_foreground
     if not pipe.foreground:
         ready = detach.detach(push.descriptors(), "tcppipe")
         report.open("tcppipe")
-    signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+    signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
     return feed(pipe, push, signals, ready)

@@ -27,6 +27,7 @@ class ByteSource:
         self.state = states.AGREEING
         self.keepalive = Keepalive(now)
         self.settled = True
+        self.waiting = ""
         self._inode = inode
         self._offset = offset
         self._number = number

@@ -11,11 +11,12 @@ inverse for longer lines, and need not be.
 Facts from the originals' behaviour; see tcppipe(7).
 """
 
-from tcppipe.errors import PeerError, Refused
+from tcppipe.errors import NotNow, PeerError, Refused
 from tcppipe.wire.frames import OFFER
 
 PIECE = 1023  # bytes that the originals read as one line
 MAX_LINE = 4096 + 16  # a request holds a path; PATH_MAX is 4096
+MAX_ANSWER = 1024  # bytes of a yes or no
 BOUNDARY = b"\n$\n"
 FOR_NOW = "for now: "  # before the reason of a no that may be a yes later
 ESCAPED = b"#$\n"
@@ -56,11 +57,12 @@ def refuse(reason, for_now=False):
 def parse_answer(line):
     """True when a server's yes offers version 2, False when it does not.
 
-    Raises Refused with the server's reason, or PeerError.
+    Raises Refused or NotNow with the server's reason, or PeerError.
     """
     if line.startswith(b"$refuse"):
         said = line[len(b"$refuse") :].strip().decode(errors="replace")
-        raise Refused(said or "no reason given")
+        kind = NotNow if said.startswith(FOR_NOW) else Refused
+        raise kind(f"refused: {said or 'no reason given'}")
     if not line.startswith(b"$ready"):
         raise PeerError("the answer is neither ready nor refuse")
     return OFFER.encode() in line.split()[1:]

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tcppipe.errors import LinkLost
-from tcppipe.net.connect import CONNECT, Connecting
+from tcppipe.net.connect import CONNECT, Connecting, targets
 
 HERE = ipaddress.ip_address("127.0.0.1")
 OTHER = ipaddress.ip_address("127.0.0.2")
@@ -29,7 +29,7 @@ def listener():
 
 def test_the_first_address(listener):
     """A link with the name that it was given."""
-    connecting = Connecting([HERE], listener.getsockname()[1], "web1:19", 0.0)
+    connecting = Connecting(targets([HERE], listener.getsockname()[1]), "web1:19", 0.0)
     writable(connecting)
     link = connecting.ready(1.0)
     assert link.peer == "web1:19"
@@ -41,7 +41,7 @@ def test_the_first_address(listener):
 
 def test_the_second_address(listener):
     """One that refuses is followed by the next."""
-    connecting = Connecting([OTHER, HERE], listener.getsockname()[1], "web1", 0.0)
+    connecting = Connecting(targets([OTHER, HERE], listener.getsockname()[1]), "web1", 0.0)
     writable(connecting)
     assert connecting.ready(1.0) is None
     assert connecting.sockets == 2 and connecting.until == 1.0 + CONNECT
@@ -51,7 +51,7 @@ def test_the_second_address(listener):
 
 def test_no_address_left(listener):
     """The last one's reason is told."""
-    connecting = Connecting([OTHER], listener.getsockname()[1], "web1", 0.0)
+    connecting = Connecting(targets([OTHER], listener.getsockname()[1]), "web1", 0.0)
     writable(connecting)
     with pytest.raises(LinkLost, match="cannot connect to web1: Connection refused"):
         connecting.ready(1.0)
@@ -59,7 +59,7 @@ def test_no_address_left(listener):
 
 def test_an_address_that_does_not_answer(listener):
     """It is given up after its time, not before."""
-    connecting = Connecting([HERE], listener.getsockname()[1], "web1", 0.0)
+    connecting = Connecting(targets([HERE], listener.getsockname()[1]), "web1", 0.0)
     connecting.tend(CONNECT - 0.1)
     with pytest.raises(LinkLost, match="no answer"):
         connecting.tend(CONNECT)

@@ -305,7 +305,8 @@ def test_children_wait_for_the_server(many):
 
 def test_a_refusal_hurts_no_other(many):
     """The server has no entry for one of two files. The other arrives. The refused one is tried
-    again later, which is said, and at once after HUP: it arrives when the server has an entry."""
+    again later, which is said once, and at once after HUP: it arrives when the server has an entry.
+    It is the same process all the time."""
     copy = many.stage.path / "copy"
     many.stage.configure(f"127.0.0.1:{many.logs}/a.log | {copy}/%f")
     many.file("a.log", b"a\n")
@@ -313,12 +314,13 @@ def test_a_refusal_hurts_no_other(many):
     many.server.up()
     many.parent.up()
     many.arrives("a.log")
-    many.parent.wait_log(r"b\.log: ends: .*refused: no entry for ")
-    said = many.parent.wait_log(r"b\.log: process \d+ has ended; starts again in ([\d.]+) s")
-    assert float(re.search(r"([\d.]+) s$", said)[1]) >= 3.0
+    many.parent.wait_log(r"b\.log: .*refused: .*no entry for .*; tries again")
+    pid = many.pid("b.log")
     many.stage.configure(f"127.0.0.1:{many.logs}/* | {copy}/%f")
     many.hup()
     many.arrives("b.log")
+    assert many.pid("b.log") == pid
+    assert many.parent.log.count("no entry") == 1
 
 
 def test_a_pipe_that_somebody_runs_by_hand(many):
@@ -538,7 +540,7 @@ def test_a_host_has_a_name(many):
     many.parent.up()
     many.arrives("a.log")
     many.parent.wait_log("b.log: unknown.invalid: unknown host: .*; connects again", 30)
-    assert own_memory(many.pid("a.log", host="localhost")) < 3072
+    assert own_memory(many.pid("a.log", host="localhost")) < 3584
 
 
 def test_a_hundred_pipes(many):
@@ -562,6 +564,6 @@ def test_a_hundred_pipes(many):
     assert max(held) < 16 and max(held) - min(held) < 3
     own = sorted(map(own_memory, pids))
     print("own memory:", own[0], own[50], own[-1])
-    assert own[50] < 3072
+    assert own[50] < 3584
     many.parent.down(30)
     assert not any(map(alive, pids))

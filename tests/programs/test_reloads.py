@@ -42,34 +42,42 @@ def test_new_entry_written_in_place(pipe):
     wait_for_bytes(pipe.stage.path / "b.copy", b"other\n")
 
 
-def test_removed_entry_ends_its_pipe(stage):
-    """An entry is removed. Its pipe goes on until HUP; then the client is told and ends with 1.
-    The other pipe keeps its connection."""
-    pipe, (origin, copy, client, _entry) = two(stage)
+def test_removed_entry_ends_its_connection(stage):
+    """An entry is removed. Its pipe goes on until HUP to the server; then the client is told, and
+    says so once. The other pipe keeps its connection. The entry is written again: with HUP to the
+    client it goes on where it was, at once."""
+    pipe, (origin, copy, client, entry) = two(stage)
     stage.configure(pipe.entry)
     append(origin, b"still\n")
     wait_for_bytes(copy, b"1\nstill\n")
     before = pipe.server.children()
     pipe.server.hup()
-    assert client.wait() == 1
-    assert "no longer configured" in client.log
-    assert str(origin) in client.lines[-1] or f"127.0.0.1:{stage.port}" in client.lines[-1]
+    client.wait_log(f"{origin}: 127.0.0.1:{stage.port}: no longer configured")
+    append(origin, b"meanwhile\n")
     pipe.append(b"two\n")
     pipe.arrives()
     assert "connect" not in pipe.client.log
     wait_until(lambda: len(pipe.server.children()) == 1, "the child stays")
     assert set(pipe.server.children()) <= set(before)
+    stage.configure(pipe.entry, entry)
+    client.hup()
+    wait_for_bytes(copy, b"1\nstill\nmeanwhile\n")
 
 
 def test_removed_entry_of_a_detached_client(stage):
-    """The same for a client in the background: it ends by itself, and -I finds nobody."""
+    """The same for a client in the background: it stays, and goes on when told to."""
     pipe = stage.pipe(b"one\n")
     pipe.server.up()
     assert stage.ask([], pipe.origin).returncode == 0
     pipe.arrives()
     stage.configure("# nothing")
     pipe.server.hup()
-    wait_until(lambda: stage.pid_of(pipe.origin) is None, "the client stays")
+    wait_until(lambda: not pipe.server.children(), "the child stays")
+    pipe.append(b"two\n")
+    stage.configure(pipe.entry)
+    assert stage.pid_of(pipe.origin) is not None
+    assert stage.ask(["-K", "HUP"], pipe.origin).returncode == 0
+    pipe.arrives()
 
 
 def test_broken_configuration_is_refused_whole(stage):
@@ -143,11 +151,14 @@ def test_lines_change_places(stage):
 
 
 def test_refused_at_any_time(pipe):
-    """The connection is lost, and the entry is gone when the client comes back. It is refused, and
-    ends with 1 and that reason."""
+    """The connection is lost, and the entry is gone when the client comes back. It is refused, says
+    so once, and does not give up: soon after the entry is there again it goes on by itself."""
     pipe.up()
     pipe.stage.configure("# nothing")
     for child in pipe.server.children():
         os.kill(child, 9)
-    assert pipe.client.wait() == 1
-    assert "refused: for now: no entry" in pipe.client.lines[-1]
+    pipe.append(b"meanwhile\n")
+    pipe.client.wait_log(f"{pipe.origin}: 127.0.0.1:{pipe.stage.port}: refused: for now: no entry ")
+    pipe.stage.configure(pipe.entry)
+    pipe.arrives(seconds=30)
+    assert pipe.client.log.count("no entry") == 1

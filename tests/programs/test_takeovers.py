@@ -116,7 +116,8 @@ def test_second_sender_after_the_first_was_killed(pipe):
 
 def test_stopped_sender_loses_the_pipe(pipe):
     """The first client is stopped (SIGSTOP) and cannot prove that it lives. A second one gets the
-    pipe. The first goes on later (SIGCONT), and is told why it cannot have it, for now."""
+    pipe. The first goes on later (SIGCONT), and is refused; the second keeps the pipe. When
+    that has ended, the first one takes it again at HUP."""
     import signal
 
     pipe.up()
@@ -125,7 +126,11 @@ def test_stopped_sender_loses_the_pipe(pipe):
     pipe.append(b"four\n")
     pipe.arrives()
     pipe.client.signal(signal.SIGCONT)
-    pipe.client.wait_log("another source sends this pipe: ", seconds=20)
+    pipe.client.wait_log("another source sends this pipe: ", 20)
     pipe.append(b"five\n")
     pipe.arrives()
-    assert other.running
+    assert "connects again" not in other.log
+    other.down()
+    pipe.append(b"six\n")
+    pipe.client.hup()
+    pipe.arrives()

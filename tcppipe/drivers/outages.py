@@ -1,0 +1,197 @@
+"""What is said of pipes that have no connection: when that begins, once an hour, and its end.
+
+An archive that is away leaves all pipes of a host without a connection, for days perhaps.  So
+pipes of which the same is to be said within a moment share a line.
+Does not wait and does not know the clock: whoever has the loop calls tend() when due() has come.
+"""
+
+import os
+from math import inf
+
+from tcppipe.process.trouble import REMIND, duration
+
+TOGETHER = 60.0  # seconds that a reminder may come earlier, so that it shares a line
+LONGEST = 1000  # bytes that a child tells at once: a write of so few is never torn
+WORTH = 60.0  # seconds that an outage has to last for its length to be of interest
+
+
+class _Outage:
+    """One pipe's.  It is over when the pipe works, not when it is connected."""
+
+    __slots__ = ("down", "open", "remind_at", "since", "text")
+
+    def __init__(self, now):
+        self.since = now
+        self.remind_at = now + REMIND
+        self.text = None  # what was said last
+        self.down = True  # there is no connection
+        self.open = False  # a loss was said, and no end of it
+
+
+class Outages:
+    """say: a function (level, text).  gather: seconds in which others may join a line.
+
+    A pipe is a path, or whatever path_of() makes a path of.  Times are seconds of a monotonic clock.
+    """
+
+    def __init__(self, say, gather=0.0, path_of=str):
+        self._say = say
+        self._gather = gather
+        self._path_of = path_of
+        self._outages = {}  # pipe: its _Outage
+        self._lines = {}  # (level, text with FILE in it): [(path, text)] that share it
+        self._say_at = self._remind_at = inf
+
+    def lost(self, pipe, text, now, level="warning"):
+        """A pipe has no connection, and why.  The same is not said twice."""
+        outage = self._outages.get(pipe)
+        if outage is None:
+            outage = self._outages[pipe] = _Outage(now)
+            self._remind_at = min(self._remind_at, outage.remind_at)
+        outage.down = True
+        if text != outage.text:
+            outage.text, outage.open = text, True
+            self._add(level, pipe, text, now)
+
+    def connected(self, pipe, text, now):
+        """A pipe has a connection: once more, or for the first time."""
+        outage = self._outages.get(pipe)
+        lasted = ""
+        if outage is not None:
+            outage.down = False
+            if not outage.open:
+                return  # it comes and goes
+            outage.open = False
+            if now - outage.since >= WORTH:
+                lasted = f", after {duration(now - outage.since)}"
+        self._add("info", pipe, text + lasted, now)
+
+    def works(self, pipe):
+        """A pipe has more than a connection: the other side has made something durable."""
+        self._outages.pop(pipe, None)
+        if not self._outages:
+            self._remind_at = inf
+
+    @property
+    def down(self):
+        """How many pipes have no connection."""
+        return sum(outage.down for outage in self._outages.values())
+
+    def due(self):
+        """When tend() has something to do."""
+        return min(self._say_at, self._remind_at)
+
+    def tend(self, now):
+        """Say what is due."""
+        if now >= self._remind_at:
+            self._remind(now)
+        if now >= self._say_at:
+            self.flush()
+
+    def _remind(self, now):
+        for pipe, outage in self._outages.items():
+            if now >= outage.remind_at - TOGETHER:
+                outage.remind_at = now + REMIND
+                if outage.down:
+                    lasts = duration(now - outage.since)
+                    self._add("warning", pipe, f"not connected for {lasts}: {outage.text}", now)
+        left = (outage.remind_at for outage in self._outages.values())
+        self._remind_at = min(left, default=inf)
+
+    def _add(self, level, pipe, text, now):
+        path = self._path_of(pipe)
+        line = level, text.replace(path, "FILE")
+        if (path, text) in self._lines.get(line, ()):
+            self.flush()  # twice is not two pipes
+        self._lines.setdefault(line, []).append((path, text))
+        self._say_at = min(self._say_at, now + self._gather)
+        if not self._gather:
+            self.flush()
+
+    def flush(self):
+        """Say what has been gathered."""
+        lines, self._lines, self._say_at = self._lines, {}, inf
+        for (level, common), pipes in lines.items():
+            path, text = pipes[0]
+            if len(pipes) > 1:
+                path, text = f"{path} and {len(pipes) - 1} more", common
+            self._say(level, f"{path}: {text}")
+
+
+class Teller:
+    """In a child: tells its parent, which has the Outages of all, what they would be told.
+
+    fd: the writing end of a pipe that never blocks.  What does not fit in is told later; only the
+    last word counts.  See hear().
+    """
+
+    def __init__(self, fd):
+        self._fd = fd
+        self._down = False
+        self._untold = b""
+
+    def lost(self, _pipe, text, now, level="warning"):
+        """As in Outages."""
+        self._down = True
+        self._tell("lost", level, text)
+
+    def connected(self, _pipe, text, now):
+        """As in Outages."""
+        self._tell("connected", "info", text)
+
+    def works(self, _pipe):
+        """As in Outages."""
+        if self._down:
+            self._down = False
+            self._tell("works", "info", "")
+
+    def _tell(self, *words):
+        line = " ".join([str(os.getpid()), *words]).replace("\n", " ")
+        self._untold = line.encode(errors="surrogateescape")[:LONGEST] + b"\n"
+        self.tend(0.0)
+
+    def due(self):
+        """As in Outages: a turn now and then is enough."""
+        return inf
+
+    def tend(self, _now):
+        """Tell what could not be told."""
+        if self._untold:
+            try:
+                os.write(self._fd, self._untold)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # the parent is gone
+            self._untold = b""
+
+
+class Hearer:
+    """In the parent: what the Tellers of its children say.  fd: the reading end of their pipe."""
+
+    def __init__(self, fd, outages):
+        self._fd = fd
+        self._outages = outages
+        self._rest = b""
+
+    def hear(self, pipes, now):
+        """Take what was told.  pipes: {pid: pipe} of the children that live."""
+        while True:
+            try:
+                data = os.read(self._fd, 65536)
+            except BlockingIOError:
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                pid, what, level, text = line.decode(errors="surrogateescape").split(" ", 3)
+                pipe = pipes.get(int(pid))
+                if pipe is not None:
+                    self._take(pipe, what, level, text, now)
+
+    def _take(self, pipe, what, level, text, now):
+        if what == "lost":
+            self._outages.lost(pipe, text, now, level)
+        elif what == "connected":
+            self._outages.connected(pipe, text, now)
+        else:
+            self._outages.works(pipe)
