@@ -319,7 +319,7 @@ class Push:
         times = [feed.due(), feed.link.due(), self._end_at]
         if self._listen_at > now:
             times.append(self._listen_at)
-        if self._interval is not None and feed.ready:
+        if self._interval is not None and feed.ready and not self._ending:
             times.append(self._deliver_at)
         return min(times)
 

@@ -4,12 +4,15 @@ An end takes what its kernel has room for and no more, so a Link's queue is the 
 the views that it keeps.  What was taken arrives as fast as the line is.
 """
 
+IN, OUT, ERROR, HUP, NO_FD, GONE = 1, 4, 8, 16, 32, 0x2000  # those of poll
 ROOMS = (200, 3000, 1 << 16, 1 << 20)  # bytes that a kernel takes before anybody reads them
 RATES = (None, None, None, None, None, 40.0, 400.0, 4000.0)  # bytes a second; None: at once
 
 
 class SimSocket:
     """One end.  clock: a function; seconds that do not jump."""
+
+    fd = -1
 
     def __init__(self, rnd, clock, room, rate):
         self.rnd = rnd
@@ -20,7 +23,7 @@ class SimSocket:
         self.slow = True  # False: as fast as it is asked
         self._swallowed = 0  # bytes that a kernel holds for an end that is out of reach
         self.altered = 0  # bits that turn over in what is sent next
-        self.fd = -1
+        self.broken = False  # reset by somebody: known to this end at its next call
         self._clock = clock
         self._room = room
         self._rate = rate
@@ -41,8 +44,7 @@ class SimSocket:
 
     def sendmsg(self, parts):
         """Take what there is room for."""
-        if self.closed:
-            raise OSError(9, "Bad file descriptor")
+        self._check()
         if self.other.closed and not self.cut and self.rnd.random() < 0.5:
             raise BrokenPipeError(32, "Broken pipe")
         room = self._free()
@@ -64,14 +66,14 @@ class SimSocket:
 
     def recv_into(self, buffer):
         """Some of what has arrived."""
-        if self.closed:
-            raise OSError(9, "Bad file descriptor")
+        self._check()
         there = self.arrived()
         if not there:
             if self.ended():
                 return 0
             raise BlockingIOError
-        count = self.rnd.randint(1, min(there, len(buffer)))
+        count = min(there, len(buffer))
+        count = count if self.rnd.random() < 0.6 else self.rnd.randint(1, count)
         buffer[:count] = self.inbox[:count]
         del self.inbox[:count]
         self._credit -= count
@@ -81,26 +83,42 @@ class SimSocket:
         """Nothing is sent or received any more; what was sent arrives."""
         self.closed = True
 
+    def _check(self):
+        if self.closed:
+            raise OSError(9, "Bad file descriptor")
+        if self.broken:
+            raise ConnectionResetError(104, "Connection reset by peer")
+
     # --- what a poll asks for
+
+    def events(self):
+        """What poll tells of it."""
+        if self.broken:
+            return IN | OUT | ERROR | HUP | GONE
+        events = IN if self.arrived() or self.ended() else 0
+        events |= OUT if self._free() > 0 else 0
+        return events | (GONE if self.ended() else 0)
 
     def _free(self):
         if self.cut:
             return self._room - self._swallowed
         return self._room - len(self.other.inbox)
 
-    def writable(self):
-        """True when sendmsg would take something."""
-        return self._free() > 0
-
     def arrived(self):
         """How many bytes can be read by now."""
+        there = len(self.inbox)
+        if self._rate is None or not self.slow or not there:
+            self._credit = there
+            self._since = self._clock()
+            return there
         now = self._clock()
-        if self._rate is None or not self.slow:
-            self._credit = len(self.inbox)
-        else:  # a line that was idle does not send its seconds later
-            self._credit = min(self._credit + (now - self._since) * self._rate, self._rate)
+        self._credit += (now - self._since) * self._rate
         self._since = now
-        return min(len(self.inbox), int(self._credit))
+        return min(there, int(self._credit)) if self._credit >= self._lump() else 0
+
+    def _lump(self):
+        """It comes in packets."""
+        return min(len(self.inbox), max(1.0, self._rate / 4))
 
     def ended(self):
         """True when all was read, and no more can come."""
@@ -112,7 +130,7 @@ class SimSocket:
             return None
         if self._rate is None or not self.slow or self.arrived():
             return self._clock()
-        return self._clock() + (1.0 - self._credit) / self._rate
+        return self._clock() + (self._lump() - self._credit) / self._rate
 
     def _alter(self, taken):
         while self.altered and taken:

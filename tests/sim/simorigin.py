@@ -39,6 +39,8 @@ class Generation:
 class Origin:
     """The part of a World that is about the origin."""
 
+    meanwhile_is_long = False
+
     def begin_origin(self, scheme):
         """The first file, and how it will be called when it is rotated."""
         self.scheme = scheme
@@ -107,9 +109,11 @@ class Origin:
         name = self._next_name()
         self.o.rename(ORIGIN, name)
         self.aside.insert(0, name)
-        if self.rnd.random() < 0.3:
+        waited = self.rnd.random() < 0.3
+        if waited:
             self.meanwhile()
-        if self.rnd.random() < 0.4:  # the writer has not been told yet
+        # the writer has not been told yet; later than that its bytes may be late ones
+        if self.rnd.random() < 0.4 and not (waited and self.meanwhile_is_long):
             self._put(b"late %06d\n" % self.lines)
         self._begin_generation(keep)
 

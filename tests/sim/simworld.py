@@ -710,7 +710,7 @@ NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with
     "compress_otherwise": "the time of a file decides",
     "compress_badly": "a damaged sibling is passed over in silence",
     "rotate_zipping": "a compressed file is delivered once more",
-    "replace": "another inode is another generation",
+    "replace": "another inode is another generation", "rotate_back": "so is one that was away",
     "begin_equal": "the first that fits is taken", "begin_longer": "the first that fits is taken",
     "stray": "any file beside it is a candidate", "copy_beside": "so is a copy",
     "copy_as_rotated": "so is a copy", "delete_oldest": "no gap says so",
@@ -739,4 +739,5 @@ def run(world, steps=60):
             world.step()
         world.settle()
         world.check_end()
+        world.check_descriptors()
     return world

@@ -1,0 +1,72 @@
+"""Random lives with the real loops, and proof that they would notice.
+
+A client's loop (drivers/push) and a child's of the server (drivers/serve) for each connection,
+in virtual time; scripts/torture --seed N repeats a life that is one of them.
+"""
+
+import pytest
+from simloops import Hub, LoopWorld
+from simworld import run
+
+from tcppipe.drivers import push
+
+CHUNK, LIVES = 10, 100
+
+
+@pytest.mark.parametrize("first", range(0, LIVES, CHUNK))
+def test_lives(first):
+    """As those of test_sim_lives; besides, nobody turns in a circle, and nobody is stuck."""
+    for seed in range(first, first + CHUNK):
+        run(LoopWorld(seed))
+
+
+def test_everything_is_reached():
+    """Signals, restarts, stops: the lives above meet each of them, and not only once."""
+    reached = {}
+    for seed in range(40):
+        for what, count in run(LoopWorld(seed)).reached.items():
+            reached[what] = reached.get(what, 0) + count
+    for what in (
+        "acknowledged", "rotated", "connection reset", "half open", "black hole",
+        "older child fenced", "source killed", "sink killed", "source died", "child died",
+        "sink stopped", "source stopped", "source told to end", "source got HUP",
+        "server restarted", "archive power cut", "one call fails",
+    ):  # fmt: skip
+        assert reached.get(what, 0) > 3, what
+
+
+# --- ablations
+
+
+def no_looking(monkeypatch):
+    """The origin is not looked at while there is no connection."""
+    look = push.Push._look
+
+    def only_connected(self):
+        if self._feed is not None:
+            look(self)
+
+    monkeypatch.setattr(push.Push, "_look", only_connected)
+
+
+def no_fence(monkeypatch):
+    """Whoever asks for the pipe has it at once."""
+    monkeypatch.setattr("simloops.ServedPipe.claim", lambda self, sender, about: None)
+
+
+def impatient(monkeypatch):
+    """A loop that waits for nothing turns in a circle."""
+    wait = Hub.wait
+    monkeypatch.setattr(Hub, "wait", lambda self, wanted, seconds: wait(self, wanted, 0.0))
+
+
+@pytest.mark.parametrize("ablation", [no_fence, impatient], ids=lambda ablation: ablation.__name__)
+def test_ablation_is_noticed(ablation, monkeypatch):
+    """Without it a life goes wrong within the first hundred seeds."""
+    ablation(monkeypatch)
+    for seed in range(100):
+        try:
+            run(LoopWorld(seed))
+        except AssertionError:
+            return
+    pytest.fail("100 lives, and nobody noticed")
