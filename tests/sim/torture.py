@@ -21,12 +21,18 @@ from pathlib import Path
 
 import simworld
 from simloops import LOOP_EVENTS, LoopWorld
-from simworld import ALWAYS, EVENTS, World, run
+from simmerge import MergeWorld
+from simworld import ALWAYS, EVENTS, NOT_YET, World, run
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 TOO_LONG = 60  # seconds after which a simulated life hangs
 TOO_LONG_REAL = 600
-LOOPS = 20
+WORLDS = {"pipe": World, "loops": LoopWorld, "merge": MergeWorld}
+MIX = 20  # of so many seeds one has each of the other worlds
+KINDS = {  # which seeds those are
+    MIX - 1 - at: WORLDS[name] for at, name in enumerate(WORLDS) if f"world {name}" not in NOT_YET
+}
+ONLY = None  # the only world
 BATCH = 10  # lives that a worker takes at a time
 
 
@@ -35,8 +41,10 @@ class TooLong(BaseException):
 
 
 def world_of(seed):
-    """Its world: in one of LOOPS the processes are the real loops, which takes longer."""
-    return (LoopWorld if seed % LOOPS == LOOPS - 1 else World)(seed)
+    """Its world: some seeds have one in which the processes are the real loops, which takes
+    longer, or one in which several pipes are merged."""
+    kind = KINDS.get(seed % MIX, World)
+    return (ONLY or kind)(seed)
 
 
 def simulated(seed, steps):
@@ -204,8 +212,12 @@ def main():
                         help="N lives with real processes instead, from the seed --from on")  # fmt: skip
     parser.add_argument("--events", metavar="NAMES",
                         help="only these may befall them, divided by commas; +NAME: this one, too")  # fmt: skip
+    parser.add_argument("--world", choices=WORLDS, help="this kind of world only")
     given = parser.parse_args()
     more = f" --steps {given.steps}" if given.steps != 60 else ""
+    if given.world is not None:
+        globals()["ONLY"] = WORLDS[given.world]  # forked workers have it, too
+        more += f" --world {given.world}"
     if given.events is not None:
         simworld.MENU = _menu(given.events)  # forked workers have it, too
         more += f" --events '{given.events}'"
