@@ -1,9 +1,11 @@
 """Where things are kept, what they are called, and who is running.
 
 A number in a pid file proves nothing: its process may be gone, or another may
-have the number by now.  So a running program holds a lock on its pid file, and
-the kernel is asked who holds it.  A crash leaves a file that nobody holds, which
-is the same as no file.
+have the number by now.  So a running program holds a lock, and the kernel is asked
+who holds it.  It is on a file beside the pid file that only its owner can open: whoever
+can open a file can lock it, to keep others out.  The pid file is locked as well, if it
+can be, for those who may only ask, and for older versions of this program.
+A crash leaves files that nobody holds, which is the same as no files.
 `tcppipe -I` is this module, so it loads next to nothing, and nothing to send or
 to log with.  Knows no status files and no ledgers, only where they lie.
 """
@@ -161,6 +163,11 @@ _held: dict[
 ] = {}  # (device, inode) of each pid file that this process holds: its pid
 
 
+def lock_path(pidfile):
+    """The file whose lock counts: beside X.pid it is X.lock; any other name is its own."""
+    return pidfile[:-4] + ".lock" if pidfile.endswith(".pid") else pidfile
+
+
 def owner(pidfile):
     """The pid of the living process that holds a pid file, or None.
 
@@ -169,16 +176,46 @@ def owner(pidfile):
     """
     if _held_here(pidfile):
         return os.getpid()
+    lock, may_ask, pid = lock_path(pidfile), True, None
+    if lock != pidfile:
+        try:
+            pid = _writer(lock)
+        except PermissionError:
+            may_ask = False
+    if pid is None:
+        pid = _writer(pidfile)
+    if pid is None and not may_ask:
+        pid = _listed(lock)  # somebody's read lock may have kept it from locking the pid file
+    return pid if pid is not None and pid > 0 else None
+
+
+def _writer(path):
+    """The pid of the process that has a write lock on a file, or None."""
     try:
-        fd = os.open(pidfile, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
         # As if for a read lock: that way a stranger who only reads the file can't pass for us.
-        pid = _blocker(fd, fcntl.F_RDLCK)
+        return _blocker(fd, fcntl.F_RDLCK)
     finally:
         os.close(fd)
-    return pid if pid is not None and pid > 0 else None
+
+
+def _listed(path):
+    """The same, by the list of all locks, for who may not open the file; Linux has one."""
+    try:
+        status = os.lstat(path)
+        with open("/proc/locks") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line in lines:
+        fields = line.split()
+        if fields[1:4] == ["POSIX", "ADVISORY", "WRITE"] and fields[5] == device:
+            return int(fields[4])
+    return None
 
 
 def send(pidfile, signum):
@@ -251,11 +288,14 @@ class PidFile:
 
     It has the interface of the lockfile package and raises its exceptions, but never waits.
     Forked children do not hold it: acquire it after the last fork.
+    A path that does not end in ".pid" is a lock that nobody else has to know of.
     """
 
     def __init__(self, path):
         self.path = path
-        self._fd = None
+        self._lock_path = lock_path(path)
+        self._fd = None  # of the pid file
+        self._lock_fd = None  # of the file whose lock counts, if that is another one
         self._pid = None
 
     def acquire(self, timeout=None):
@@ -289,25 +329,23 @@ class PidFile:
 
             error = NotMyLock if self.is_locked() else NotLocked
             raise error(f"{self.path}: not locked by this process")
-        fd, self._fd = self._fd, None
-        # Still locked while it is removed: who opened it before will find the path gone.
-        try:
-            if _same(fd, self.path):
-                os.unlink(self.path)
-        except OSError:
-            pass  # the file may stay: unlocked, it means nothing
-        finally:
-            status = os.fstat(fd)
-            del _held[status.st_dev, status.st_ino]
-            os.close(fd)
+        # Still locked while they are removed: who opened one before will find the path gone.
+        for fd, path in ((self._fd, self.path), (self._lock_fd, self._lock_path)):
+            try:
+                if fd is not None and _same(fd, path):
+                    os.unlink(path)
+            except OSError:
+                pass  # the file may stay: unlocked, it means nothing
+        self.forget()
 
     def forget(self):
-        """In a child just forked: the file is its parent's."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            status = os.fstat(fd)
-            _held.pop((status.st_dev, status.st_ino), None)
-            os.close(fd)
+        """Let go of the files.  In a child just forked: they are its parent's."""
+        for fd in (self._fd, self._lock_fd):
+            if fd is not None:
+                status = os.fstat(fd)
+                _held.pop((status.st_dev, status.st_ino), None)
+                os.close(fd)
+        self._fd = self._lock_fd = None
 
     def annotate(self, text):
         """Put further lines behind our pid, for whoever reads the file."""
@@ -347,30 +385,61 @@ class PidFile:
         """
         if _held_here(self.path):
             return False, os.getpid()
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(self.path, flags, 0o644)
+        apart = self._lock_path != self.path
+        locked = fd = None
         try:
-            try:
-                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    raise
-                return False, _blocker(fd, fcntl.F_WRLCK)
-            if not _same(fd, self.path):
+            if apart:
+                locked = _open(self._lock_path, 0o600)
+                if not _lock(locked):
+                    return False, _blocker(locked, fcntl.F_WRLCK)
+            fd = _open(self.path, 0o644 if apart else 0o600)
+            if not _lock(fd):
+                # An older version runs, which knows no other lock; or somebody only reads it.
+                holder = _blocker(fd, fcntl.F_RDLCK if apart else fcntl.F_WRLCK)
+                if holder is not None or not apart:
+                    return False, holder
+            if not _same(fd, self.path) or (apart and not _same(locked, self._lock_path)):
                 return False, None
-            status = os.fstat(fd)
-            if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
-                raise OSError(errno.EINVAL, "Not a regular file with one name")
-            if status.st_uid == os.geteuid():
-                os.fchmod(fd, 0o644)  # whatever the umask: other users may ask who runs
+            _own(fd, 0o644 if apart else 0o600)  # whatever the umask: others may ask who runs
+            if apart:
+                _own(locked, 0o600)
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-            self._fd, self._pid, fd = fd, os.getpid(), None
-            _held[status.st_dev, status.st_ino] = self._pid
+            self._pid = os.getpid()
+            for held in [fd] if locked is None else [fd, locked]:
+                status = os.fstat(held)
+                _held[status.st_dev, status.st_ino] = self._pid
+            self._fd, self._lock_fd, fd, locked = fd, locked, None, None
             return True, None
         finally:
-            if fd is not None:
-                os.close(fd)
+            for left in (fd, locked):
+                if left is not None:
+                    os.close(left)
+
+
+def _open(path, mode):
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.open(path, flags, mode)
+
+
+def _lock(fd):
+    """Lock an open file if nobody has it; True when we have."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
+
+
+def _own(fd, mode):
+    """An open file is a plain one with one name; give it this mode if it is ours."""
+    status = os.fstat(fd)
+    if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
+        raise OSError(errno.EINVAL, "Not a regular file with one name")
+    if status.st_uid == os.geteuid():
+        os.fchmod(fd, mode)
 
 
 def lock_errors():

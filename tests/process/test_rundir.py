@@ -378,7 +378,7 @@ def test_forked_child_does_not_hold_it(pidfile):
 
 
 def test_forked_child_forgets_it(pidfile):
-    """A child lets go of the descriptor, and its parent holds the file as before."""
+    """A child lets go of the descriptors, and its parent holds the file as before."""
     with rundir.PidFile(pidfile) as mine:
         pid = os.fork()
         if pid == 0:
@@ -386,7 +386,7 @@ def test_forked_child_forgets_it(pidfile):
             mine.forget()
             mine.forget()
             same = rundir.owner(pidfile) == os.getppid()
-            os._exit(0 if same and len(os.listdir("/proc/self/fd")) == before - 1 else 1)
+            os._exit(0 if same and len(os.listdir("/proc/self/fd")) == before - 2 else 1)
         assert os.waitpid(pid, 0)[1] == 0
         assert ask(rundir.owner, pidfile) == str(os.getpid())
 
@@ -435,22 +435,74 @@ def test_pid_file_that_is_no_plain_file(pidfile, tmp_path, trap):
     assert precious.read_text() == "precious"
 
 
-def test_reader_cannot_pass_for_the_owner(pidfile):
-    """Who may only read the file can lock it for reading, but is not taken for the program."""
-    Path(pidfile).touch()
-    script = """
+LOCK = """
 import fcntl, sys
-file = open(sys.argv[1])
-fcntl.lockf(file, fcntl.LOCK_SH)
+file = open(sys.argv[1], sys.argv[2])
+fcntl.lockf(file, fcntl.LOCK_SH if sys.argv[2] == "r" else fcntl.LOCK_EX)
 print("locked", flush=True)
 sys.stdin.read()
 """
-    reader = python(script, pidfile)
-    assert reader.stdout.readline() == "locked\n"
-    assert rundir.owner(pidfile) is None
-    with pytest.raises(lockfile.AlreadyLocked, match=f"process {reader.pid}$"):
+
+
+@root_only
+def test_reader_keeps_nobody_out():
+    """Who may only read the pid file can lock it for reading: he is not taken for the program,
+    does not keep it from starting, and others still learn from the kernel who runs."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        os.chmod(base, 0o755)
+        pidfile = base + "/a.pid"
+        Path(pidfile).touch(0o644)
+        told, tell = os.pipe()
+        reader = os.fork()
+        if reader == 0:
+            with suppress(BaseException):
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                with open(pidfile) as file:
+                    fcntl.lockf(file, fcntl.LOCK_SH)
+                    os.write(tell, b"locked")
+                    signal.pause()
+            os._exit(1)
+        assert os.read(told, 10) == b"locked"
+        assert rundir.owner(pidfile) is None
+        with rundir.PidFile(pidfile):
+            assert ask(rundir.owner, pidfile) == str(os.getpid())
+            assert ask(rundir.owner, pidfile, user=65534) == str(os.getpid())
+            assert Path(pidfile).read_text() == f"{os.getpid()}\n"
+        assert ask(rundir.owner, pidfile) == "None"
+        assert os.listdir(base) == []
+        os.kill(reader, signal.SIGKILL)
+        os.waitpid(reader, 0)
+        os.close(told)
+        os.close(tell)
+
+
+@root_only
+def test_what_counts_can_only_be_opened_by_its_owner(tmp_path):
+    """Nobody else can open the file whose lock counts, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with rundir.PidFile(str(tmp_path / "a.pid")), rundir.PidFile(str(tmp_path / "b.lock")):
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"a.pid": 0o644, "a.lock": 0o600, "b.lock": 0o600}
+
+
+def test_an_older_version_runs(pidfile):
+    """A program from before, which locks its pid file and knows of no other lock, is seen."""
+    Path(pidfile).touch()
+    older = python(LOCK, pidfile, "r+")
+    assert older.stdout.readline() == "locked\n"
+    assert rundir.owner(pidfile) == older.pid
+    with pytest.raises(lockfile.AlreadyLocked, match=f"process {older.pid}$"):
         rundir.PidFile(pidfile).acquire()
-    reader.communicate()
+    older.communicate()
+    with rundir.PidFile(pidfile):
+        newer = python(LOCK.replace("LOCK_EX", "LOCK_EX | fcntl.LOCK_NB"), pidfile, "r+")
+        assert newer.stdout.readline() == ""  # an older version cannot start beside us
+        newer.communicate()
 
 
 @root_only
