@@ -19,7 +19,6 @@ from tcppipe.process import report, rundir
 from tcppipe.process.shared import Shared
 
 NAMES = 4.0  # seconds of the handshake that a name server may take
-FRESH = 5.0  # seconds for which the answers of a name server are not doubted
 LOOK = 0.02  # seconds between two looks at what the parent knows
 JUST = 60.0  # seconds after a change of the table in which no "no" is for good
 CLAIM = 4.0  # seconds that another source has to prove that it lives
@@ -215,13 +214,13 @@ class Pipe:
         try:
             self._entry, self._host = self._find(patience)
         except peers.Unknown as error:
-            if names.asked >= self._came - FRESH or not self._names_for_it:
+            if names.asked >= self._came or not self._names_for_it:
                 raise NotNow(str(error)) from None
             return str(error)
         if self._entry is not None:
             return None
         why = f"no entry for {self._address}:{self.path}"
-        if names.asked < self._came - FRESH and self._names_for_it:
+        if names.asked < self._came and self._names_for_it:
             return why
         raise self._no(why)
 

@@ -40,7 +40,7 @@ from tcppipe.wire import packing, push1
 GONE = getattr(select, "POLLRDHUP", 0)  # Linux tells when the peer has closed its side
 HANDSHAKE = 5.0  # seconds that a client has for its request
 REFRESH = 60.0  # seconds between two look-ups of the names in the configuration …
-AGAIN = 5.0  # … and at least, when a child asks for one
+AGAIN = 2.0  # … and at least, when a child asks for one
 PAUSE = 1.0  # seconds until what failed in the parent is tried again
 STOP = 10.0  # seconds that children have to end when the server stops
 STRANGERS = "strangers"  # whom messages are about that nobody in the configuration is meant by

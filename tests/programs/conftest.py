@@ -1,5 +1,7 @@
 """Fixtures for stories of real processes."""
 
+import os
+
 import pytest
 from stage import Stage, Writer
 
@@ -39,3 +41,45 @@ def writer():
     for one in writers:
         if one.is_alive():
             one.stop()
+
+
+RESOLVER = """
+import os, socket, time
+
+real = socket.getaddrinfo
+
+
+def getaddrinfo(host, port, *more, **others):
+    try:
+        with open(os.environ["TEST_NAMES"]) as file:
+            names = dict(line.split() for line in file)
+    except FileNotFoundError:
+        names = {}
+    answer = names.get(host)
+    if answer == "hang":
+        time.sleep(600)
+    if answer == "again":
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return real(answer or host, port, *more, **others)
+
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.fixture
+def resolver(stage):
+    """A name server for the stage's processes: resolver(name=answer), which is an address, "hang"
+    or "again" (try again later).  Other names are asked for as ever."""
+    place = stage.path / "resolver"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(RESOLVER)
+    stage.env["PYTHONPATH"] = f"{place}:{stage.env['PYTHONPATH']}"
+    stage.env["TEST_NAMES"] = str(place / "names")
+
+    def answers(**names):
+        beside = place / "names.new"
+        beside.write_text("".join(f"{name} {answer}\n" for name, answer in names.items()))
+        os.replace(beside, place / "names")
+
+    return answers
