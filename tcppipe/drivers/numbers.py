@@ -62,12 +62,12 @@ class Answer(Push):
         self._check()
         super()._hup(now)
 
-    def _answer(self, came):
+    def _answer(self, came, now):
         if WHERE in came:
-            how_long = duration(time.monotonic() - self._began)
-            text = f"{self._link.peer}:{self.path}: sent up to offset {self.follower.offset}"
-            self._say("info", f"{text}, connected for {how_long}")
-        super()._answer([signum for signum in came if signum not in (WHERE, signal.SIGUSR1)])
+            about = f"{self._link.peer}:{self.path}: {self._where(now)}"
+            self._say("info", f"{about}, connected for {duration(now - self._began)}")
+        ours = [signum for signum in came if signum not in (WHERE, signal.SIGUSR1)]
+        super()._answer(ours, now)
 
 
 class Files(Service):

@@ -21,6 +21,7 @@ from tcppipe.errors import ConfigError, LinkLost, NotNow, Refused, place, reason
 from tcppipe.files.generations import Reader
 from tcppipe.files.wakeup import Nothing
 from tcppipe.process import report
+from tcppipe.process.turns import Turns
 
 LOOK = 1.0  # seconds between two looks at the origin, whatever notification says …
 CALM_LOOK = 20.0  # … and while nothing can happen to it that would not be told
@@ -62,6 +63,7 @@ class Push:
         self._wakeup = Nothing()
         self._backoff = Backoff()
         self._outages = Outages(say)
+        self._turns = Turns(say)
         self._bugs = 0
         self._acknowledged_to = None  # the offset
         self._looked = self._deliver_at = 0.0
@@ -129,6 +131,7 @@ class Push:
         """
         ready = self._wait()
         now = time.monotonic()
+        self._turns.start()
         if not ready and self._state == FEEDING and self._at_rest(now):
             self._looked = now
             return
@@ -151,6 +154,12 @@ class Push:
             self._wakeup.tend(now)
             report.tend()
         self._outages.tend(now)
+        self._turns.done(self._place)
+
+    def _place(self):
+        """What was done last, for people."""
+        what = self._feed.pump.last if self._feed is not None else self._state
+        return f"{self.path}: {what}"
 
     def _wait(self):
         """Wait; {descriptor: events} of what has happened."""

@@ -64,6 +64,7 @@ def feed(pipe, push, signals, ready=None):
 
     ready: see detach.detach; None for a pipe that is not established yet.
     """
+    report.about(pipe.path)
     lock = rundir.PidFile(pipe.pidfile)
     try:
         lock.acquire()

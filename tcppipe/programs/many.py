@@ -113,7 +113,6 @@ def run(keep):
 
     def feed(prepared, signals):
         lock.forget()
-        report.about(prepared[0].path)
         return feeding.feed(*prepared, signals)
 
     try:

@@ -403,9 +403,9 @@ def test_bad_configurations(stage):
     assert done.returncode == 1 and "no such directory" in done.stderr
 
 
-def test_what_an_snmp_agent_is_told(stage):
+def test_what_an_snmp_agent_is_told(stage, need):
     """A real agent with snmp_from_file says OK, and ERR when the server is gone for good."""
-    agent = Agent(stage)
+    agent = Agent(stage, need)
     pull = stage.pull(b"one\n").up()
     pull.says("OK\n$")
     agent.process.up()
