@@ -151,6 +151,9 @@ class Push:
         if now >= self._look_at:
             self._looked = now
             self._look()
+            if self._state == FEEDING and self._feed.link.silent:
+                peer = self._feed.link.peer
+                raise LinkLost(f"{peer}: no sign of life from the other side")
             self._wakeup.tend(now)
             report.tend()
         self._outages.tend(now)

@@ -6,6 +6,8 @@ What is sent is queued when the kernel takes no more; a driver sends nothing new
 
 import select
 import socket
+import struct
+import sys
 import time
 from collections import deque
 from itertools import islice
@@ -13,7 +15,9 @@ from math import inf
 
 from tcppipe.errors import LinkLost, PeerError, reason
 
-DEAD_AFTER = 45  # seconds without an acknowledgement by the peer's kernel
+DEAD_AFTER = 45.0  # seconds without an acknowledgement by the peer's kernel
+UNANSWERED = 2  # … and of what was sent in vain meanwhile, so many attempts
+INFO = struct.Struct("=xxBB52xI")  # of struct tcp_info: retransmits, probes, …, last_ack_recv
 AT_ONCE = 64  # queued pieces that the kernel is offered at a time
 MOST = 10000  # pieces that may be queued: more are answers to somebody who never reads
 SHALLOW = 1 << 17  # unsent bytes that a shallow link leaves to the kernel
@@ -47,6 +51,22 @@ class Link:
     def full(self):
         """True while the kernel takes no more: wait until it does, then flush()."""
         return bool(self._out)
+
+    @property
+    def silent(self):
+        """True when the peer's kernel has not answered for too long, as far as this system tells.
+
+        TCP_USER_TIMEOUT would not do: it counts as well while a living peer says that it takes
+        nothing for now.
+        """
+        if not sys.platform.startswith("linux"):
+            return False
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size)
+            retransmits, probes, answered = INFO.unpack(info)
+        except (OSError, struct.error):
+            return False
+        return answered >= DEAD_AFTER * 1000 and max(retransmits, probes) >= UNANSWERED
 
     def due(self):
         """When flush() has something to do, whatever the kernel says: never."""
@@ -175,7 +195,6 @@ def _tune(sock):
         ("TCP_KEEPALIVE", 20),
         ("TCP_KEEPINTVL", 8),
         ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", DEAD_AFTER * 1000),
     ):
         option = getattr(socket, name, None)
         if option is not None:

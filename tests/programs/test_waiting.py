@@ -2,10 +2,14 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 from stage import append, content, wait_until
 
+from tcppipe.session.keepalive import DEAD_AFTER
+
+LARGE = 40_000_000  # bytes; more than the network holds
 FIRST = b"one\ntwo\nthree\n"
 
 
@@ -43,6 +47,25 @@ def test_full_disk(disk, pipe):
     pipe.arrives(FIRST + rows)
     assert child in pipe.server.children()
     pipe.server.wait_log("goes on")
+
+
+def test_full_disk_for_a_minute(disk, pipe):
+    """The disk is full for longer than a dead peer has to answer, and far more is to be sent than
+    the network holds. Whoever waits is not dead: it is one connection, and each side says one line."""
+    pipe.up()
+    children = pipe.server.children()
+    row = b"a row of sixty-four bytes, of which there are very, very many.\n"
+    pipe.append(row * (LARGE // len(row)))
+    pipe.client.wait_log("the other side waits: .*No space left on device")
+    until = time.monotonic() + DEAD_AFTER + 10  # what is tried here is that nothing happens
+    wait_until(lambda: time.monotonic() > until, "it is over already", DEAD_AFTER + 20)
+    assert pipe.server.children() == children
+    assert "connect" not in pipe.client.log
+    assert pipe.client.log.count("the other side waits") == 1
+    assert pipe.server.log.count("No space left") == 1
+    disk(f"size={2 * LARGE}")
+    pipe.arrives(seconds=60)
+    pipe.client.wait_log("the other side goes on")
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "server killed"])

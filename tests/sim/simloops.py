@@ -6,10 +6,12 @@ on to when the next thing is due.  kill -9 is an exception inside.  `select`, `t
 of the system that the loops use are played; one seed decides all of it.
 """
 
+import errno
 import os
 import random
 import select
 import signal
+import socket
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -214,8 +216,10 @@ class Socket(simnet.SimSocket):
         self._connected_at = self._world.now + self._world.rnd.choice((0.0, 0.001, 0.1, 11.0))
         return UNDER_WAY
 
-    def getsockopt(self, *_):
-        """How it went."""
+    def getsockopt(self, _level, option, *_):
+        """How it went; more is not known here."""
+        if option != socket.SO_ERROR:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
         return 0 if self._world.accept(self) else REFUSED
 
     def events(self):
