@@ -13,9 +13,11 @@ import re
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from tcppipe.conf import meet
 from tcppipe.errors import ConfigError
 
 BLANKS = " \t\r"
+BYTE_ORDER_MARK = "\ufeff"
 
 _BRACKETED = re.compile(r"(\[[^\]]*\](?:/\d+)?)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _BARE = re.compile(r"(.*?)[ \t]*:[ \t]*(/.*)", re.DOTALL)
@@ -57,12 +59,27 @@ class Entry(NamedTuple):
     @property
     def shares(self):
         """True when several pipes of this one line can have the same local file."""
-        names = {found[1] for found in _PERCENT.finditer(self.local)}
-        many_files = any(letter in self.remote for letter in "*?[")
-        many_hosts = self.pattern is not None or (
-            self.network is not None and self.network.num_addresses > 1
+        return not (self.one_host or "h" in self.letters) or not self.tells_files_apart
+
+    @property
+    def letters(self):
+        """The letters behind percent signs in LOCAL."""
+        return {found[1] for found in _PERCENT.finditer(self.local)}
+
+    @property
+    def one_host(self):
+        """True when HOST stands for one host only."""
+        return self.name is not None or (
+            self.network is not None and self.network.num_addresses == 1
         )
-        return (many_files and not names & {"f", "p"}) or (many_hosts and "h" not in names)
+
+    @property
+    def tells_files_apart(self):
+        """True when LOCAL is another one for each file that REMOTE means."""
+        directory, _, name = self.remote.rpartition("/")
+        if _is_wild(directory):
+            return "p" in self.letters
+        return bool(self.letters & {"f", "p"}) or not _is_wild(name)
 
     def matches_file(self, path):
         """Is this remote path meant?  Either literally, or by the rules of glob(7):
@@ -91,13 +108,22 @@ class Entry(NamedTuple):
                     raise ConfigError(f"{self.local}: cannot use {part!r} for %{letter}")
             return ("/" if letter == "p" else "") + "/".join(parts)
 
-        return re.sub(r"/(\.?/)+", "/", _PERCENT.sub(value, self.local))
+        return _plain(_PERCENT.sub(value, self.local))
+
+
+def _is_wild(text):
+    return any(letter in text for letter in "*?[")
 
 
 def _matches_component(wanted, given):
     if given[:1] in ("", ".") and wanted[:1] != given[:1]:
         return False
     return fnmatchcase(given, wanted)
+
+
+def _plain(path):
+    """A path without repeated slashes and "." in it."""
+    return re.sub(r"/(\.?/)+", "/", path)
 
 
 def _is_file_name(text):
@@ -115,12 +141,12 @@ def is_name(text):
 
 
 def parse(text, name):
-    """All entries of a file's text, in order.
+    """All entries of a file's text, in order.  A byte order mark at its beginning is passed over.
 
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     entries, errors = [], []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix(BYTE_ORDER_MARK).split("\n"), 1):
         line = line.strip(BLANKS)
         if not line or line.startswith("#"):
             continue
@@ -135,15 +161,77 @@ def parse(text, name):
 
 
 def _merged(entries, name, errors):
-    """The entries, with `merge` where several pipes would write to one file anyhow."""
-    locals_ = [entry.local for entry in entries]
+    """The entries, with `merge` where several pipes can write to one file anyhow."""
+    hidden = {later.line for _earlier, later in shadowed(entries)}
+    meeting = set()
+    for one, other in meetings([entry for entry in entries if entry.line not in hidden]):
+        meeting |= {one.line, other.line}
     result = []
     for entry in entries:
-        merge = entry.merge or entry.shares or locals_.count(entry.local) > 1
+        merge = entry.merge or entry.shares or entry.line in meeting
         if merge and entry.mirror:
             errors.append(f"{name}:{entry.line}: mirror, but several pipes go to this file")
         result.append(entry._replace(merge=merge))
     return result
+
+
+def meetings(entries):
+    """Pairs of entries that can lead two pipes to one file."""
+    tree = meet.Tree()
+    for entry in entries:
+        parts = meet.local_parts(entry)
+        for others in tree.find(parts, meet.Part.meets):
+            for other in others:
+                if not _one_pipe(entry, other):
+                    yield other, entry
+                    break
+        _put(tree, parts, entry)
+
+
+def _put(tree, parts, entry):
+    leaf = tree.at(parts)
+    leaf.value = [*(leaf.value or []), entry]
+
+
+def _one_pipe(one, other):
+    """True when two entries lead to one file only for one and the same file of one host."""
+    if one.local != other.local:
+        return False
+    hosts = "h" in one.letters or (one.host.lower() == other.host.lower() and one.one_host)
+    directories = {entry.remote.rpartition("/")[0] for entry in (one, other)}
+    same_directory = len(directories) == 1 and not any(map(_is_wild, directories))
+    files = (
+        "p" in one.letters
+        or ("f" in one.letters and same_directory)
+        or (one.remote == other.remote and not _is_wild(one.remote))
+    )
+    return hosts and files
+
+
+def shadowed(entries):
+    """Pairs of entries of which the later one can never match: the earlier one always does."""
+    tree = meet.Tree()
+    for entry in entries:
+        parts = meet.remote_parts(entry)
+        found = (hosts.covering(entry) for hosts in tree.find(parts, meet.covers_part))
+        other = next(filter(None, found), None)
+        if other is not None:
+            yield other, entry
+        leaf = tree.at(parts)
+        leaf.value = leaf.value or meet.Hosts()
+        leaf.value.add(entry)
+
+
+def nested(entries):
+    """Pairs of entries of which the later needs a directory where the earlier has its file, or
+    the other way round."""
+    tree = meet.Tree()
+    for entry in entries:
+        tree.at(meet.local_parts(entry)).value = entry
+    for entry in entries:
+        for other in tree.above(meet.local_parts(entry), meet.Part.meets):
+            yield other, entry
+            break
 
 
 def find(entries, path, is_host):
@@ -168,7 +256,7 @@ def _entry(number, line):
     host, remote = _split_origin(fields[0])
     _host(host)
     _check_path("remote", remote)
-    local = fields[1]
+    local = _plain(fields[1])
     _check_path("local", local)
     for found in _PERCENT.finditer(local):
         if found[1] not in tuple("hfp%"):
