@@ -11,6 +11,8 @@ FOREIGN = b"<foreign %06d>\n"
 class Archive:
     """The part of a World that is about the archive's files."""
 
+    ledger = LEDGER
+
     def begin_archive(self):
         """Nothing there yet."""
         self.dest_rotated = 0
@@ -95,7 +97,7 @@ class Archive:
 
     def backup_ledger(self):
         """Minutes later, or before, that of the ledger."""
-        self._back_up(LEDGER)
+        self._back_up(self.ledger)
 
     def _back_up(self, path):
         if path in self.a._names:
@@ -103,7 +105,7 @@ class Archive:
 
     def restore(self):
         """The copy, the ledger or both from their backups; new inodes."""
-        chosen = self.rnd.choice(((COPY,), (LEDGER,), (COPY, LEDGER)))
+        chosen = self.rnd.choice(((COPY,), (self.ledger,), (COPY, self.ledger)))
         backups = [(path, self._backups.get(path)) for path in chosen]
         if all(backup is not None and backup[1] == self.pieces() for _path, backup in backups):
             self.reach("restored")
@@ -158,7 +160,7 @@ class Archive:
     def write_back_fails(self):
         """The kernel cannot write what nobody has synced yet."""
         self.reach("write-back failed")
-        self.a.write_back_fails(self.rnd.choice((COPY, COPY, LEDGER)))
+        self.a.write_back_fails(self.rnd.choice((COPY, COPY, self.ledger)))
 
     def memory_short(self):
         """Pages that are clean are read from the disk again."""
@@ -167,7 +169,7 @@ class Archive:
 
     def ledger_bit(self):
         """One bit of the ledger turns over."""
-        inode = self.a._names.get(LEDGER)
+        inode = self.a._names.get(self.ledger)
         if inode is not None and inode.data:
             self.reach("ledger damaged")
             self.kill_sink()

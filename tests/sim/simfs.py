@@ -250,6 +250,10 @@ class SimFS:
         """The descriptors that a process has open."""
         return [fd for fd, entry in self._fds.items() if entry[3] == process]
 
+    def held(self):
+        """What processes of ours have open."""
+        return [entry[0] for entry in self._fds.values() if entry[3] is not None]
+
     def power_cut(self, how=None):
         """Everything that was not made durable is lost, torn, zero, or there after all.
 

@@ -6,7 +6,6 @@ on to when the next thing is due.  kill -9 is an exception inside.  `select`, `t
 of the system that the loops use are played; one seed decides all of it.
 """
 
-import errno
 import os
 import random
 import select
@@ -14,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from contextlib import ExitStack, contextmanager
 from math import inf
 from types import SimpleNamespace
@@ -217,9 +217,9 @@ class Socket(simnet.SimSocket):
         return UNDER_WAY
 
     def getsockopt(self, _level, option, *_):
-        """How it went; more is not known here."""
+        """How it went."""
         if option != socket.SO_ERROR:
-            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+            return super().getsockopt()
         return 0 if self._world.accept(self) else REFUSED
 
     def events(self):
@@ -370,6 +370,11 @@ class Report:
     def __getattr__(self, level):
         return lambda *text: self.say(level, *text) if text else None
 
+    def bug(self, where, error):
+        """Nothing of the kind is right."""
+        story = "".join(traceback.format_exception(error))
+        self.say("critical", f"{where}: bug: {story}")
+
     def about(self, _name):
         """Whom this process is about."""
 
@@ -387,7 +392,7 @@ class LoopWorld(World):
         self.source = None  # its Task
         self.holder = None  # the child that has the pipe
         self.refuses_until = 0.0
-        self.push = None
+        self.push = self.bug = None
         super().__init__(seed, simworld.MENU | LOOP_EVENTS if do is None else do, knobs)
         self.lifeline = File(self.hub)
         self.news = News(self.hub, complete=self.rnd.random() < 0.5)
@@ -443,14 +448,22 @@ class LoopWorld(World):
         """A process has ended, of itself or not."""
         if task is self.source:
             self.source = self.push = self.follower = self.status = None
-            for file in list(self.hub.files.values()):
-                if isinstance(file, Socket):
-                    file.close()
+            self._close_sockets()
             self.mourn()
         elif task is self.holder:
             self.holder = None
         if task.store is not None:
             task.store.link.close()
+
+    def _close_sockets(self):
+        """Whoever connected is no more."""
+        for file in list(self.hub.files.values()):
+            if isinstance(file, Socket):
+                file.close()
+
+    def promising(self):
+        """The Copy of the process that runs."""
+        return self.hub.current.store.copy
 
     def kill_source(self):
         self.reach("source killed")
@@ -460,7 +473,7 @@ class LoopWorld(World):
     def term_source(self):
         """It is told to end, and started again later."""
         if self.source is not None:
-            self.reach("source told to end")
+            self.reach("told to end")
             self.source.signals.came.append(signal.SIGTERM)
 
     def hup_source(self):
@@ -480,11 +493,14 @@ class LoopWorld(World):
         """A connection comes: True when it is taken."""
         if self.now < self.refuses_until:
             return False
+        self._accept(sock, self.a)
+        return True
+
+    def _accept(self, sock, machine):
         there = Served(self, sock)
         sock.other, there.other = there, sock
-        child = self.hub.spawn("child", self._serve, self.a)
+        child = self.hub.spawn("child", self._serve, machine)
         child.sock = there
-        return True
 
     def _serve(self, task):
         link = Link(task.sock, "origin")
@@ -578,6 +594,13 @@ class LoopWorld(World):
 
     # --- how it goes on
 
+    def turns(self, say):
+        """process.turns.Turns, in virtual time."""
+        return Turns(say, lambda: self.now, lambda: self.now)
+
+    def _play_more(self, play, say):
+        """What else is played: play(module, name, what stands there instead)."""
+
     def pass_time(self, seconds):
         """Virtual time goes on."""
         self._pass(seconds)
@@ -625,8 +648,13 @@ class LoopWorld(World):
 
     def _say(self, level, text):
         super()._say(level, text)
-        if "bug:" in text:
-            raise AssertionError(self.story(text))
+        if "bug" in text:
+            self.bug = text
+
+    def check_prefix(self):
+        if self.bug is not None:
+            raise AssertionError(self.story(self.bug))
+        super().check_prefix()
 
     @contextmanager
     def clock(self):
@@ -642,21 +670,22 @@ class LoopWorld(World):
         durable = Sink.durable
 
         def promise(session, serial, offset):
-            task = self.hub.current
-            return self._watched(lambda *said: durable(session, *said), task.store.copy)(
-                serial, offset
-            )
+            say = self._watched(lambda *said: durable(session, *said), self.promising())
+            return say(serial, offset)
 
         chance = random.Random(self.seed)
         say = Report(self._say)
         sockets = SimpleNamespace(
-            AF_INET=2, AF_INET6=10, SOCK_STREAM=1, SOL_SOCKET=1, SO_ERROR=4,
+            AF_INET=socket.AF_INET, AF_INET6=socket.AF_INET6, SOCK_STREAM=socket.SOCK_STREAM,
+            SOL_SOCKET=socket.SOL_SOCKET, SO_ERROR=socket.SO_ERROR,
             socket=lambda *_: Socket(self),
         )  # fmt: skip
         with super().clock(), ExitStack() as stack:
 
             def play(where, name, instead):
                 stack.enter_context(mock.patch.object(where, name, instead))
+
+            self._play_more(play, say)
 
             for name, module in list(sys.modules.items()):
                 if name.startswith(MODULES) and name != __name__:
@@ -665,9 +694,9 @@ class LoopWorld(World):
                     if getattr(module, "select", None) is select:
                         play(module, "select", played_select)
             play(connect, "socket", sockets)
-            play(push, "report", say)
-            play(serve, "report", say)
-            play(serve, "Turns", lambda _say: Turns(_say, lambda: self.now, lambda: self.now))
+            for module in (push, serve):
+                play(module, "report", say)
+                play(module, "Turns", self.turns)
             play(os, "urandom", lambda count: bytes(chance.randrange(256) for _ in range(count)))
             play(Sink, "durable", promise)
             try:

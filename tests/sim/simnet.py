@@ -4,6 +4,8 @@ An end takes what its kernel has room for and no more, so a Link's queue is the 
 the views that it keeps.  What was taken arrives as fast as the line is.
 """
 
+from tcppipe.net.link import INFO
+
 IN, OUT, ERROR, HUP, NO_FD, GONE = 1, 4, 8, 16, 32, 0x2000  # those of poll
 ROOMS = (200, 3000, 1 << 16, 1 << 20)  # bytes that a kernel takes before anybody reads them
 RATES = (None, None, None, None, None, 40.0, 400.0, 4000.0)  # bytes a second; None: at once
@@ -18,7 +20,7 @@ class SimSocket:
         self.rnd = rnd
         self.other = None
         self.inbox = bytearray()  # sent by the other end, and not read yet
-        self.cut = False  # nothing arrives at the other end any more
+        self._cut_at = None  # since when nothing arrives at the other end any more
         self.closed = False
         self.slow = True  # False: as fast as it is asked
         self._swallowed = 0  # bytes that a kernel holds for an end that is out of reach
@@ -30,6 +32,15 @@ class SimSocket:
         self._credit = 0.0
         self._since = clock()
 
+    @property
+    def cut(self):
+        """True when nothing arrives at the other end any more."""
+        return self._cut_at is not None
+
+    @cut.setter
+    def cut(self, _true):
+        self._cut_at = self._clock()
+
     # --- what a Link asks for
 
     def setblocking(self, _on):
@@ -37,6 +48,11 @@ class SimSocket:
 
     def setsockopt(self, *_):
         """Whatever."""
+
+    def getsockopt(self, *_):
+        """TCP_INFO: a kernel that is out of reach answers nothing to what is sent again."""
+        silent = self._clock() - self._cut_at if self.cut else 0.0
+        return INFO.pack(3 if self._swallowed else 0, 0, int(silent * 1000))
 
     def fileno(self):
         """The descriptor, for a simulated poll."""

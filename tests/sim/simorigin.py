@@ -348,8 +348,8 @@ class Origin:
 
     def note_seen(self):
         """The source holds these: that they were there is known from now on."""
-        for fd in self.o.descriptors(SOURCE):
-            generation = self.inodes.get(self.o._fds[fd][0])
+        for inode in self.o.held():
+            generation = self.inodes.get(inode)
             if generation is not None:
                 generation.seen = True
 
@@ -357,7 +357,7 @@ class Origin:
         """What nobody can read any more may be missing from now on, where a gap says so."""
         self.note_seen()
         end = 0
-        held = {id(self.o._fds[fd][0]) for fd in self.o.descriptors(SOURCE)}
+        held = set(map(id, self.o.held()))
         named = {id(inode) for inode in self.o._names.values()}
         left = {
             id(generation) for inode, generation in self.inodes.items()

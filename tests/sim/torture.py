@@ -22,16 +22,18 @@ from pathlib import Path
 import simworld
 from simloops import LOOP_EVENTS, LoopWorld
 from simmerge import MergeWorld
+from simpull import PullWorld
 from simworld import ALWAYS, EVENTS, NOT_YET, World, run
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 TOO_LONG = 60  # seconds after which a simulated life hangs
 TOO_LONG_REAL = 600
-WORLDS = {"pipe": World, "loops": LoopWorld, "merge": MergeWorld}
+WORLDS = {"pipe": World, "loops": LoopWorld, "pull": PullWorld, "merge": MergeWorld}
 MIX = 20  # of so many seeds one has each of the other worlds
 KINDS = {  # which seeds those are
-    MIX - 1 - at: WORLDS[name] for at, name in enumerate(WORLDS) if f"world {name}" not in NOT_YET
-}
+    at: world for at, (name, world) in enumerate(WORLDS.items())
+    if world is not World and f"world {name}" not in NOT_YET
+}  # fmt: skip
 ONLY = None  # the only world
 BATCH = 10  # lives that a worker takes at a time
 
