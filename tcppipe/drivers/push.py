@@ -76,25 +76,25 @@ class Push:
 
     # --- the first connection, in the foreground
 
-    def establish(self):
+    def establish(self, caller=None):
         """Connect, and go on until the sink has said what it has.
 
+        caller: a descriptor that tells when nobody waits for that any more.
         Raises LinkLost, PeerError, Refused.
         """
+        self._lifeline = caller
         self._look()  # hold the file before anything can become of it
         until = time.monotonic() + GREETING
         while self._feed is None or self._feed.greeting:
             self._turn()
             now = time.monotonic()
+            if self._over:
+                raise LinkLost(f"{self.path}: interrupted")
             if self._feed is None:
                 until = now + GREETING
             elif now >= until:
                 raise LinkLost(f"{self._feed.link.peer}: does not answer")
-        self._status.close()  # a detaching closes its descriptor, whose number another gets
-
-    def descriptors(self):
-        """What must stay open over a detaching."""
-        return [*self.follower.chain.descriptors(), self._feed.link.fileno()]
+        self._lifeline = None
 
     # --- the loop
 

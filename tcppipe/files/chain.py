@@ -235,11 +235,6 @@ class Chain:
         """True when nothing is held: all was read and recorded, and nobody adds to it."""
         return not (self.readers or self._done or self.watched)
 
-    def descriptors(self):
-        """The numbers of all descriptors that are held."""
-        held = {*self.watched, *self._done, *self.readers}
-        return [fd for reader in held for fd in reader.descriptors()]
-
     def unwatch(self, reader):
         """Nobody writes any more to a generation that has ended."""
         self.watched.remove(reader)

@@ -130,10 +130,6 @@ class Reader:
         """
         return self.fs.has_writer(self.fd)
 
-    def descriptors(self):
-        """The numbers of the descriptors that it holds."""
-        return [self.fd]
-
     def close(self):
         """Let go of the descriptor."""
         if self.fd >= 0:
@@ -206,10 +202,6 @@ class CompressedReader(Reader):
             self._content.close()
         self._file.close()
         super().close()
-
-    def descriptors(self):
-        """The numbers of the descriptors that it holds."""
-        return [self.fd, self._file.fileno()]
 
 
 def open_reader(path, fs=REAL):

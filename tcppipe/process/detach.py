@@ -3,7 +3,7 @@
 python-daemon detaches.  Around it stands what it leaves to others: the caller's
 process waits until the daemon says that it is ready, or why not, and leaves with
 that exit status.  If the daemon dies first, that is said too.
-What has to be done in the foreground (the first connection) comes before; locks,
+What the caller should see before anything is forked comes before; connections, locks,
 which forks do not inherit, signals and syslog come after.
 """
 
@@ -85,6 +85,10 @@ class _Ready:
 
     def __init__(self, fd):
         self._fd = fd
+
+    def fileno(self):
+        """A descriptor on which poll(2) tells an error when the caller is gone."""
+        return self._fd
 
     def __call__(self, status=0, message=""):
         if self._fd is None:

@@ -145,7 +145,7 @@ def _wanted(pipe):
 
 
 def _run(pipe):
-    """Establish the pipe, detach, and feed it."""
+    """Detach, establish the pipe while the caller waits to see how that goes, and feed it."""
     import signal
 
     from tcppipe.drivers.push import Push, check_origin
@@ -161,11 +161,18 @@ def _run(pipe):
     pid = rundir.owner(pipe.pidfile)
     if pid is not None:
         raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
-    push = make_push(pipe, Dialler(pipe.host, pipe.port), Push)
-    push.establish()
-    ready = detach.in_foreground
+    ready, caller = detach.in_foreground, None
     if not pipe.foreground:
-        ready = detach.detach(push.descriptors(), "tcppipe")
+        ready = detach.detach((), "tcppipe")
+        caller = ready.fileno()
         report.open("tcppipe")
+    report.about(pipe.path)
+    push = make_push(pipe, Dialler(pipe.host, pipe.port), Push)
+    try:
+        push.establish(caller)
+    except (TcppipeError, OSError) as error:
+        report.fatal(error)
+        ready(1, f"tcppipe: {report.one_line(error)}")
+        return 1
     signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
     return feed(pipe, push, signals, ready)

@@ -134,3 +134,40 @@ def test_stopped_sender_loses_the_pipe(pipe):
     pipe.append(b"six\n")
     pipe.client.hup()
     pipe.arrives()
+
+
+def test_who_has_the_pipe_is_told_by_the_pid_of_today(pipe):
+    """A tcppipe in the background has the pipe. Who comes second is told its pid, and not that of
+    a process that has ended since."""
+    pipe.server.up()
+    assert pipe.stage.ask([], pipe.origin).returncode == 0
+    pipe.arrives()
+    other = second(pipe).start()
+    said = other.wait_log("another source sends this pipe: ")
+    assert f"pid {pipe.stage.pid_of(pipe.origin)}" in said
+    assert other.wait() == 1
+
+
+def test_interrupted_while_it_connects(stage):
+    """Whoever starts tcppipe and interrupts it before it is established leaves nothing behind."""
+    import signal
+    import socket
+    import subprocess
+
+    origin = stage.path / "a.log"
+    origin.write_bytes(b"one\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        argv = [*stage.program("tcppipe"), "-f", str(origin), "-h", "127.0.0.1", "-p", port]
+        caller = subprocess.Popen(argv, env=stage.env, stderr=subprocess.PIPE, text=True)
+        silent.settimeout(15)
+        connection, _ = silent.accept()
+        caller.send_signal(signal.SIGINT)
+        assert caller.wait(15) == -signal.SIGINT
+        assert caller.stderr.read() == ""
+        caller.stderr.close()
+        connection.settimeout(15)
+        while connection.recv(1000):
+            pass
+        connection.close()
+    wait_until(lambda: not stage.living(), "it goes on in the background")
