@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, interruptible, parse, prints, wrong
 
 USAGE = """\
 usage: fetch_logs [-D] SNMP_DIR CONF
@@ -22,6 +22,7 @@ usage: fetch_logs [-D] SNMP_DIR CONF
 SPEC = {"D": None, "T": None, "run-dir": "DIR", "state-dir": "DIR"}
 
 
+@interruptible
 def main(argv=None):
     """Run the program; the exit status."""
     try:
@@ -55,6 +56,7 @@ def _check_operands(operands, wanted):
 def _check(path):
     from tcppipe.drivers.fetchers import read
 
+    prints()
     try:
         sources = read(path)
     except ConfigError as error:

@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, rate, wrong
+from tcppipe.programs.options import asked, interruptible, parse, prints, rate, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -24,6 +24,7 @@ usage: gen_numbers [-Dz] [--limit RATE] [LOCALS]
 SPEC = {"D": None, "z": None, "limit": "RATE", "T": None, "run-dir": "DIR"}
 
 
+@interruptible
 def main(argv=None):
     """Run the program; the exit status."""
     try:
@@ -52,6 +53,7 @@ def main(argv=None):
 def _check(path):
     from tcppipe.drivers.numbers import Files
 
+    prints()
     files = Files(path)
     try:
         files.read()

@@ -10,7 +10,7 @@ import sys
 from tcppipe.errors import ConfigError
 from tcppipe.process import rundir
 from tcppipe.programs import tcppipe
-from tcppipe.programs.options import parse
+from tcppipe.programs.options import parse, prints
 
 # Options of the program itself, not of a pipe.
 NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "version"}
@@ -61,6 +61,7 @@ def check(keep):
 
     from tcppipe.drivers.wanted import Wanted
 
+    prints()
     wanted = Wanted(keep.path, keep.read, keep.make)
     try:
         wanted.read()

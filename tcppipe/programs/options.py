@@ -47,8 +47,34 @@ def rate(option, text):
     return value
 
 
+def interruptible(main):
+    """The main() of a program: Ctrl-C ends it by that signal, and without a traceback."""
+
+    def run(argv=None):
+        try:
+            return main(argv)
+        except KeyboardInterrupt:
+            import signal
+
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+            return 130  # blocked by whoever started us
+
+    run.__doc__ = main.__doc__
+    return run
+
+
+def prints():
+    """From now on a reader who has gone (`| head`) ends the program, as he ends any other."""
+    import signal
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def asked(options, program, usage):
     """True when --help or --version was given; it is answered then."""
+    if {"help", "version"} & set(options):
+        prints()
     if "help" in options:
         sys.stdout.write(usage)
         return True

@@ -9,7 +9,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, rate, wrong
+from tcppipe.programs.options import asked, interruptible, parse, rate, wrong
 
 PORT = 6514
 USAGE = """\
@@ -43,6 +43,7 @@ SPEC = {
 }  # fmt: skip
 
 
+@interruptible
 def main(argv=None):
     """Run the program; the exit status."""
     try:
@@ -122,7 +123,10 @@ def _show_pid(pipe):
     pid = rundir.owner(pipe.pidfile)
     if pid is None:
         return 1
-    print(pid)
+    try:
+        os.write(1, b"%d\n" % pid)
+    except OSError:
+        pass  # nobody reads it
     return 0
 
 

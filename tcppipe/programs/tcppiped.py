@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, interruptible, parse, prints, wrong
 from tcppipe.programs.tcppipe import PORT, _port
 
 CONF = "/etc/tcppipe.conf"
@@ -28,6 +28,7 @@ SPEC = {
 }  # fmt: skip
 
 
+@interruptible
 def main(argv=None):
     """Run the program; the exit status."""
     try:
@@ -55,6 +56,7 @@ def main(argv=None):
 def _check(conf):
     from tcppipe.drivers.pipe import Table
 
+    prints()
     table = Table(conf)
     try:
         table.read()

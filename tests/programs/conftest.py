@@ -50,6 +50,8 @@ real = socket.getaddrinfo
 
 
 def getaddrinfo(host, port, *more, **others):
+    if others.get("flags", 0) & socket.AI_NUMERICHOST:
+        return real(host, port, *more, **others)
     try:
         with open(os.environ["TEST_NAMES"]) as file:
             names = dict(line.split() for line in file)

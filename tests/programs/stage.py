@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 15.0  # seconds after which what has not happened will not happen
 POLL = 0.003
 MARK = "TCPPIPE_TEST_STAGE"
+SYN_SENT = "02"  # in /proc/net/tcp
 
 
 def wait_until(condition, what, seconds=PATIENCE):
@@ -619,3 +620,35 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
                 sock.close()
+
+
+class BlackHole:
+    """Takes a port's connections and lets none of them come to be, like a firewall that drops."""
+
+    def __init__(self, port):
+        self.port = port
+        self._socks = [socket.socket()]
+        self._socks[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socks[0].bind(("127.0.0.1", port))
+        self._socks[0].listen(0)
+        for _ in range(3):  # more than may wait to be accepted
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+            self._socks.append(sock)
+        self._ours = {sock.getsockname()[1] for sock in self._socks}
+
+    def holds_somebody(self):
+        """True when somebody's connection is on its way into nowhere."""
+        remote = f"0100007F:{self.port:04X}"
+        for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            local, other, state = row.split()[1:4]
+            if other == remote and state == SYN_SENT:
+                if int(local.split(":")[1], 16) not in self._ours:
+                    return True
+        return False
+
+    def close(self):
+        """It is gone."""
+        for sock in self._socks:
+            sock.close()
