@@ -5,7 +5,7 @@ of bytes is durable before the bytes are appended, bytes are durable before they
 acknowledged.  A step that fails raises Blocked and can be made again as it is.
 """
 
-from contextlib import closing
+from contextlib import closing, suppress
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
 from tcppipe.errors import Blocked, Busy, SyncFailed, reason
@@ -141,6 +141,7 @@ class Copy:
             else:
                 if begin.why not in (Why.FRESH, Why.NEXT):
                     self._tell(begin)
+                self._leave_behind()
                 if self.destination.moved():
                     self.destination.open()
                 elif self._mirror and begin.offset == 0:
@@ -158,6 +159,16 @@ class Copy:
         self._standing.release()
         self._begun = True
         self.reopen()
+
+    def _leave_behind(self):
+        """Make durable what stands before a new stretch, here or in the file that was rotated away:
+        no later sync does it.  Raises SyncFailed."""
+        try:
+            self.destination.sync()
+            if self._standing.old is not None and self.destination.durable:
+                self.fs.fdatasync(self._standing.old.fd)
+        except OSError as error:
+            raise self._not_synced(error) from None
 
     def _set_aside(self):
         """In a mirror: the generation before gets a name of its own, if it stands here."""
@@ -184,6 +195,7 @@ class Copy:
             or not self._standing.is_here(stretch)
             or size < stretch.at
         ):
+            self._leave_behind()
             self.destination.open()
             size = self.destination.size()
             self._stretch(stretch.generation, offset, size, Why.RESUMED)
@@ -346,6 +358,12 @@ class Copy:
 
         Raises SyncFailed: the descriptor is not to be used any more.
         """
+        self._flush()
+        self._check_name()
+        return self.durable
+
+    def _flush(self):
+        """The same, whether or not a name leads to the file any more."""
         self._join()
         end = self.end
         try:
@@ -354,7 +372,6 @@ class Copy:
         except OSError as error:
             raise self._not_synced(error) from None
         self._synced(end, self._check)
-        return self.durable
 
     def begin_sync(self, syncer):
         """The same in the background: synced() tells when it has ended.  One at a time."""
@@ -371,6 +388,7 @@ class Copy:
         if self._syncing is None or not self._syncing[-1].done:
             return False
         self._join()
+        self._check_name()
         return True
 
     def _join(self):
@@ -383,12 +401,15 @@ class Copy:
             raise self._not_synced(sync.error)
         self._synced(end, check)
 
-    def _synced(self, end, check):
+    def _check_name(self):
+        """What was appended last to a file that somebody has deleted is not acknowledged."""
         try:
             if not self.fs.fstat(self.destination.fd).st_nlink:
                 raise SyncFailed(f"{self.destination.path}: was deleted; begins anew")
         except OSError as error:
             raise self._not_synced(error) from None
+
+    def _synced(self, end, check):
         self.durable = max(self.durable, min(end, self._compared(check)) if self._checked else end)
 
     def _not_synced(self, error):
@@ -516,7 +537,7 @@ class Copy:
         with blocked(self.destination.path, "cannot reopen"):
             if not self._begun or not self.destination.moved():
                 return
-            self.sync()
+            self._flush()  # a file that was moved to another disk counts as rotated, too
             self.mark()
             self._catch_up()
             self.destination.open()
@@ -536,18 +557,20 @@ class Copy:
             if clean and self._begun:  # before that nothing of it was proved
                 self.sync()
                 self.mark()
-                self._ledger.note_clean()
+                self.destination.close()  # this, too, can tell that bytes are not on the disk
+                if self.durable == self.end:  # else its end was not compared yet
+                    self._ledger.note_clean()
         except (Blocked, SyncFailed, OSError):
             pass  # then the end was not clean, which is what the ledger says
-        finally:
-            if self._standing is not None:
-                self._standing.release()
-            self.destination.close()
-            if self._ledger is not None:
-                self._ledger.close()
-            if self._held is not None:
-                self.fs.close(self._held)
-                self._held = None
+        if self._standing is not None:
+            self._standing.release()
+        for thing in (self.destination, self._ledger):
+            with suppress(OSError):
+                if thing is not None:
+                    thing.close()
+        if self._held is not None:
+            self.fs.close(self._held)
+            self._held = None
 
 
 def _size_of(reader):

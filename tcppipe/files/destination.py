@@ -78,7 +78,11 @@ class Destination:
         return False
 
     def _take(self, fd, status):
-        self.close()
+        try:
+            self.close()
+        except OSError:
+            self.fs.close(fd)
+            raise
         self.fd, self.dev, self.ino = fd, status.st_dev, status.st_ino
         self.igen = self.fs.inode_generation(fd)
 
@@ -198,10 +202,10 @@ class Destination:
         return kept
 
     def close(self):
-        """Let go of the file."""
-        if self.fd >= 0:
-            self.fs.close(self.fd)
-            self.fd = -1
+        """Let go of the file.  Raises OSError: what was written last may not be on the disk."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            self.fs.close(fd)
 
 
 def free_name(base, fs=REAL):

@@ -16,7 +16,7 @@ from tcppipe.errors import Blocked, Busy, SyncFailed
 from tcppipe.files import copy as copies
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
-from tcppipe.files.fs import FS
+from tcppipe.files.fs import FS, REAL
 from tcppipe.files.syncer import Sync
 from tcppipe.session.actions import Candidate, Measure
 from tcppipe.session.agree import agree
@@ -53,9 +53,10 @@ class Place:
         self.ledger = str(directory / "a.ledger")
         self.said = []
 
-    def open(self):
+    def open(self, fs=REAL):
         """A new process: a Copy."""
-        return Copy(Destination(self.path), self.ledger, lambda *said: self.said.append(said))
+        destination = Destination(self.path, fs=fs)
+        return Copy(destination, self.ledger, lambda *said: self.said.append(said), fs=fs)
 
     def content(self, name=None):
         """The bytes of the destination, or of a file beside it."""
@@ -794,3 +795,67 @@ def test_a_long_digest_lets_others_have_their_turn(place, monkeypatch):
         except Busy:
             parts += 1
     assert parts == (len(DATA) - 1) // 3000
+
+
+# --- what nobody looks at any more
+
+
+def test_a_copy_that_was_moved_to_another_disk_counts_as_rotated(place):
+    """The destination was copied and deleted, and HUP tells so: nothing of it comes again.
+    Fails at 51998aa: what was appended after the last sync came twice."""
+    copy = begun(place)
+    copy.append(0, DATA[:100])
+    os.unlink(place.path)
+    copy.reopen()
+    assert (copy.durable, copy.end) == (100, 100)
+    copy.append(100, DATA[100:200])
+    copy.sync()
+    assert place.content() == DATA[100:200]
+
+
+class FailsToClose(FS):
+    """close(2) tells that bytes were not written, as NFS, FUSE and quotas do."""
+
+    def close(self, fd):
+        """Fail once the destination is let go of."""
+        name = os.readlink(f"/dev/fd/{fd}")
+        os.close(fd)
+        if name.endswith("a.log"):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+def test_a_close_that_fails_is_no_clean_end(place):
+    """It is not recorded as one, and no bug either (at 51998aa it was)."""
+    copy = place.open(FailsToClose())
+    copy.offer(ME)
+    copy.begin(Begin(Why.FRESH, generation(DATA), 0), ME)
+    copy.append(0, DATA[:100])
+    copy.close(clean=True)
+    assert not place.open().offer(ME).clean
+
+
+def test_an_end_that_was_not_compared_is_no_clean_end(place):
+    """The link is lost between data and its check: the next agreement compares it."""
+    copy = checked(place)
+    copy.append(0, DATA[:100])
+    copy.close(clean=True)
+    assert not place.open().offer(ME).clean
+
+
+def test_what_is_left_behind_is_durable_first(place):
+    """Another generation goes behind bytes that no sync has reached: they are synced before."""
+
+    class Recorded(FS):
+        synced = []
+
+        def fdatasync(self, fd):
+            self.synced.append(os.fstat(fd).st_size)
+            os.fdatasync(fd)
+
+    copy = begun(place)
+    copy.append(0, DATA[:100])
+    copy.close(clean=False)
+    copy = place.open(Recorded())
+    copy.offer(ME)
+    copy.begin(Begin(Why.FORKED, generation(b"other", 6), 0), ME)
+    assert Recorded.synced[0] == 100
