@@ -153,6 +153,7 @@ class SimFS:
         self.count = {}  # name of a call -> how often it was made
         self.device = 1
         self.forgets = True  # a sync that fails counts the pages as clean
+        self.granularity = 1  # nanoseconds by which times of files differ at least
         self.leases = True  # the kernel tells who has a file open for writing
         self.tells_generations = True  # … and the generation numbers of inodes
         self._names = {}
@@ -205,7 +206,7 @@ class SimFS:
 
     def _tick(self):
         self.now += self.rnd.choice((1, 1000, 4_000_000))
-        return self.now
+        return self.now - self.now % self.granularity
 
     def _inode(self, path):
         try:

@@ -26,6 +26,10 @@ COMPRESSORS = {
 }
 
 
+def _is_plain(path):
+    return os.path.splitext(path)[1] not in (*COMPRESSORS, ".lz4", ".Z", ".br")
+
+
 class Generation:
     """What a writer wrote into one incarnation of the origin."""
 
@@ -159,7 +163,7 @@ class Origin:
         for at in range(len(self.aside) - 1, -1, -1):
             old = self.aside[at]
             base, extension = os.path.splitext(old)
-            extension = extension if extension in COMPRESSORS else ""
+            extension = "" if _is_plain(old) else extension
             number = int(old[: len(old) - len(extension)].rsplit(".", 1)[1])
             new = f"{ORIGIN}.{number + 1}{extension}"
             self.o.rename(old, new)
@@ -167,7 +171,7 @@ class Origin:
 
     def compress(self):
         """gzip, as logrotate has it: the newest rotated file, its time kept."""
-        if self.aside and os.path.splitext(self.aside[0])[1] not in COMPRESSORS:
+        if self.aside and _is_plain(self.aside[0]):
             self.reach("compressed")
             self._compress(0, ".gz", keep_time=True)
 
@@ -194,9 +198,7 @@ class Origin:
 
     def compress_otherwise(self):
         """Any rotated file, by any compressor, in several frames; the time kept or not."""
-        plain = [
-            at for at, path in enumerate(self.aside) if path[path.rfind(".") :] not in COMPRESSORS
-        ]
+        plain = [at for at, path in enumerate(self.aside) if _is_plain(path)]
         if plain:
             self.reach("compressed otherwise")
             kind = self.rnd.choice(list(COMPRESSORS))
@@ -205,13 +207,24 @@ class Origin:
 
     def compress_badly(self):
         """A compressor that was killed: what it left is cut, and the plain file is gone."""
-        plain = [
-            at for at, path in enumerate(self.aside) if path[path.rfind(".") :] not in COMPRESSORS
-        ]
+        plain = [at for at, path in enumerate(self.aside) if _is_plain(path)]
         if plain:
             self.reach("compressed badly")
             kind = self.rnd.choice(list(COMPRESSORS))
             self._compress(self.rnd.choice(plain), kind, self.rnd.random() < 0.5, whole=False)
+
+    def compress_strangely(self):
+        """By a program that nobody here knows: as good as deleted, and a gap has to name it."""
+        plain = [at for at, path in enumerate(self.aside) if _is_plain(path)]
+        at = self.rnd.choice(plain) if plain else 0
+        if plain and not (at == 0 and self._old_writer is not None):
+            self.reach("compressed strangely")
+            old = self.aside[at]
+            kind = self.rnd.choice((".lz4", ".Z", ".br"))
+            self.o.put(old + kind, self.o.content(old)[::-1], self.o._names[old].mtime)
+            self.o.unlink(old)
+            self.aside[at] = old + kind
+            self.mourn()
 
     def rotate_zipping(self):
         """As docker, logback and the gzip rotator do it: rename, write .gz, unlink, at once."""
@@ -276,6 +289,12 @@ class Origin:
         self.meanwhile()
         self.o.unlink(ORIGIN)
         self._begin_generation()
+
+    def link_beside(self):
+        """A second name for the live file, which looks like that of a rotated one."""
+        self.reach("linked beside it")
+        name = ORIGIN + (".8" if self.scheme != "numbers" else "-20261126")
+        self.o.link(ORIGIN, name)
 
     def rotate_back(self):
         """mv away, and back."""

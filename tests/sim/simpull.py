@@ -7,7 +7,6 @@ import signal
 from functools import partial
 from types import SimpleNamespace
 
-
 import simworld
 from simcopy import COPY
 from simloops import LaterSyncer, LoopWorld, News
