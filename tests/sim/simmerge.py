@@ -168,6 +168,11 @@ class MergeWorld(World):
         return reached
 
     @property
+    def happened(self):
+        """What has befallen any of them."""
+        return set().union(*(host.happened for host in self.hosts))
+
+    @property
     def log(self):
         """What has happened to all of them, one after the other."""
         return [line for host in self.hosts for line in [f"--- host {host.number}", *host.log]]

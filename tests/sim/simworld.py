@@ -103,6 +103,8 @@ class World(Origin, Archive):
         self.said = []
         self.gaps = set()  # those that were recorded
         self.reached = {}
+        self.happened = set()  # of EVENTS, those that have reached something
+        self._event = None
         self.feed = self.store = None
         self.orphans = []  # sinks whose source is gone, and who do not know it yet
         self._holder = None  # the sink that holds the pipe's lock, if it is still alive
@@ -129,6 +131,7 @@ class World(Origin, Archive):
         schemes = [name[7:] for name in self.traits if name.startswith("scheme ")]
         for trait in sorted(self.traits):
             self.reach(trait)
+        self.happened |= self.traits
         self.begin_archive()
         self.begin_origin(self.rnd.choice(sorted(schemes) or ["numbers"]))
 
@@ -336,7 +339,10 @@ class World(Origin, Archive):
                 self.reach(what)
 
     def reach(self, what):
+        """Note that something was reached, and that what befalls us now is not in vain."""
         self.reached[what] = self.reached.get(what, 0) + 1
+        if self._event is not None:
+            self.happened.add(self._event)
 
     # --- what befalls them
 
@@ -456,8 +462,10 @@ class World(Origin, Archive):
         """One thing happens; the pipe does some work."""
         name = self.rnd.choice(self.menu)
         self.log.append(name)
+        self._event = name
         with self.others():
             getattr(self, name)()
+        self._event = None
         if self.feed is None and self.rnd.random() < 0.5:
             self.try_connect()
         for _ in range(self.rnd.randint(0, 3)):
@@ -697,6 +705,7 @@ EVENTS = {
     "names are not synced": 1, "coarse times": 1, "scheme index": 1, "scheme up": 1, "scheme inside": 1, "scheme tai64n": 1,
 }  # fmt: skip
 TRAITS = {name for name in EVENTS if not name.isidentifier() or name == "mirror"}
+QUIET = {"write", "banner", "time_passes", "disk_well", "readable", "backup_copy", "backup_ledger"}
 ALWAYS = {"write", "time_passes", "disk_well", "readable"}
 NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with it all the same
     "alter": "altered bytes behind the last check stay after a clean end",
