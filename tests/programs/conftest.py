@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from stage import Stage, Writer
+from stage import Somebody, Stage, Writer
 
 
 @pytest.fixture
@@ -85,3 +85,10 @@ def resolver(stage):
         os.replace(beside, place / "names")
 
     return answers
+
+
+@pytest.fixture
+def somebody(stage, need):
+    """Whoever runs with this as preexec can be kept from having another process."""
+    need("root")
+    return Somebody(stage)

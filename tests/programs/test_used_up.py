@@ -1,13 +1,10 @@
 """What a server needs is used up, or comes in a flood: nobody dies, and one line says it."""
 
 import contextlib
-import ctypes
 import os
-import random
 import resource
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -38,58 +35,6 @@ def processor(pid):
 def connect(port):
     """A connection that says nothing."""
     return socket.create_connection(("127.0.0.1", port))
-
-
-MOST = 12  # processes that Somebody may have
-FILL = """
-import os, signal
-try:
-    while True:
-        if not os.fork():
-            signal.pause()
-except OSError:
-    print("full", flush=True)
-    signal.pause()
-"""
-
-
-class Somebody:
-    """For preexec: root's rights to files, but the limit of processes of somebody else.
-
-    fill() makes so many processes of his that he can have no more, empty() ends them.
-    """
-
-    def __init__(self, stage):
-        self.stage = stage
-        self.uid = random.randrange(200_000, 2_000_000_000)
-        self.crowds = []
-
-    def __call__(self):
-        """Become that."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        for capability in (21, 24):  # CAP_SYS_ADMIN, CAP_SYS_RESOURCE
-            libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
-        resource.setrlimit(resource.RLIMIT_NPROC, (MOST, MOST))
-        os.setresuid(self.uid, 0, 0)
-
-    def fill(self):
-        """His processes are as many as he may have."""
-        crowd = self.stage.process(
-            f"crowd{len(self.crowds)}", [sys.executable, "-c", FILL], "full", preexec=self
-        )
-        self.crowds.append(crowd.up())
-
-    def empty(self):
-        """There is room again."""
-        while self.crowds:
-            self.crowds.pop().end()
-
-
-@pytest.fixture
-def somebody(stage, need):
-    """Whoever runs with this as preexec can be kept from having another process."""
-    need("root")
-    return Somebody(stage)
 
 
 def test_no_descriptor_for_a_connection(pipe):
