@@ -27,6 +27,11 @@ WITHOUT = {
 }  # fmt: skip
 
 
+def unlocked():
+    """In this block nobody waits for a lock: only one process runs at a time."""
+    return mock.patch.object(merged, "lock", lambda *_: os.open(os.devnull, os.O_RDONLY))
+
+
 class Host(World):
     """One of the pipes."""
 
@@ -192,8 +197,5 @@ class MergeWorld(World):
 
     @contextmanager
     def clock(self):
-        def lock(*_):
-            return os.open(os.devnull, os.O_RDONLY)
-
-        with self.hosts[0].clock(), mock.patch.object(merged, "lock", lock):
+        with self.hosts[0].clock(), unlocked():
             yield

@@ -658,7 +658,8 @@ class World(Origin, Archive):
             self._check_open(self.o, SOURCE, [self.status._fd, *(reader.fd for reader in readers)])
         if self.store is not None:
             copy = self.store.copy
-            self._check_open(self.a, self.store, [copy.destination.fd, copy._ledger._fd])
+            records = getattr(copy, "_ledger", None) or copy._shared
+            self._check_open(self.a, self.store, [copy.destination.fd, records._fd])
 
     def _check_open(self, fs, process, wanted):
         held = [fd for fd in fs.descriptors(process) if fd not in wanted]
