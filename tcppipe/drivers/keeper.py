@@ -22,6 +22,7 @@ from tcppipe.files import wakeup
 from tcppipe.net.dial import Diallers
 from tcppipe.process import report, rundir
 from tcppipe.process.children import Children
+from tcppipe.process.turns import Turns
 
 LOOK = 5.0  # seconds between two looks at the directories, whatever notification says
 SOON = 0.1  # seconds from a notification to the look
@@ -87,6 +88,7 @@ class Keeper:
         self._signals = self._watcher = None
         self._lifeline = self._held = self._ear = self._mouth = None
         self._pid = os.getpid()
+        self._turns = Turns(report.say)
         self._look_at = self._not_before = 0.0
         self._news = False  # something came or went since the last look
         self._resent = set()  # keys of pipes that were started with -n once
@@ -105,7 +107,9 @@ class Keeper:
         os.set_blocking(self._mouth, False)
         self._hearer = Hearer(self._ear, self._outages)
         self._watcher = wakeup.NoDirectories()
+        self._turns.start()
         self._guarded(self._begin)
+        self._turns.start()
         while not self._stopping:
             self._guarded(self._turn)
         self._stop()
@@ -139,7 +143,9 @@ class Keeper:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_again(now)
+            self._turns.done(f"{self.wanted.path}: a look at the directories")
         due = min(self._start_due(now), self._look_at, self._outages.due())
+        self._turns.done(f"{self.wanted.path}: starting pipes")
         self._wait(due - now)
 
     def _wait(self, seconds):
@@ -149,6 +155,7 @@ class Keeper:
         if self._watcher.fileno() >= 0 and not self._news:
             poll.register(self._watcher.fileno(), select.POLLIN)
         ready = dict(poll.poll(max(0.0, seconds) * 1000 + 1))
+        self._turns.start()
         now = time.monotonic()
         if self._watcher.fileno() in ready:
             self._news = True
@@ -169,6 +176,7 @@ class Keeper:
             self._stopping = True
         self._outages.tend(now)
         report.tend()
+        self._turns.done(f"{self.wanted.path}: signals and news of pipes")
 
     def _where(self):
         """How things stand, in words."""

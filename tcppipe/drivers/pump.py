@@ -97,7 +97,7 @@ class Pump:
             actions = self.session.tick(now, deaf=bool(self._todo))
         except TcppipeError as error:
             raise self._about_peer(error) from None
-        if actions:
+        if actions and not self.link.pending:  # what waits there already is a sign of life, too
             self.say(actions, now)
 
     def _about_peer(self, error):

@@ -115,7 +115,7 @@ class Push:
         except Refused as error:
             self._lost(f"{error}; tries again, at HUP at once", REFUSED, "critical")
         except LinkLost as error:
-            self._lost(f"{error}; connects again")
+            self._lost(f"{error}; connects again", LOST)
         except Exception as error:  # whatever is wrong with us, the origin grows on
             passing = isinstance(error, (OSError, MemoryError))
             what = reason(error) if passing else f"bug: {type(error).__name__}: {error}"
@@ -243,7 +243,7 @@ class Push:
 
     # --- without a connection
 
-    def _lost(self, text, bounds=LOST, level="warning"):
+    def _lost(self, text, bounds, level="warning"):
         """There is no connection: another one is tried after a pause."""
         self._hang_up()
         if self._ending:

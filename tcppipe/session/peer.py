@@ -45,7 +45,8 @@ class Peer:
             raise LinkLost("no sign of life from the other side")
         if self.keepalive.due(now):
             self.keepalive.sent = now
-            return [Send(encode(ev.Ping(0)))]
+            # Who does not read wants no answer: days of them would pile up at the other side.
+            return [Send(encode(ev.Pong(0) if deaf else ev.Ping(0)))]
         return []
 
     def due(self):

@@ -643,6 +643,16 @@ def test_a_sink_that_does_not_read_blames_nobody():
         sink.tick(490.0 + keepalive.CALM_DEAD_AFTER)
 
 
+@pytest.mark.parametrize("session", [peer[0] for peer in peers()], ids=["source", "sink"])
+def test_who_does_not_read_wants_no_answer(session):
+    """A sign of life it is, but what answers it would pile up at the other side, for days perhaps."""
+    words = []
+    for now in range(2000, 2200):
+        for sent in session.tick(float(now), deaf=True):
+            words += Reader().feed(sent.data)
+    assert len(words) >= 10 and set(words) == {ev.Pong(0)}
+
+
 def test_a_sink_can_ask_at_once():
     """Another connection wants the pipe: is this one alive?"""
     (sent,) = streaming().ask()
