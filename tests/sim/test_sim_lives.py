@@ -25,6 +25,23 @@ def test_lives(first):
         live(seed)
 
 
+@pytest.mark.parametrize("first", range(0, 100, CHUNK))
+def test_lives_with_a_peer_of_minor_version_1(first, monkeypatch):
+    """Nothing is lost or doubled by what befell lives before there was more to say; nothing is
+    compared, and nobody knows more of complete generations than the last one."""
+    monkeypatch.setattr("tcppipe.session.sink.MINOR", 1)
+    monkeypatch.setattr("tcppipe.session.source.MINOR", 1)
+    for seed in range(first, first + CHUNK):
+        live(seed, do=menu_of(BEFORE))
+
+
+BEFORE = (
+    "banner", "rotate", "rotate_twice", "copytruncate", "cut", "half_open", "kill_source",
+    "kill_sink", "archive_power_cut", "origin_reboot", "disk_trouble", "one_fault",
+    "source_fault", "rotate_destination", "mirror", "slow pace", "stop_sink",
+)  # fmt: skip
+
+
 def test_everything_is_reached():
     """The lives above really meet each trouble and each way out of it, and not only once."""
     reached = {}
