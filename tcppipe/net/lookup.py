@@ -22,11 +22,13 @@ def numeric(host, port):
     """The targets of a host that is an address, or an empty list: it is a name."""
     try:
         return _look_up(host, port, socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError, LookupError):
         return []
 
 
 def _look_up(host, port, flags=0):
+    if host.isascii():
+        host = host.encode()  # else Python loads what international names need
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(int(family), address) for family, _t, _p, _n, address in found]
 
@@ -132,7 +134,7 @@ def _be(host, port, writing, parent):
         _end_with(parent)
         try:
             answer = _look_up(host, port)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError, LookupError, MemoryError) as error:
             answer = reason(error)
         os.write(writing, marshal.dumps(answer))
     finally:

@@ -8,7 +8,7 @@ whatever it looks like.  Knows no option, but words that several programs' optio
 import sys
 
 from tcppipe import __version__
-from tcppipe.errors import ConfigError
+from tcppipe.errors import ConfigError, reason
 
 UNITS = {"": 1, "k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 
@@ -48,11 +48,18 @@ def rate(option, text):
 
 
 def interruptible(main):
-    """The main() of a program: Ctrl-C ends it by that signal, and without a traceback."""
+    """The main() of a program: Ctrl-C ends it by that signal, and without a traceback.
+
+    Nor is there one when the machine has too little of something to say it in the usual way.
+    """
 
     def run(argv=None):
         try:
             return main(argv)
+        except (MemoryError, ImportError, OSError) as error:
+            program = sys.argv[0].rpartition("/")[2]
+            sys.stderr.write(f"{program}: cannot start: {reason(error)}\n")
+            return 1
         except KeyboardInterrupt:
             import signal
 

@@ -7,7 +7,7 @@ used in scripts and by cron every minute.
 import os
 import sys
 
-from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.errors import ConfigError, TcppipeError, reason
 from tcppipe.process import rundir
 from tcppipe.programs.options import asked, interruptible, parse, rate, wrong
 
@@ -68,11 +68,17 @@ def main(argv=None):
         if "keep-alive" in options and not _wanted(pipe):
             return 0
         return run(pipe)
-    except (TcppipeError, OSError) as error:
-        from tcppipe.process import report
+    except TcppipeError as error:
+        return _fatal(error)
+    except (OSError, MemoryError, ImportError) as error:  # too little of something
+        return _fatal(f"{pipe.path}: cannot start: {reason(error)}")
 
-        report.open("tcppipe")
-        return report.fatal(error)
+
+def _fatal(message):
+    from tcppipe.process import report
+
+    report.open("tcppipe")
+    return report.fatal(message)
 
 
 class Options:

@@ -57,7 +57,7 @@ def getaddrinfo(host, port, *more, **others):
             names = dict(line.split() for line in file)
     except FileNotFoundError:
         names = {}
-    answer = names.get(host)
+    answer = names.get(host.decode() if isinstance(host, bytes) else host)
     if answer == "hang":
         time.sleep(600)
     if answer == "again":

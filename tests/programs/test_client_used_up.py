@@ -61,6 +61,25 @@ def test_no_descriptor(pipe, more):
     assert pipe.client.running
 
 
+@pytest.mark.parametrize("most", range(5, 13))
+def test_no_descriptor_at_the_start(pipe, most):
+    """A client that may have so few descriptors from the start on ends with 1 and a line that names
+    the origin or another file, or it runs, and says what it has to do without."""
+    pipe.server.up()
+    pipe.client.preexec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    pipe.client.start()
+    wait_until(
+        lambda: "established" in pipe.client.log or not pipe.client.running, "neither nor", 30
+    )
+    if pipe.client.running:
+        pipe.append(b"four\n")
+        pipe.arrives()
+    else:
+        assert pipe.client.wait() == 1
+        assert re.search("^tcppipe: /.*: Too many open files$", pipe.client.lines[-1])
+        assert len(pipe.client.lines) <= 2, pipe.client.log
+
+
 def test_no_descriptor_for_a_list(many):
     """The parent of many pipes has none left when a file comes, and when one is rotated: those that
     are served go on, and the new one is served when there are some."""
