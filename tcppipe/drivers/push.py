@@ -134,6 +134,8 @@ class Push:
         self._turns.start()
         if not ready and self._state == FEEDING and self._at_rest(now):
             self._looked = now
+            self._wakeup.tend(now)
+            report.tend()
             return
         if self._lifeline in ready:
             self._abandoned()

@@ -323,6 +323,38 @@ def test_a_refusal_hurts_no_other(many):
     assert many.parent.log.count("no entry") == 1
 
 
+def test_an_archive_that_is_away(many):
+    """The archive goes, and thirty pipes have no connection: the parent says that in a few lines, and
+    in a few that they have one again."""
+    names = [f"{number}.log" for number in range(30)]
+    for name in names:
+        many.file(name, b"one\n")
+    many.server.up()
+    many.parent.up()
+    for name in names:
+        many.arrives(name)
+    before = len(many.parent.lines)
+    many.server.kill()
+
+    def all_are_down():
+        many.parent.signal(signal.SIGUSR1)
+        return "30 pipes, 30 not connected" in many.parent.log
+
+    wait_until(all_are_down, lambda: many.parent.log)
+    many.parent.wait_log(
+        r"\.log and \d+ more: .*cannot connect: Connection refused; connects again"
+    )
+    many.server.up()
+    for name in names:
+        append(many.file(name), b"two\n")
+    many.hup()
+    for name in names:
+        many.arrives(name, seconds=60)
+    many.parent.wait_log(r"\.log and \d+ more: connected to ", count=1)
+    said = [line for line in many.parent.lines[before:] if " lines, " not in line]
+    assert len(said) < 12, said
+
+
 def test_a_pipe_that_somebody_runs_by_hand(many):
     """One of two pipes runs already. The parent says so, once, and keeps the other. When the first
     one has ended, it keeps it, too."""
