@@ -51,13 +51,22 @@ class Destination:
             if made:
                 self._dress(fd)
                 self.fs.fsync(fd)
-                self.fs.sync_directory(os.path.dirname(self.path))
+            self._sync_name(made)
         except (OSError, ConfigError):
             self.fs.close(fd)
             if made:
                 self.fs.unlink(self.path)
             raise
         self._take(fd, status)
+
+    def _sync_name(self, made):
+        """Make the name durable, whoever made the file: he may have died before he did it."""
+        try:
+            if made or self.durable:
+                self.fs.sync_directory(os.path.dirname(self.path))
+        except PermissionError:
+            if made:
+                raise
 
     def open_rotated(self, dev, ino):
         """Open the rotated file that has this inode instead; False when there is none.

@@ -740,7 +740,6 @@ NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with
     "world merge": "lines come twice after a call that failed",
     "compress_strangely": "passed over in silence", "link_beside": "delivered twice",
     "coarse times": "the time of a file decides",
-    "names are not synced": "a destination that somebody else has made has no durable name",
     "scheme index": "10 comes before 2", "scheme up": "numbers go down always",
     "scheme inside": "not found", "scheme tai64n": "not found",
 }  # fmt: skip
