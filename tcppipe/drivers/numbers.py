@@ -139,7 +139,7 @@ class Files(Service):
                 link.send(pull1.answer(True, 0, v2=True))
                 link.send(encode(Failure(True, b"no such file in the configuration")))
                 link.drain(1.0)
-            raise Refused(f"{link.peer}:{path}: refused: not in {self.path}")
+            raise Refused(f"{link.peer}:{report.name(path)}: refused: not in {self.path}")
         origin, owner, patterns = self._origins[path]
         guarded = Guarded(origin, report.say, owner, patterns)
         follower = Follower(Chain(origin, fs=guarded, patterns=patterns))
@@ -156,7 +156,7 @@ class Files(Service):
             if not self.numbers.allows(link.peer) or path not in self.numbers.files:
                 raise Refused("no longer allowed")
 
-        report.about(f"{link.peer}:{path}")
+        report.about(f"{link.peer}:{report.name(path)}")
         report.info(f"{link.peer}:{path}: established, version {2 if version2 else 1}")
         try:
             answer = Answer(follower, link, lifeline, check, report.say, self._packer)

@@ -131,7 +131,7 @@ class Pipe:
 
     def __init__(self, knowledge, address, path, state_dir):
         self.path = path
-        self.name = f"{address}:{path}"
+        self.name = f"{address}:{report.name(path)}"
         self._knowledge = knowledge
         self._address = address
         self._state_dir = state_dir
@@ -155,7 +155,7 @@ class Pipe:
         be opened for now is no reason to refuse: the pipe waits for it.
         """
         self._wait_for_entry()
-        self.name = f"{self._host}:{self.path}"
+        self.name = f"{self._host}:{report.name(self.path)}"
         entry = self._entry
         path = entry.destination(self._host, self.path)
         base = os.path.join(self._state_dir, rundir.ledger_base(self._host, self.path))
@@ -219,7 +219,7 @@ class Pipe:
             return str(error)
         if self._entry is not None:
             return None
-        why = f"no entry for {self._address}:{self.path}"
+        why = f"no entry for {self.name}"
         if names.asked < self._came and self._names_for_it:
             return why
         raise self._no(why)
@@ -336,7 +336,7 @@ class Pipe:
     def _dress(self, entry):
         try:
             self._destination.dress(entry.mode, entry.owner)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             text = f"{self._destination.path}: cannot change mode or owner: {reason(error)}"
             report.error(text)
 

@@ -395,7 +395,7 @@ class Pipes(Service):
             link.send(push1.refuse(str(error), for_now))
             link.drain(1.0)
             kind, how = (NotNow, "refused for now") if for_now else (Refused, "refused")
-            raise kind(f"{link.peer}:{path}: {how}: {error}") from None
+            raise kind(f"{pipe.name}: {how}: {error}") from None
         self.known = True
         report.about(pipe.name)
         link.send(push1.ready())

@@ -17,8 +17,8 @@ EACH = (100.0, 0.5)  # messages about one subject: at once, and a second …
 ALL = (10000.0, 5.0)  # … and about all of them
 
 SLOTS = 512
-_SLOT = struct.Struct("@4d2Q64s")
-_NAME = 64
+_SLOT = struct.Struct("@4d2Q200s")
+_NAME = 200
 
 
 class Account(NamedTuple):

@@ -21,7 +21,7 @@ CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG = range(2, 8)  # as syslog(3) has 
 WORD = 200  # characters of a name that are shown
 LINE = 1000  # characters of a message
 
-_LONG = re.compile(rf"\S{{{WORD + 1},}}")
+_LONG = re.compile(rf"[^\s:]{{{WORD + 1},}}")
 
 _program = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "tcppipe"
 _subject = ""
@@ -124,11 +124,20 @@ def fatal(message):
 def one_line(message):
     """The message (text, bytes or an exception) as one line of printable text."""
     text = os.fsdecode(message) if isinstance(message, bytes) else str(message)
-    if len(text) > WORD:
-        text = _LONG.sub(lambda found: found[0][:WORD] + "...", text)
+    text = _LONG.sub(_cut, text)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _escaped(ord(c)) for c in text[: LINE + 1])
+        text = _LONG.sub(_cut, text)
     return text if len(text) <= LINE else text[:LINE] + "..."
+
+
+def _cut(found):
+    return name(found[0])
+
+
+def name(path):
+    """A path as it is shown in messages: not longer than people can read."""
+    return path if len(path) <= WORD else path[:WORD] + "..."
 
 
 def _escaped(code):

@@ -94,6 +94,9 @@ def test_background_is_silent(speaking, capfd):
         (b"/tmp/\xff\xc3\xa9", r"/tmp/\xffé"),
         ("\x85\u2028\u202e\U000e0001\ud800", r"\u0085\u2028\u202e\U000e0001\ud800"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        ("/a" * 3000 + ": cannot read", "/a" * 100 + "...: cannot read"),
+        (b"\xff" * 4000 + b": cannot read", r"\xff" * 50 + "...: cannot read"),
+        ("a b" * 3000, ("a b" * 3000)[:1000] + "..."),
     ],
 )
 def test_one_line_of_printable_text(message, line):
@@ -124,6 +127,24 @@ print(os.getpid())
         (f"<{local5 + 7}>", r"fi\x0ave %s é \xff\x00"),
         (f"<{local5 + 2}>", "six"),
     ]
+
+
+def test_the_journal_hears_it_once(with_syslogd):
+    """Standard error that systemd's journal reads is left out, since it hears syslog, too."""
+    script = """
+import os
+from tcppipe.process import report
+status = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+report.open("tcppipe", True)
+report.info("one")
+report.fatal("two")
+os.environ["JOURNAL_STREAM"] = "1:2"
+report.info("three")
+"""
+    _, _, err, heard = with_syslogd(script)
+    assert err == "tcppipe: three\n"
+    assert [line.rpartition(": ")[2] for line in heard] == ["one", "two", "three"]
 
 
 def test_syslog_never_writes_to_an_archive(with_syslogd, tmp_path):

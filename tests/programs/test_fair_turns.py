@@ -50,8 +50,8 @@ def mode(path):
 DEMANDS = [digests, generations, pings]
 
 
-def be_a_source(sock, said):
-    """Greet as a source of minor version 1, hear the offer, and say all of that."""
+def greet(sock):
+    """Greet as a source of minor version 1, and hear the offer."""
     sock.sendall(frames.encode(ev.Hello(1, b"k" * 16, False, b"somebody")))
     reader, have = frames.Reader(), []
     while not have:
@@ -59,10 +59,15 @@ def be_a_source(sock, said):
         if not data:
             return
         have = [event for event in reader.feed(data) if isinstance(event, ev.Have)]
+
+
+def be_a_source(sock, said):
+    """Greet, say all of that, and stay."""
+    greet(sock)
     with contextlib.suppress(OSError):
         sock.sendall(said)
         while sock.recv(1, socket.MSG_PEEK):
-            time.sleep(0.1)  # and stays
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -144,3 +149,34 @@ def test_one_client_asks_for_too_much(stage, demand):
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()
+
+
+def lates():
+    """Thousands of late bytes for a generation that nobody knows."""
+    begin = frames.encode(ev.Begin(ev.Why.FRESH, Generation(1, 2, 3, 4), 0))
+    return begin + frames.encode(ev.Late(0, 5, b"x")) * 5_000
+
+
+def gaps():
+    """Thousands of gaps."""
+    return frames.encode(ev.Gap(Generation(1, 2, 3, 4), 0, 7, b"why not")) * 5_000
+
+
+@pytest.mark.parametrize("demand", [lates, gaps])
+def test_one_client_makes_us_say_too_much(stage, demand):
+    """However much a peer gives us to say, some lines of it are said, and how many were not."""
+    pipe = stage.pipe(FIRST)
+    server = pipe.server.up()
+    with socket.create_connection(("127.0.0.1", stage.port)) as sock:
+        sock.sendall(b"$" + os.fsencode(pipe.origin) + b"\n")
+        assert sock.recv(100).startswith(b"$ready")
+        sock.sendall(b"$tcppipe/2\n")
+        greet(sock)
+        sock.sendall(demand() + frames.encode(ev.Bye()))
+        wait_until(lambda: not server.children(), "the child stays", 60)
+    assert 50 < len(server.lines) < 250
+    if server.log.count("suppressed") == 0:
+        time.sleep(2.1)
+        pipe.client.up()
+        pipe.arrives()
+    assert sum("lost at the origin" in x or "late bytes" in x for x in server.lines) < 150

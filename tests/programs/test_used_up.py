@@ -5,11 +5,12 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from stage import alive, append, wait_for_bytes, wait_until
+from stage import alive, append, content, wait_for_bytes, wait_until
 
 FIRST = b"one\ntwo\nthree\n"
 
@@ -168,6 +169,85 @@ def test_fetch_logs_can_open_nothing(pull, more):
     resource.prlimit(pid, resource.RLIMIT_NOFILE, was)
     pull.client.hup()
     pull.mirrors(FIRST + b"four\n", b"new\n", seconds=60)
+
+
+@pytest.mark.parametrize("side", ["gen_numbers", "fetch_logs"])
+@pytest.mark.parametrize("more", [0, 1 << 20])
+def test_no_memory_for_the_pull_pair(pull, side, more):
+    """One side can have no more memory while the file grows and is rotated. It stays, and when it
+    has some again, everything arrives."""
+    pull.up()
+    process = {"gen_numbers": pull.server, "fetch_logs": pull.client}[side]
+    before = []
+    for pid in [process.pid, *process.children()]:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+        size = pages * resource.getpagesize() + more
+        before.append((pid, limit(pid, resource.RLIMIT_AS, size)))
+    pull.append(b"four\n" * 500_000)
+    whole = content(pull.origin)
+    pull.rotate(b"new\n")
+    time.sleep(2.0)
+    assert process.running
+    for pid, was in before:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_AS, was)
+    pull.client.hup()
+    pull.mirrors(whole, b"new\n", seconds=60)
+
+
+@pytest.fixture
+def small(tmp_path, need):
+    """A file system of 64 KiB and few inodes; a function fills it up, or makes it large."""
+    need("root")
+    place = tmp_path / "small"
+    place.mkdir()
+    options = "size=64k,nr_inodes=16"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+
+    def full(yes):
+        if yes == "inodes":
+            with contextlib.suppress(OSError):
+                for number in range(100):
+                    (place / f"filler{number}").touch()
+        elif yes:
+            with contextlib.suppress(OSError), open(place / "filler", "ab", buffering=0) as file:
+                while True:
+                    file.write(bytes(1024))
+        else:
+            subprocess.run(["mount", "-o", "remount,size=4m,nr_inodes=1000", place], check=True)
+
+    full.place = place
+    yield full
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("what", ["bytes", "inodes"])
+@pytest.mark.parametrize("when", ["at the start", "while it streams"])
+def test_no_room_for_the_ledgers_of_fetch_logs(pull, small, what, when):
+    """The disk of the ledgers is full. fetch_logs waits, says so once, tells SNMP, and goes on by
+    itself when there is room."""
+    pull.client.env["TCPPIPE_STATE_DIR"] = str(small.place)
+    pull.server.up()
+    if when == "at the start":
+        small(what)
+        pull.client.start()
+    else:
+        pull.client.up()
+        pull.arrives()
+        small(what)
+        pull.rotate(b"new\n")
+        pull.append(b"four\n" * 30_000)
+    if when == "at the start":  # later a ledger that is there may have room for its next line
+        pull.client.wait_log("No space left on device")
+        pull.says("ERR .*No space left on device")
+        lines = [line for line in pull.client.lines if "No space" in line]
+        assert len(lines) <= 2, lines
+    small(None)
+    if when == "at the start":
+        pull.mirrors(FIRST, seconds=60)
+    else:
+        pull.mirrors(FIRST, b"new\n" + b"four\n" * 30_000, seconds=60)
+    pull.says("OK")
 
 
 # --- floods
