@@ -7,15 +7,21 @@ sync that was under way leaves: any part of it.
 """
 
 import _thread
+import errno
 import os
 from collections import deque
 
+BEGIN = 1.0  # seconds in which a thread has to begin: where memory is short, some never do
+
 
 class Sync:
-    """One sync under way.  error: the OSError that it ended with, or None."""
+    """One sync under way.  error: the OSError that it ended with, or None.
+
+    Only what has returned has succeeded: whatever else ends it is an error.
+    """
 
     def __init__(self, work):
-        self.error = None
+        self.error = OSError(errno.EIO, "The sync did not end")
         self._work = work
         self._ended = _thread.allocate_lock()
         self._ended.acquire()
@@ -24,8 +30,11 @@ class Sync:
         """Do it, here and now."""
         try:
             self._work()
+            self.error = None
         except OSError as error:
             self.error = error
+        except MemoryError:
+            pass  # then it did not end
         finally:
             self._ended.release()
 
@@ -64,17 +73,24 @@ class Syncer:
             begin = self._threads < self._most
             self._threads += begin
         if begin:
+            begun = _thread.allocate_lock()
+            begun.acquire()
             try:
-                _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # no thread can be had: then the stream waits this time
+                _thread.start_new_thread(self._run, (begun,))
+                alive = begun.acquire(timeout=BEGIN)
+            except (RuntimeError, MemoryError):
+                alive = False
+            if not alive:  # no thread can be had: then the stream waits this time
                 self._run()
         return sync
 
-    def _run(self):
+    def _run(self, begun=None):
+        if begun is not None:
+            begun.release()
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._threads -= 1
+                    self._threads = max(0, self._threads - 1)
                     return
                 sync = self._waiting.popleft()
             sync.do()

@@ -68,3 +68,27 @@ def test_no_thread_stays():
 def _threads():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Threads:"))
+
+
+def test_what_did_not_return_has_not_succeeded():
+    """Memory that ran out in the middle is no success."""
+
+    def no_memory():
+        raise MemoryError
+
+    sync = Syncer().start(no_memory)
+    sync.wait()
+    assert sync.error is not None
+
+
+def test_a_thread_that_never_begins(monkeypatch):
+    """Where memory is short a thread may be started and never begin: the sync is done all the same,
+    and so is the next one."""
+    monkeypatch.setattr("tcppipe.files.syncer.BEGIN", 0.05)
+    syncer, done = Syncer(), []
+    with monkeypatch.context() as patch:
+        patch.setattr("_thread.start_new_thread", lambda *_: 0)
+        assert syncer.start(lambda: done.append(1)).done
+    sync = syncer.start(lambda: done.append(2))
+    sync.wait()
+    assert done == [1, 2]
