@@ -3,6 +3,8 @@
 import errno
 import os
 
+from tcppipe.files import records
+
 COPY, LEDGER = "/a/log", "/state/log.ledger"
 ELSEWHERE = "/b/log"
 FOREIGN = b"<foreign %06d>\n"
@@ -91,6 +93,16 @@ class Archive:
             self.a.write_all(fd, FOREIGN % self.foreigns)
             self.a.fsync(fd)
             self.a.close(fd)
+
+    def marked(self):
+        """Up to which offset the ledger knows its last generation to be durable."""
+        generation, mark = None, 0
+        for line in self.a.content(self.ledger).splitlines(keepends=True):
+            record = records.parse(line) or {}
+            if "stretch" in record and record["stretch"]["generation"] != generation:
+                generation, mark = record["stretch"]["generation"], 0
+            mark = record.get("mark", {}).get("offset", mark)
+        return mark
 
     # --- backups
 

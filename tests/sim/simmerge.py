@@ -96,6 +96,9 @@ class Host(World):
         lines = b"".join(names[path].durable for path in paths).split(b"\n")
         return b"".join(line + b"\n" for line in lines[:-1] if line.startswith(self._mine))
 
+    def marked(self):
+        return len(self.ours()) - sum(len(one.data) for one in self.history[:-1])
+
     def is_complete(self):
         if any(generation.gone for generation in self.history):
             return self.gaps_in(self.ours(), whole=True) is not None

@@ -239,8 +239,9 @@ class Origin:
         """logrotate's copytruncate; the writer keeps its descriptor.
 
         Only when the sink has some of this generation: one that came and went unseen is
-        not promised.  Nor one of which the source has read only what many files begin with:
-        when the next one has grown past that by its next look, nobody can tell.
+        not promised.  Nor one of which the source has read, or the sink has marked, only what
+        many files begin with: when the next one has grown past that by the next look, nobody
+        can tell.
         """
         if not self._recognizable():
             return
@@ -269,7 +270,10 @@ class Origin:
             return False
         data = self.history[-1].data
         common = len(BANNER) if data.startswith(BANNER) else len("000001")
-        return self.follower is None or not 0 < self.follower.offset <= common
+        if self.follower is not None and 0 < self.follower.offset <= common:
+            return False
+        mark = self.marked()
+        return mark > common and bytes(data[:mark]) in self.ours()
 
     def truncate(self):
         """Somebody empties the file; it may grow past its old size at once."""
