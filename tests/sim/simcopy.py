@@ -95,9 +95,10 @@ class Archive:
             self.a.close(fd)
 
     def marked(self):
-        """Up to which offset the ledger knows its last generation to be durable."""
+        """Up to which offset the ledger knows for ever that its last generation is durable."""
         generation, mark = None, 0
-        for line in self.a.content(self.ledger).splitlines(keepends=True):
+        ledger = self.a._names.get(self.ledger)
+        for line in ledger.durable.splitlines(keepends=True) if ledger else ():
             record = records.parse(line) or {}
             if "stretch" in record and record["stretch"]["generation"] != generation:
                 generation, mark = record["stretch"]["generation"], 0
