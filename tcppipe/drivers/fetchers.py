@@ -16,6 +16,7 @@ from tcppipe.conf import fetch as conf
 from tcppipe.drivers.board import Board
 from tcppipe.drivers.fetch import Fetch
 from tcppipe.errors import ConfigError, reason
+from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.syncer import Syncer
 from tcppipe.net import peers
@@ -34,11 +35,7 @@ BUFFER = 1 << 18  # bytes read from a link at a time: what the others have to wa
 
 def read(path):
     """The sources that a configuration file names.  Raises ConfigError."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            text = file.read()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read: {reason(error)}") from None
+    text = configuration.read(path)
     return conf.parse(text, path)
 
 

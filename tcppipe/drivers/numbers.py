@@ -14,7 +14,8 @@ from tcppipe.conf import numbers
 from tcppipe.drivers.packer import Packer
 from tcppipe.drivers.push import Push
 from tcppipe.drivers.serve import HANDSHAKE, WHERE, Service
-from tcppipe.errors import ConfigError, LinkLost, PeerError, Refused, TcppipeError, reason
+from tcppipe.errors import LinkLost, PeerError, Refused, TcppipeError, reason
+from tcppipe.files import configuration
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.guarded import Guarded, Untrusted, resolve
@@ -115,11 +116,7 @@ class Files(Service):
 
     def read(self):
         """Read the .locals file; a broken one is refused whole."""
-        try:
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                text = file.read()
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
+        text = configuration.read(self.path)
         self.numbers = numbers.parse(text, self.path)
         self._origins = {path: _found(path, glob) for path, glob in self.numbers.files.items()}
         return f"{len(self.numbers.files)} files"

@@ -11,6 +11,7 @@ import time
 
 from tcppipe.conf import pipes
 from tcppipe.errors import Blocked, Busy, ConfigError, LinkLost, NotNow, Refused, reason
+from tcppipe.files import configuration
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination, look_up_owner
 from tcppipe.files.merged import MergedCopy, lock
@@ -41,13 +42,9 @@ class Table:
 
     def read(self):
         """Read the file.  Raises ConfigError, and keeps the old entries then."""
-        try:
-            status = os.stat(self.path)
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                text = file.read()
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
-        self._seen = _signature(status)
+        seen = self._signature()
+        text = configuration.read(self.path)
+        self._seen = seen
         entries = pipes.parse(text, self.path)
         for entry in entries:
             if entry.owner:
@@ -64,24 +61,26 @@ class Table:
 
         Raises ConfigError, once for each change.
         """
-        try:
-            seen = _signature(os.stat(self.path))
-        except OSError:
+        seen = self._signature()
+        if seen in (None, self._seen):
             return False  # what was read is still in force
-        if seen == self._seen:
-            return False
         self.read()
         return True
+
+    def _signature(self):
+        """What changes when the file does; None when it is not there."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        numbers = status.st_dev, status.st_ino, status.st_size
+        return *numbers, status.st_mtime_ns, status.st_ctime_ns
 
     @property
     def settled(self):
         """True when what it does not have may be meant: it has something, and not just since."""
         changing = self.changed_at is not None and time.monotonic() < self.changed_at + JUST
         return bool(self.entries) and not changing
-
-
-def _signature(status):
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Knowledge:
@@ -306,7 +305,7 @@ class Pipe:
     def _holder(self):
         """(key, description) of the source whose child holds the pipe now."""
         try:
-            with open(self._lock.path, errors="replace") as file:
+            with open(self._lock.path, encoding="utf-8", errors="replace") as file:
                 _pid, key, about = (file.read(4096) + "\n\n\n").split("\n")[:3]
         except OSError:
             return "", "unknown"

@@ -8,8 +8,8 @@ import os
 import time
 
 from tcppipe.conf import pipelist
-from tcppipe.errors import ConfigError, reason
-from tcppipe.files import matches
+from tcppipe.errors import ConfigError
+from tcppipe.files import configuration, matches
 
 THOROUGH = 60.0  # seconds after which directories are listed even if they look unchanged
 FRESH = 2.0  # seconds for which a directory's time may not tell of a second change
@@ -38,11 +38,7 @@ class Wanted:
 
     def read(self):
         """Read the list.  Raises ConfigError, and keeps the old lines then."""
-        try:
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                text = file.read()
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot read: {reason(error)}") from None
+        text = configuration.read(self.path)
         self.lines = pipelist.parse(text, self.path, self._read)
         self.doubt()
         self._made = {}

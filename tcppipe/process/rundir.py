@@ -350,7 +350,7 @@ class PidFile:
     def annotate(self, text):
         """Put further lines behind our pid, for whoever reads the file."""
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n%s" % (os.getpid(), os.fsencode(text)), 0)
+        os.pwrite(self._fd, b"%d\n%s" % (os.getpid(), text.encode("utf-8", "replace")), 0)
 
     def is_locked(self):
         """True if any living process holds the file."""

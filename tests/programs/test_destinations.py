@@ -176,3 +176,20 @@ def test_deleted_destination(pipe):
     shutil.rmtree(pipe.copy.parent)
     pipe.append(b"five\n")
     wait_until(lambda: content(pipe.copy).endswith(b"five\n"), lambda: content(pipe.copy))
+
+
+@pytest.mark.parametrize("side", ["push", "pull"])
+def test_names_are_bytes_whatever_the_locale(stage, side):
+    """A name in UTF-8 in a configuration is that file, also for programs whose locale knows no such
+    letters, and behind a byte order mark."""
+    stage.env.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    first = b"one\n"
+    if side == "push":
+        story = stage.pipe(first, name="\u00e9.log")
+        stage.conf.write_bytes(b"\xef\xbb\xbf" + story.entry.encode() + b"\n")
+        story.up()
+    else:
+        story = stage.pull(first, name="\u00e9.log")
+        story.up()
+    story.append(b"two\n")
+    story.arrives()
