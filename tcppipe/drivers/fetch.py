@@ -15,7 +15,7 @@ from tcppipe.drivers.fetched import Fetched
 from tcppipe.errors import ConfigError, LinkLost, SyncFailed, TcppipeError, reason
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
-from tcppipe.files.merged import lock
+from tcppipe.files.lock import lock
 from tcppipe.files.pointer import Pointer
 from tcppipe.net.connect import Connecting, targets
 from tcppipe.process import report, rundir
@@ -286,7 +286,7 @@ class Fetch:
             self._base + ".ledger",
             self._say,
             mirror=True,
-            hold=lambda: lock(self._base + ".merge.lock"),
+            hold=lambda: lock(self._base + ".merge.lock", who=self.source.local),
         )
         self._store = Fetched(
             self._link, session, copy, self._say, self._syncer, self._buffer, self._asked,
@@ -316,7 +316,7 @@ class Fetch:
 
     def _look_blocked(self):
         """A destination that cannot be written is an error until it can be."""
-        blocked = self._store.pump.trouble
+        blocked = self._store.trouble
         if blocked is not None:
             self._wrong(str(blocked))
         elif self._blocked is not None:

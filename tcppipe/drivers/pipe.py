@@ -14,7 +14,9 @@ from tcppipe.errors import Blocked, Busy, ConfigError, LinkLost, NotNow, Refused
 from tcppipe.files import configuration
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination, look_up_owner
-from tcppipe.files.merged import MergedCopy, lock
+from tcppipe.files.lock import lock
+from tcppipe.files.merged import MergedCopy
+from tcppipe.files.unmerged import leave
 from tcppipe.net import peers
 from tcppipe.process import report, rundir
 from tcppipe.process.shared import Shared
@@ -22,6 +24,7 @@ from tcppipe.process.shared import Shared
 NAMES = 4.0  # seconds of the handshake that a name server may take
 LOOK = 0.02  # seconds between two looks at what the parent knows
 JUST = 60.0  # seconds after a change of the table in which no "no" is for good
+PATIENCE = 0.2  # seconds that a destination's lock may be waited for
 CLAIM = 4.0  # seconds that another source has to prove that it lives
 QUICK = 0.4  # seconds that a pipe which runs may spend on that question
 TAKEOVER = 15.0  # seconds that a child has to end when its own source comes back
@@ -164,15 +167,27 @@ class Pipe:
         )
         self._try(destination, base + ".lock", first=not os.path.exists(base + ".ledger"))
         shared = os.path.join(self._state_dir, rundir.file_name(path) + ".merge")
+        own = base + ".ledger"
         if entry.merge:
-            return MergedCopy(destination, shared, self.name, report.say)
+            return MergedCopy(destination, shared, self.name, report.say, own=own)
         return Copy(
             destination,
-            base + ".ledger",
+            own,
             report.say,
             mirror=entry.mirror,
-            hold=lambda: lock(shared + ".lock"),
+            hold=lambda: self._hold(path, shared, own),
         )
+
+    def _hold(self, path, shared, own):
+        """Keep all others from a destination that is not merged; what was recorded while it was
+        stays valid."""
+        held = lock(shared + ".lock", PATIENCE, self.name)
+        try:
+            leave(Destination(path), shared, own, self.name, report.say)
+        except BaseException:
+            os.close(held)
+            raise
+        return held
 
     def _try(self, destination, lock, first):
         """The first time, what cannot be written is a reason to refuse: somebody reads it."""

@@ -55,6 +55,8 @@ class Store:
         self._marked_at = 0.0
         self._prove_by = None
         self._told = None  # the blocking that the source was told of
+        self._unsynced = None  # the Blocked that a sync has ended with …
+        self._sync_again = 0.0  # … and when it is tried again
         self._now = 0.0
         self.pump = Pump(link, session, {
             act.Offer: self._on_offer,
@@ -69,6 +71,11 @@ class Store:
             act.Note: lambda action: self.copy.gap(action.gap),
             act.Reopen: lambda _action: self.copy.reopen(),
         }, self._buffer)  # fmt: skip
+
+    @property
+    def trouble(self):
+        """The Blocked that people should know of, or None."""
+        return self.pump.trouble or self._unsynced
 
     @property
     def deaf(self):
@@ -114,14 +121,14 @@ class Store:
 
     def _on_finish(self, action):
         result = self.copy.finish(action.end)
-        self._dirty_since = None
+        self._dirty_since = self._unsynced = None
         self._acknowledge()
         self._open = False
         return result
 
     def _on_flush(self, _action):
         self.copy.sync()
-        self._dirty_since = None
+        self._dirty_since = self._unsynced = None
         return True
 
     def _acknowledge(self):
@@ -152,7 +159,7 @@ class Store:
         if self._prove_by is not None and now >= self._prove_by:
             raise LinkLost(f"{self.link.peer}: silent, and another connection asks for the pipe")
         self.pump.tend(now)
-        self.copy.synced()
+        self._join()
         if now >= self._sync_at():
             self._dirty_since = None
             self.copy.begin_sync(self._syncer)
@@ -169,6 +176,17 @@ class Store:
         if now >= self._heard + QUIET:
             self._buffer.release()
         self._report()
+
+    def _join(self):
+        """Has the sync ended that was begun?  One that was blocked is begun again."""
+        try:
+            if self.copy.synced():
+                self._unsynced = None
+        except Blocked as error:
+            self._unsynced = error
+            self._sync_again = self._now + error.pause
+            if self._dirty_since is None:
+                self._dirty_since = self._now
 
     def _look(self):
         """Has somebody truncated or deleted the destination behind our last bytes?"""
@@ -207,6 +225,8 @@ class Store:
     def _sync_at(self):
         if self._dirty_since is None or self.copy.syncing:
             return inf
+        if self._unsynced is not None:
+            return self._sync_again
         if self.copy.end - self.copy.durable >= GROUP_BYTES:
             return self._now
         return min(self._heard + PAUSE, self._dirty_since + GROUP)
@@ -218,7 +238,7 @@ class Store:
 
     def prove(self, now):
         """Another connection asks for this pipe: does our source still live?"""
-        if self.pump.trouble is not None:
+        if self.trouble is not None:
             raise LinkLost(f"{self.link.peer}: gives way to another connection while waiting")
         self._prove_by = now + PROOF
         self.pump.say(self.pump.session.ask(), now)
@@ -229,7 +249,7 @@ class Store:
 
     def _report(self):
         """Say once that, and why, we wait; and once that we go on."""
-        error = self.pump.trouble
+        error = self.trouble
         if error is not None and str(error) != self._told:
             self._told = str(error)
             self._say("critical", self._told)

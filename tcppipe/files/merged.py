@@ -1,190 +1,119 @@
 """One pipe's share of a destination that several pipes are merged into.
 
-Only whole lines are appended, under a lock on the destination's own ledger.  What is to be
-appended is recorded there first, durably, with its place and a checksum; so after a crash
-the last record is either proved by what stands in the destination, or what stands there of
-it is cut off again and comes anew.  The pipe's cursor is its last proved record: bytes in
-the destination belong to nobody by themselves.
+Only whole lines are appended, in turns: under a lock on the destination, what has gathered is
+recorded in the shared ledger (files/sharedledger), durably, with its place and a checksum; then it is
+appended and made durable.  So after a crash the last record is either proved by what stands in
+the destination, or what stands there of it is cut off (and kept) and comes again.  The pipe's
+cursor is its last record: bytes in the destination belong to nobody by themselves.
 
-The end of a line that has not come yet is held back, and is not acknowledged.
+What the ledger tells is looked for by content (files/footing).  When the destination has less than
+that, being restored from a backup, truncated or torn, all pipes go back to what is there, and
+send the rest again.  When it has more, because the ledger is older or lost, lines that come again
+are looked for among what no record tells of (files/claims), and are not appended twice.
+
+The end of a line that has not come yet is held back, and is not acknowledged.  Bytes are never
+altered; but where the destination does not end with a newline the next one to append puts one
+before his lines, so that no line is glued to another's.
+
+A turn is taken in a thread (files/turns): waiting for the lock, the disk or a search never stops
+the loop.
 """
 
-import errno
-import fcntl
 import hashlib
-import os
-import time
 import zlib
 
-from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
-from tcppipe.errors import ConfigError, SyncFailed, reason
-from tcppipe.files import records
+from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN
+from tcppipe.errors import ConfigError, SyncFailed
 from tcppipe.files.blocked import blocked
-from tcppipe.files.destination import Destination
+from tcppipe.files.claims import Claims
+from tcppipe.files.footing import Footing
 from tcppipe.files.fs import REAL
-from tcppipe.wire.events import Have, Holding, Why
+from tcppipe.files.lock import lock
+from tcppipe.files.sharedledger import SharedLedger
+from tcppipe.files.sharedrecords import done_record, empty_record, generation_of, proved_generation
+from tcppipe.files.turns import Turns
+from tcppipe.files.unmerged import Unmerged
+from tcppipe.wire.events import Complete, Have, Holding, Why
 
-COMPACT = 1 << 20  # bytes; a longer shared ledger is rewritten to each pipe's last record
 LONGEST = 8 << 20  # bytes of one line that are held back; a longer one goes in pieces
-PATIENCE = 5.0  # seconds to wait for the others
+MOST = 16 << 20  # bytes that wait for their turn at most
+PASSING = ("late", "claims", "before", "pad", "n")  # what a record tells of itself alone
+STOP = 1.0  # seconds that a turn has to end when the pipe ends
 WINDOW = 1024  # bytes below the cursor whose digest proves the origin later
-
-
-class Shared:
-    """The ledger of a merged destination: who has appended what, last of all.
-
-    Records are lines as in files/ledger: a checksum, a blank, JSON.  Used only while the lock
-    is held.  Raises OSError.
-    """
-
-    def __init__(self, path, fs=REAL):
-        self.path = path
-        self.fs = fs
-        self.pipes = {}  # key of a pipe: its last record
-        self.last = None  # the last record of all
-        self._fd = -1
-        self._good = 0
-        self._file = None
-
-    def __enter__(self):
-        self._lock = lock(self.path + ".lock", PATIENCE)
-        try:
-            self._catch_up()
-        except BaseException:
-            os.close(self._lock)
-            raise
-        return self
-
-    def __exit__(self, *_):
-        os.close(self._lock)
-
-    def _catch_up(self):
-        """Read what the others have recorded since."""
-        try:
-            status = self.fs.stat(self.path)
-        except FileNotFoundError:
-            status = None
-        if self._fd < 0 or status is None or (status.st_dev, status.st_ino) != self._file:
-            self.close()
-            self._fd = self.fs.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-            status = self.fs.fstat(self._fd)
-            self._file, self._good = (status.st_dev, status.st_ino), 0
-            self.pipes, self.last = {}, None
-            self.fs.sync_directory(os.path.dirname(self.path))
-        rest = b""
-        while data := self.fs.pread(self._fd, 1 << 20, self._good + len(rest)):
-            rest += data
-        for line in rest.splitlines(keepends=True):
-            record = records.parse(line)
-            if record is None:
-                self.fs.ftruncate(self._fd, self._good)
-                break
-            self._take(record)
-            self._good += len(line)
-
-    def _take(self, record):
-        self.last = record
-        self.pipes[record["pipe"]] = record
-
-    def write(self, record, durable=True):
-        """Add a record."""
-        line = records.render(record)
-        if self.fs.fstat(self._fd).st_size != self._good:
-            self.fs.ftruncate(self._fd, self._good)
-        self.fs.write_all(self._fd, line)
-        if durable:
-            self.fs.fdatasync(self._fd)
-        self._take(record)
-        self._good += len(line)
-        if self._good > COMPACT:
-            self._compact()
-
-    def _compact(self):
-        lines = [
-            records.render(record) for record in self.pipes.values() if record is not self.last
-        ]
-        lines.append(records.render(self.last))
-        beside = self.path + ".new"
-        fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
-        try:
-            self.fs.write_all(fd, b"".join(lines))
-            self.fs.fsync(fd)
-            self.fs.rename(beside, self.path)
-            self.fs.sync_directory(os.path.dirname(self.path))
-        finally:
-            self.fs.close(fd)
-        self._catch_up()
-
-    def close(self):
-        """Let go of the file."""
-        if self._fd >= 0:
-            self.fs.close(self._fd)
-            self._fd = -1
-
-
-def lock(path, patience=0.0):
-    """Hold the lock of a destination: a descriptor to close.
-
-    A pipe that is not merged holds it for as long as it writes, merged ones for each append.
-    Raises OSError when it cannot be had within `patience` seconds.
-    """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except OSError:
-            if time.monotonic() >= until:
-                os.close(fd)
-                raise OSError(errno.EBUSY, "another pipe writes to it") from None
-        time.sleep(0.002)
+WHY = {
+    Why.WITNESSED: "no record of this pipe; goes on where the source says",
+    Why.RESENT: "the whole origin is sent once more",
+    Why.FORKED: "the origin was rewritten; its new content goes behind the old",
+    Why.LOST: "the origin's old generation is gone; goes on with a later one",
+}
 
 
 class MergedCopy:
     """Has the methods of files.copy.Copy, for the pipe `key` (text) of a merged destination.
 
-    destination: a Destination.  shared: the path of the destination's own ledger.
+    destination: a Destination.  shared: the path of the destination's own ledger.  own: that of
+    the ledger that the pipe has when it is not merged, or None.  worker: has the start() of a
+    Syncer.  hold: the function files.lock.lock.
     """
 
-    def __init__(self, destination, shared, key, say, fs=REAL):
+    def __init__(self, destination, shared, key, say, fs=REAL, own=None, worker=None, hold=lock):
         self.destination = destination
+        self.fs = fs
         self.end = 0  # of the generation, bytes held back included
-        self.durable = 0
+        self.durable = 0  # the generation's bytes below are recorded, and there
+        self.generation = UNKNOWN
+        self.dirty = False  # what is recorded was told
         self.unmarked = False  # each record is its own mark
         self.marked = True
-        self.behind = 0  # no digest is made of a share
-        self.syncing = False  # what was appended is durable
+        self.behind = 0  # a digest is made of what comes, and not of what stands here
         self._say = say
         self._key = key
-        self._shared = Shared(shared, fs)
-        self._held = b""  # the beginning of a line whose end has not come
-        self._record = None  # our last one
+        self._own = own
+        self._ledger = SharedLedger(shared, key, self._note, fs, hold)
+        self._turns = Turns(destination.path, self._ledger, say, worker)
+        self._footing = Footing(destination, self._ledger, key, self._turns.note)
+        self._claims = Claims(destination, self._ledger)
+        self._unmerged = None  # the pipe as it was before it was merged, until it goes on
         self._begun = False
         self._lines = False  # version 1
-        self._before = b""  # bytes of the generation below the cursor, for the proof
+        self._gathered = bytearray()  # what comes behind `durable`
+        self._head = None  # the generation's first bytes, below it; None: known by the record
+        self._before = b""  # its bytes just below
+        self._sha = None  # the digest of all that came, from offset 0 on; or None
         self._checked = False  # the source says what it has read: nothing else is appended
-        self._unchecked = b""  # what it has not said yet
+        self._unchecked = bytearray()  # what it has not said yet
         self._crc = 0  # CRC-32 of what came since the Begin
-        self._head = b""
+        self._late = None, b""  # of which generation the beginning of a late line is held back
+        self._finished = None  # the End that was recorded last, and the answer to it
+
+    def _note(self, level, text):
+        """What the ledger has to say of itself."""
+        self._turns.note(level, text, self._ledger.path)
 
     @property
-    def dirty(self):
-        """True when a record says more than was told."""
-        return self._record is not None and self._record["to"] > self.durable
-
-    @property
-    def generation(self):
-        """The present generation, as it was recorded."""
-        return _generation(self._record)
+    def syncing(self):
+        """True while a turn is under way."""
+        return self._turns.present is not None
 
     @property
     def previous(self):
-        """Nothing is kept of the generation before."""
-        return UNKNOWN
+        """The generation before."""
+        before = [c.generation for c in self.past if c.generation[:4] != self.generation[:4]]
+        return before[-1] if before else UNKNOWN
 
-    past = ()
+    @property
+    def past(self):
+        """The generations that are here to their end, as Complete, oldest first."""
+        record, complete = self._ledger.state, self._ledger.complete
+        if record is None or record.get("gone"):
+            return complete
+        generation, closed = generation_of(record), record["closed"]
+        known = generation[:4] in [c.generation[:4] for c in complete]
+        if closed and not known:  # a crash came between the two records
+            return [*complete, Complete(generation, record["to"])]
+        if known and not closed:  # it goes on
+            return [c for c in complete if c.generation[:4] != generation[:4]]
+        return complete
 
     def open(self):
         """Open the destination.  Raises Blocked or ConfigError."""
@@ -192,96 +121,104 @@ class MergedCopy:
             with blocked(self.destination.path, "cannot open"):
                 self.destination.open()
 
+    # --- the agreement
+
     def offer(self, sender):
-        """What was recorded of this pipe, as a Have.  Raises Blocked."""
+        """What was recorded of this pipe, as a Have.  Raises Waiting until it is known, Blocked."""
         self.open()
-        self._begun, self._held = False, b""
-        with blocked(self.destination.path, "cannot read"), self._shared:
-            self._prove_last()
-            self._record = record = self._shared.pipes.get(self._key)
-        if record is None:
-            self.end = self.durable = 0
-            return Have(Holding.NOTHING)
+        self._begun, self._gathered = False, bytearray()
+        return self._turns.take("offer", "cannot read", lambda _turn: self._offer(sender))
+
+    def _offer(self, sender):
+        self._footing.be_ready(whole=True)
+        record = self._ledger.state
+        self.end = self.durable = 0
+        if record is None or record.get("gone"):
+            self._claims.begin(None)
+            return self._offer_unmerged(sender)
+        self._claims.begin(record)
         self.end = self.durable = at = record["to"]
-        generation = _generation(record)._replace(
-            head_len=record["head_len"], head=bytes.fromhex(record["head"])
-        )
+        before = [c for c in self.past if list(c.generation[:4]) != record["generation"]]
         return Have(
             Holding.RECORDED, True, False, record["closed"],
             record["resent"] == sender.hex() and bool(sender), False,
-            generation, at, at, at, record["tail_len"], bytes.fromhex(record["tail"]),
+            proved_generation(record), at, at, at, record["tail_len"],
+            bytes.fromhex(record["tail"]), *(before[-1] if before else Complete(UNKNOWN, 0)),
         )  # fmt: skip
 
+    def _offer_unmerged(self, sender):
+        """There is no record of this pipe: it may not have been merged until now."""
+        self._let_go()
+        found = Unmerged(self.destination, self._own, self._ledger, self._turns.note)
+        have = found.offer(sender)
+        if have.holding == Holding.RECORDED:
+            self._unmerged = found
+        return have
+
+    def _let_go(self):
+        if self._unmerged is not None:
+            self._unmerged.close()
+            self._unmerged = None
+
     def prove(self, ranges):
-        """Nothing is offered, so nothing can be asked about."""
+        """Digests of what was offered: of a share there are none."""
+        if self._unmerged is not None:
+            return self._unmerged.prove(ranges)
         return tuple(NO_DIGEST for _ in ranges)
 
-    def _prove_last(self):
-        """The last record of all must be proved by what stands in the destination.
-
-        Whoever takes the lock does this first.  What is not proved was never acknowledged.
-        """
-        record = self._shared.last
-        if record is None or not record["bytes"]:
-            return
-        where = self.destination
-        if (record["dev"], record["ino"]) != (where.dev, where.ino):  # rotated since
-            where = Destination(where.path, fs=where.fs)
-            if not where.open_rotated(record["dev"], record["ino"]):
-                return
-        try:
-            if where.size() >= record["at"]:  # else emptied by somebody since
-                self._prove(record, where)
-        finally:
-            if where is not self.destination:
-                where.close()
-
-    def _prove(self, record, where):
-        stands = where.read(record["bytes"], record["at"])
-        if len(stands) != record["bytes"] or zlib.crc32(stands) != record["crc"]:
-            self._undo(record, where)
-
-    def _undo(self, record, where):
-        """What was to be appended is not there as it should be: it comes again."""
-        if where.size() > record["at"]:
-            kept = where.cut(record["at"])
-            self._say("warning", f"{where.path}: torn, cut off and kept as {kept}")
-        self._shared.write({**record["before"], "bytes": 0, "before": None})
-
     def begin(self, begin, sender=b"", checked=False):
-        """Make ready for a generation's bytes from begin.offset on.  Raises Blocked.
+        """Make ready for a generation's bytes from begin.offset on.  Raises Waiting, Blocked.
 
         checked: compare() will be called behind them, and nothing is appended before that.
         """
         if begin.why == Why.ADOPTED:
             raise ConfigError(f"{self.destination.path}: merged, nothing can be adopted")
-        with blocked(self.destination.path, "cannot begin"), self._shared:
-            self._prove_last()
-            record = self._shared.pipes.get(self._key)
-            if begin.why != Why.RESUMED or record is None:
-                resent = sender.hex() if begin.why == Why.RESENT else (record or {}).get("resent")
-                record = _empty(self._key, begin.generation, begin.offset, resent or "")
-                self._shared.write(record)
-                self._head, self._before = b"", b""
-            else:
-                self._head, self._before = None, b""  # known by the digests of the record
-            self._record = record
+        self._turns.take(("begin", begin), "cannot begin", lambda _turn: self._begin(begin, sender))
         self.end = self.durable = begin.offset
-        self._held, self._begun = b"", True
-        self._checked, self._unchecked, self._crc = checked, b"", 0
+        self.generation = generation_of(self._ledger.state)
+        self._head = None if begin.offset else b""
+        self._before, self._gathered = b"", bytearray()
+        self._sha = None if begin.offset else hashlib.sha256()
+        self._begun, self._late, self.dirty = True, (None, b""), True
+        self._checked, self._unchecked, self._crc = checked, bytearray(), 0
+
+    def _begin(self, begin, sender):
+        if self._unmerged is not None:
+            if begin.why == Why.RESUMED:
+                self._unmerged.carry_over(begin, sender, self._key, self._footing.piece, WINDOW)
+            self._let_go()
+        record = self._ledger.state
+        if begin.why == Why.RESUMED and record is not None:
+            if record["to"] != begin.offset:
+                raise self._set_back()
+            return
+        if begin.why in WHY:
+            self._turns.note("warning", WHY[begin.why])
+        resent = sender.hex() if begin.why == Why.RESENT else (record or {}).get("resent", "")
+        new = empty_record(self._key, begin.generation, begin.offset, resent)
+        new["claimed"] = (record or {}).get("claimed")
+        self._ledger.write(new)
+
+    def _set_back(self):
+        return SyncFailed(f"{self.destination.path}: holds less than was sent; goes on from there")
+
+    # --- the stream
 
     def append(self, offset, data):
-        """Take bytes of the generation; whole lines are appended.  Raises Blocked."""
+        """Take bytes of the generation, which wait for their turn.  Raises Waiting, Blocked."""
+        if len(self._gathered) >= MOST and not self.synced():
+            self.begin_sync()
+            raise self._turns.waiting()
         data = bytes(data)[self.end + len(self._unchecked) - offset :]
         if self._checked:
             self._unchecked += data
         else:
-            self._take(data)
+            self._gather(data)
 
     def compare(self, offset, crc):
         """The source has read bytes with this CRC-32 from the Begin up to `offset`.
 
-        Raises SyncFailed when they are not those that came, and Blocked.
+        Raises SyncFailed when they are not those that came.
         """
         crc_here = zlib.crc32(self._unchecked, self._crc)
         if crc_here != crc:
@@ -289,135 +226,185 @@ class MergedCopy:
                 f"{self.destination.path}: bytes below offset {offset} are not those that were read "
                 "at the origin; they are sent again (check memory and network)"
             )
-        self._take(self._unchecked)
-        self._unchecked, self._crc = b"", crc_here
+        self._gather(self._unchecked)
+        self._unchecked, self._crc = bytearray(), crc_here
 
-    def _take(self, data):
-        if data:
-            lines = self._held + data
-            whole = lines.rfind(b"\n") + 1
-            if not whole and len(lines) > LONGEST:
-                whole = len(lines)
-            self._put(lines[:whole], lines[whole:])
-            self.end += len(data)
+    def _gather(self, data):
+        self._gathered += data
+        self.end += len(data)
+        if self._sha is not None:
+            self._sha.update(data)
 
-    def _put(self, lines, held, closed=False):
-        """Append whole lines, and remember what is held back behind them."""
-        if lines or closed:
-            with blocked(self.destination.path, "cannot append"), self._shared:
-                if self.destination.moved():
-                    self.destination.open()
-                self._prove_last()
-                if self._lines:
-                    self._write(lines)
-                else:
-                    self._append(lines, closed)
-        self._held = held
+    def _ripe(self):
+        """How many of the gathered bytes are whole lines."""
+        whole = self._gathered.rfind(b"\n", 0, LONGEST) + 1
+        return whole or (LONGEST if len(self._gathered) > LONGEST else 0)
 
-    def _append(self, lines, closed):
-        before = self._shared.pipes[self._key]
-        lines = lines[before["to"] - self._record["to"] :]  # some may have been proved by now
-        head = None if self._head is None else (self._head + lines)[:HEAD]
-        tail = (self._before + lines)[-WINDOW:]
-        record = self._next(before, lines, closed, head, tail)
-        self._shared.write(record)
-        try:
-            self._write(lines)
-        except SyncFailed:
-            self._undo(record, self.destination)
-            raise
-        self._record = {**record, "bytes": 0, "before": None}
-        self._shared.write(self._record, durable=False)  # proved: saves the next one the look
-        self._head, self._before = head, tail
+    def begin_sync(self, worker=None):
+        """Append the whole lines that have gathered; synced() tells when it is done."""
+        if self._turns.present is None and (whole := self._ripe()):
+            text = bytes(self._gathered[:whole])
+            self._turns.begin("put", "cannot append", lambda _turn: self._put(text), worker)
 
-    def _write(self, lines):
-        rest = memoryview(lines)
-        while rest:
-            rest = rest[self.destination.append(rest)[1] :]
-        try:
-            self.destination.sync()
-        except OSError as error:
-            raise SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}") from None
+    def synced(self):
+        """True when the turn that was begun is over.  Raises Blocked and SyncFailed."""
+        if not self._turns.over("put"):
+            return False
+        self._put_done(self._turns.end().result)
+        return True
 
-    def _next(self, before, lines, closed, head, tail):
-        """The record of these lines behind another one."""
-        record = {
-            **before, "to": before["to"] + len(lines), "at": self.destination.size(),
-            "bytes": len(lines), "crc": zlib.crc32(lines), "closed": closed,
-            "dev": self.destination.dev, "ino": self.destination.ino,
-            "before": {key: value for key, value in before.items() if key != "before"},
-        }  # fmt: skip
-        if head:
-            record["head_len"], record["head"] = len(head), hashlib.sha256(head).hexdigest()
-        if lines:
-            record["tail_len"], record["tail"] = len(tail), hashlib.sha256(tail).hexdigest()
-        return record
-
-    def append_late(self, generation, offset, data):
-        """Late bytes of an ended generation have no place among others' lines."""
-        self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
-
-    def look(self):
-        """Each append looks for itself."""
+    def _put_done(self, to):
+        count = to - self.durable
+        text = bytes(self._gathered[:count])
+        del self._gathered[:count]
+        self._head = None if self._head is None else (self._head + text)[:HEAD]
+        self._before = (self._before + text)[-WINDOW:]
+        self.durable = to
 
     def sync(self):
-        """What was appended is durable already; the offset below which it is."""
-        if self._record is not None:
-            self.durable = self._record["to"]
+        """Append all whole lines that have gathered; the offset below which they are there.
+
+        Raises Waiting until it is done, Blocked and SyncFailed.
+        """
+        while self.syncing or self._ripe():
+            self.begin_sync()
+            if not self.synced():
+                raise self._turns.waiting()
         return self.durable
+
+    def _put(self, text, closed=False):
+        """In a turn: append lines of the generation; the offset behind them."""
+        self._footing.be_ready()
+        if self._lines:
+            self._footing.write({"pipe": "", "to": 0, "closed": False}, text)
+            return self.durable + len(text)
+        record = self._ledger.state
+        done = -1 if record is None else record["to"] - self.durable
+        if not 0 <= done <= len(text) or generation_of(record)[:4] != self.generation[:4]:
+            raise self._set_back()
+        claimed, note = self._claims.take(text[done:])
+        if claimed:
+            self.destination.sync()
+            new = self._next(record, claimed, text[: done + claimed])
+            self._ledger.write({**new, "bytes": 0, **note})
+            record, done = self._ledger.state, done + claimed
+        if done < len(text) or closed != record["closed"]:
+            self._append(record, text, done, closed)
+        return self._ledger.state["to"]
+
+    def _append(self, record, text, done, closed):
+        lines = text[done:]
+        new = {**self._next(record, len(lines), text), "closed": closed}
+        if lines:
+            new["claimed"] = None
+            self._claims.end()
+        self._footing.write(new, lines, closed)
+
+    def _next(self, record, count, text):
+        """The record behind another one: the pipe is `count` bytes further, behind `text`."""
+        new = {key: value for key, value in record.items() if key not in PASSING}
+        new["to"] += count
+        if self._head is not None:
+            head = (self._head + text)[:HEAD]
+            new["head_len"], new["head"] = len(head), hashlib.sha256(head).hexdigest()
+        if count:
+            tail = (self._before + text)[-WINDOW:]
+            new["tail_len"], new["tail"] = len(tail), hashlib.sha256(tail).hexdigest()
+        return new
+
+    # --- late bytes, ends and gaps
+
+    def append_late(self, generation, offset, data):
+        """Append lines that were added to a generation after its end.  Raises Waiting, Blocked."""
+        self.synced()
+        of = generation[:4] if generation else None
+        known = self._ledger.lengths.get(of)
+        held = self._late[1] if self._late[0] == of else b""
+        if known is None or offset > known + len(held):
+            self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
+            return
+        text = held + bytes(data)[max(0, known + len(held) - offset) :]
+        whole = text.rfind(b"\n") + 1
+        if whole:
+            late = {"of": list(of), "to": known + whole}
+            lines = text[:whole]
+            self._turns.take(
+                ("late", of, offset), "cannot append", lambda _turn: self._put_late(late, lines)
+            )
+        self._late = of, text[whole:]
+
+    def _put_late(self, late, lines):
+        self._footing.be_ready()
+        missing = late["to"] - self._ledger.lengths.get(tuple(late["of"]), 0)
+        record = self._ledger.state
+        if missing > 0 and record is not None:
+            new = {**self._next(record, 0, b""), "late": late}
+            self._footing.write(new, lines[len(lines) - missing :])
+
+    def look(self):
+        """Each turn looks for itself."""
 
     def mark(self):
         """Each record is its own mark."""
 
-    def begin_sync(self, _syncer):
-        """Nothing to begin."""
-        self.sync()
-
-    def synced(self):
-        """Nothing is under way."""
-        return False
-
     def rest(self, limit):
-        """No digest is made of a share."""
+        """No digest is made of what stands here."""
 
     def finish(self, end):
-        """The generation is complete: its last line is appended as it is."""
-        self._put(self._held, b"", closed=True)
-        return self.sync(), NO_DIGEST
+        """The generation is complete: its last line is appended as it is.
+
+        Raises Waiting until it is done, Blocked and SyncFailed.
+        """
+        if self._finished is not None and self._finished[0] is end:
+            return self._finished[1]
+        if not self.syncing or self._turns.present.what == "put":
+            self.sync()
+        digest = self._sha.digest() if self._sha is not None else NO_DIGEST
+        text = bytes(self._gathered)
+        what = "finish", end.length
+        to = self._turns.take(what, "cannot append", lambda _turn: self._finish(text, end, digest))
+        self._put_done(to)
+        if NO_DIGEST not in (digest, end.digest) and digest != end.digest:
+            self._say("critical", f"{self.destination.path}: the digests of a generation differ")
+        self._finished = end, (to, digest)
+        return self._finished[1]
+
+    def _finish(self, text, end, digest):
+        to = self._put(text, closed=True)
+        known = digest if digest != NO_DIGEST else end.digest
+        complete = Complete(proved_generation(self._ledger.state), to, known)
+        self._ledger.write(done_record(self._key, complete, digest != NO_DIGEST))
+        return to
 
     def gap(self, gap):
-        """Say that bytes are lost; the pipe's own ledger does not exist."""
+        """Record bytes that nobody can read any more.  Raises Waiting, Blocked."""
+        self.synced()
         why = gap.reason.decode(errors="replace")
+        record = {"gap": self._key, "first": gap.first, "last": gap.last,
+                  "ino": gap.generation.ino, "why": why}  # fmt: skip
+        what = "cannot write the ledger"
+        self._turns.take(("gap", gap), what, lambda _turn: self._ledger.write(record))
         last = gap.last or "unknown"
         text = f"{self.destination.path}: bytes {gap.first} to {last} are lost at the origin: {why}"
         self._say("critical", text)
 
     def reopen(self):
-        """Open the destination by its name again.  Raises Blocked."""
+        """Open the destination by its name again.  Raises Waiting, Blocked."""
+        self.synced()
+        if self.syncing:
+            raise self._turns.waiting()
         with blocked(self.destination.path, "cannot reopen"):
             if self._begun and self.destination.moved():
-                with self._shared:
-                    self._prove_last()
-                    self.destination.open()
+                self.destination.open()
 
     def begin_lines(self):
-        """Make ready for version 1, which tells no offsets: whole lines, without a record."""
+        """Make ready for version 1, which tells no offsets: whole lines, nobody's."""
         self.open()
         self._lines, self._begun = True, True
 
     def close(self, clean):
-        """Let go of everything; what was held back was never acknowledged."""
-        self.destination.close()
-        self._shared.close()
-
-
-def _empty(key, generation, offset, resent):
-    return {
-        "pipe": key, "generation": list(generation[:4]), "to": offset, "head_len": 0,
-        "head": NO_DIGEST.hex(), "tail_len": 0, "tail": NO_DIGEST.hex(), "at": 0, "bytes": 0,
-        "crc": 0, "closed": False, "dev": 0, "ino": 0, "resent": resent, "before": None,
-    }  # fmt: skip
-
-
-def _generation(record):
-    return Generation(*record["generation"]) if record else UNKNOWN
+        """Let go of everything; what is held back was never acknowledged."""
+        if self._turns.stop(STOP):
+            self._let_go()
+            self.destination.close()
+            self._ledger.close()

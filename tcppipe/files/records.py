@@ -1,25 +1,42 @@
 """How a ledger spells a record: a line of eight hex digits of CRC-32, a blank, and JSON.
 
-A line that a crash has torn is no record, and ends what is read.
+A line that a crash has torn, or that is damaged, is no record.
 """
 
 import json
 import zlib
 
 
+def body(record):
+    """The JSON of a record, as bytes."""
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
 def render(record):
     """The line of a record, as bytes."""
-    body = json.dumps(record, separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+    text = body(record)
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def checked(line):
+    """The JSON in a line without its newline, or None when the line is no record."""
+    crc, blank, text = line.partition(b" ")
+    try:
+        return text if blank and text[:1] == b"{" and int(crc, 16) == zlib.crc32(text) else None
+    except ValueError:
+        return None
+
+
+def parse_body(text):
+    """The record that checked() has found to be whole."""
+    return json.loads(text)
 
 
 def parse(line):
     """The record in a line, a dictionary, or None when it is torn or no record."""
-    crc, blank, body = line.rstrip(b"\n").partition(b" ")
+    text = checked(line[:-1]) if line.endswith(b"\n") else None
     try:
-        if not line.endswith(b"\n") or not blank or int(crc, 16) != zlib.crc32(body):
-            return None
-        record = json.loads(body)
+        record = None if text is None else json.loads(text)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None

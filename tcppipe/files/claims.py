@@ -1,0 +1,122 @@
+"""Lines that come again, among bytes of the destination that no record tells of.
+
+When the shared ledger is lost, or is older than the destination, a pipe sends again what stands
+there already.  Its next lines are looked for, in their order, among what was found; those that are
+there are the pipe's, and nobody else's, and the first one that is not there ends the search.
+"""
+
+from tcppipe.files import pieces
+
+WINDOW = 16 << 20  # bytes that are searched at a time
+
+
+class Claims:
+    """What a pipe may claim.  Used in a turn; methods raise OSError."""
+
+    def __init__(self, destination, ledger):
+        self._destination = destination
+        self._ledger = ledger
+        self._seek = []  # [record of bytes that were found, place to look from]
+
+    def begin(self, record):
+        """The pipe's last record, or None: lines may be in what was found behind it."""
+        number, place = (record or {}).get("claimed") or (0, 0)
+        self._seek = [
+            [row, place if row["n"] == number else row["at"]]
+            for row in self._ledger.found
+            if row["claim"] and row["n"] > self._ledger.appended and row["n"] >= number
+        ]
+
+    def end(self):
+        """The pipe has appended something: what comes now comes for the first time."""
+        self._seek = []
+
+    def take(self, text):
+        """How many bytes of `text` stand there; what to record of it, or None."""
+        done, claims, last = 0, [], None
+        while self._seek and done < len(text):
+            row, at = self._seek[0]
+            with pieces.opened(self._destination, row) as (path, read):
+                if path is not None:
+                    end = row["at"] + row["bytes"]
+                    taken = [claim[1:] for claim in self._ledger.claims if claim[0] == row["n"]]
+                    done, at = _claim(
+                        row, Lines(read, row["at"], end, taken), text, done, at, claims
+                    )
+            last = [row["n"], at]
+            if done < len(text):
+                del self._seek[0]
+            else:
+                self._seek[0][1] = at
+        return done, {"claims": claims, "claimed": last} if claims else None
+
+
+def _claim(row, lines, text, done, at, claims):
+    """Claim lines of text[done:] that stand behind `at`: (done, at) behind the last of them."""
+    while done < len(text):
+        line = text[done : text.find(b"\n", done) + 1 or len(text)]
+        place = lines.find(line, at)
+        if place is None:
+            break
+        at, done = place + len(line), done + len(line)
+        if claims and claims[-1][0] == row["n"] and sum(claims[-1][1:]) == place:
+            claims[-1][2] += len(line)
+        else:
+            claims.append([row["n"], place, len(line)])
+    return done, at
+
+
+class Lines:
+    """The lines in [at, end) of what `read` reads, to be found again in their order.
+
+    taken: (place, length) of those that are somebody's already.
+    """
+
+    def __init__(self, read, at, end, taken):
+        self._read = read
+        self._end = end
+        self._taken = sorted(taken)
+        self._first = self._at = at
+        self._text = b""
+
+    def find(self, line, at):
+        """Where the line stands from `at` on, or None."""
+        while at < self._end:
+            self._load(at, len(line))
+            place = self._text.find(line, at - self._at)
+            while place >= 0:
+                whole = self._begins(place) and self._ends(place, line)
+                if whole and self._free(self._at + place, len(line)):
+                    return self._at + place
+                place = self._text.find(line, place + 1)
+            at = max(at, self._at + len(self._text) - len(line) - 1) + 1
+        return None
+
+    def _load(self, at, length):
+        """Have in memory what stands at `at`, and as much behind it."""
+        last = self._at + len(self._text)
+        if self._text and self._at < at and (at + length < last or last >= self._end):
+            return
+        if at > self._first:
+            at -= 1  # to see whether a line begins there
+        text = bytearray()
+        while len(text) < WINDOW + length + 1 and at + len(text) < self._end:
+            wanted = min(WINDOW, self._end - at - len(text))
+            data = self._read(wanted, at + len(text))
+            if not data:
+                self._end = at + len(text)
+                break
+            text += data
+        self._at, self._text = at, bytes(text)
+
+    def _begins(self, place):
+        if not place:
+            return self._at == self._first
+        return self._text[place - 1] == 0x0A
+
+    def _ends(self, place, line):
+        """A line without its newline is not the beginning of a longer one."""
+        return line.endswith(b"\n") or self._text[place + len(line) :][:1] in (b"", b"\n")
+
+    def _free(self, at, length):
+        return all(at + length <= place or at >= place + size for place, size in self._taken)

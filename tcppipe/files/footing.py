@@ -1,0 +1,313 @@
+"""Whether a merged destination holds what its shared ledger tells, and where the next lines go.
+
+Used in a turn, with the lock held.  The last append is proved by what stands there, or completed,
+or what stands there of it is cut off, and kept.  The destination may have been rotated, copied and
+truncated, compressed, moved, or restored from a backup; it is known by its content.  When it holds
+less than was recorded, all pipes go back to what it holds; what it holds besides is recorded as
+found.
+"""
+
+import errno
+import os
+import zlib
+
+from tcppipe.errors import SyncFailed, reason
+from tcppipe.files import pieces
+from tcppipe.files.destination import Destination
+
+
+class Footing:
+    """The destination and its ledger as a pipe finds them.
+
+    note: a function (level, text, path or None).  piece: the number of the destination's present
+    file among those that it has had.  Methods raise OSError and SyncFailed.
+    """
+
+    def __init__(self, destination, ledger, key, note):
+        self.destination = destination
+        self.ledger = ledger
+        self.fs = destination.fs
+        self.piece = 1
+        self._key = key
+        self._note = note
+        self._failed = b""  # what the last append that failed was about
+
+    def be_ready(self, whole=False):
+        """See that the next lines go where they belong.
+
+        whole: ask for the bytes of the last record, too, and look for lines that no record tells of.
+        """
+        if self.destination.fd < 0 or self.destination.moved():
+            self.destination.open()
+        self.settle()
+        self._find(whole)
+
+    # --- appending
+
+    def write(self, new, lines, closed=False):
+        """Record what is to be appended, and append it."""
+        if not lines:
+            self.ledger.write({**new, "bytes": 0})
+            return
+        where, state = self.destination, self.ledger.state or {}
+        at = where.size()
+        if at and state.get("open") != [self.piece, at] and where.read(1, at - 1) != b"\n":
+            lines = b"\n" + lines
+            new["pad"] = 1
+        unfinished = not closed and not lines.endswith(b"\n")
+        new.update(at=at, bytes=len(lines), crc=zlib.crc32(lines), dev=where.dev, ino=where.ino,
+                   piece=self.piece, open=[self.piece, at + len(lines)] if unfinished else None)  # fmt: skip
+        self._failed = lines
+        self.ledger.write(new)
+        stands = self._write_all(lines)
+        self._make_durable(at)
+        if stands != at:
+            self._undo(where, stands)
+            raise OSError(errno.EAGAIN, "somebody has truncated it just now")
+        self.ledger.proved()
+
+    def _write_all(self, lines):
+        """Where the lines came to stand."""
+        rest, stands = memoryview(lines), None
+        while rest:
+            at, count = self.destination.append(rest)
+            stands = at if stands is None else stands
+            rest = rest[count:]
+        return stands
+
+    def _make_durable(self, at):
+        try:
+            self.destination.sync()
+        except OSError as error:
+            try:
+                self._undo(self.destination, at)
+            except OSError:
+                pass  # the next one finds it unproved, and writes it again
+            raise SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}") from None
+
+    # --- what was to be appended last
+
+    def settle(self):
+        """Prove the last append, complete it, or undo it.  Whoever has the lock does this first."""
+        last = self.ledger.last
+        if last is None or "crc" not in last or last["n"] <= self.ledger.synced:
+            return
+        with pieces.opened(self.destination, last) as (path, read):
+            if path is not None and pieces.holds(read, last):
+                self._write_again(path, read, last)
+                self.ledger.proved()
+                return
+        if path == self.destination.path:
+            if not self._complete(last):
+                moved = pieces.holds(self.destination.read, last, 0)  # by a truncation
+                self._undo(self.destination, 0 if moved else last["at"])
+        elif pieces.find(self.destination, [last]) is not None:  # in a copy of that file
+            self.ledger.proved()
+        elif path is None:
+            self.ledger.write({"rewind": last["n"] - 1})
+        else:
+            where = Destination(path, fs=self.fs)
+            where.open()
+            try:
+                self._undo(where, last["at"])
+            finally:
+                where.close()
+
+    def _write_again(self, path, read, last):
+        """What stands there may not be durable, and a sync that has failed before never says so
+        again; what is written again is."""
+        if not self.destination.durable:
+            return
+        fd = self.fs.open(path, os.O_WRONLY)
+        try:
+            status = self.fs.fstat(fd)
+            if (status.st_dev, status.st_ino) != (last["dev"], last["ino"]):
+                raise OSError(errno.ESTALE, "was renamed just now")
+            at, end = last["at"], last["at"] + last["bytes"]
+            while at < end:
+                at += self.fs.pwrite(fd, read(min(1 << 20, end - at), at), at)
+            self.fs.fdatasync(fd)
+        finally:
+            self.fs.close(fd)
+
+    def _complete(self, last):
+        """Append the rest of what we failed to append; False when it was not ours."""
+        size, at = self.destination.size(), last["at"]
+        text = self._failed
+        ours = last.get("pipe") == self._key and zlib.crc32(text) == last["crc"]
+        if not ours or len(text) != last["bytes"] or not at <= size < at + len(text):
+            return False
+        if self.destination.read(size - at, at) != text[: size - at]:
+            return False
+        self._write_all(text[size - at :])
+        self._make_durable(at)
+        self.ledger.proved()
+        return True
+
+    def _undo(self, where, at):
+        """What was to be appended is not there as it should be: it comes again."""
+        if where.size() > at:
+            kept = where.cut(at)
+            self._note("warning", f"torn, cut off and kept as {kept}")
+        self.ledger.write({"rewind": self.ledger.last["n"] - 1})
+
+    # --- what stands in the destination
+
+    def _find(self, whole):
+        """See that the destination holds what was recorded, and where the next lines go.
+
+        whole: ask the bytes of the last record, too, and look for the lines that come among what
+        no record tells of.
+        """
+        where, last = self.destination, self.ledger.last
+        size = where.size()
+        if last is None:
+            self.piece = 1
+            if size:
+                self._found(0, size, True)
+            return
+        self.piece, end = last.get("piece", 0), last["at"] + last["bytes"]
+        same = (where.dev, where.ino) == (last["dev"], last["ino"])
+        if same and size >= end and not (whole and not self._stands(last)):
+            if size > end:
+                self._found(end, size, whole)
+        elif not same and not size and not whole:
+            self.piece += 1  # rotated
+        else:
+            self._look_for_pieces(whole)
+
+    def _stands(self, last):
+        if "crc" not in last:
+            return True
+        if self.destination.durable:
+            return pieces.holds(self.destination.read, last)
+        rows = self._rows(last.get("piece", 0))  # any of them may be torn
+        return pieces.proved(self.destination.read, rows) == len(rows)
+
+    def _rows(self, piece):
+        rows = self.ledger.history()
+        return [
+            row for row in rows if "crc" in row and row["bytes"] and row.get("piece", 0) == piece
+        ]
+
+    def _found(self, at, size, claim, file=None):
+        """Bytes that no record tells of; file: (path, device, inode) of a rotated one."""
+        path, dev, ino = file or ("", self.destination.dev, self.destination.ino)
+        name = path or self.destination.path
+        if size == at:
+            pass  # another file begins
+        elif claim:
+            text = (
+                f"{size - at} bytes stand in no record; lines that come again are looked for there"
+            )
+            self._note("warning", text, name)
+        else:
+            self._note("warning", "somebody else has written here; goes on from there")
+        self.ledger.write({"found": True, "claim": claim, "piece": self.piece, "path": path,
+                            "dev": dev, "ino": ino, "at": at, "bytes": size - at})  # fmt: skip
+
+    def _found_since(self, path, end):
+        """The ledger may be older than what was rotated: what stands behind `end` in the rotated
+        file `path`, in those that came after it, and in the destination."""
+        for name, size, dev, ino in pieces.since(self.destination, path):
+            if size > end:
+                self._found(end, size, True, (name, dev, ino))
+            end = 0
+            self.piece += 1
+        self._found(0, self.destination.size(), True)
+
+    def _look_for_pieces(self, whole):
+        """The destination is another file than it was, or has less in it."""
+        where, last = self.destination, self.ledger.last
+        rows = self._rows(self.piece)
+        place = pieces.find(where, rows) if rows else None
+        if place is None:
+            self._look_for_older(whole)
+        elif place.path:
+            if place.proved < len(rows):
+                self.piece += 1
+                self._set_back(place, rows)
+            elif whole:
+                self._found_since(place.path, last["at"] + last["bytes"])
+            elif where.size() and (where.dev, where.ino) != (last["dev"], last["ino"]):
+                self.piece += 1
+                self._found(0, where.size(), False)
+            else:
+                self.piece += 1
+        elif place.proved < len(rows):
+            self._set_back(place, rows)
+        else:
+            end = last["at"] + last["bytes"]
+            if where.size() > end:
+                self._found(end, where.size(), whole)
+            elif where.size() < end:  # what was there besides the pipes' lines
+                self.piece = last.get("piece", 0)
+
+    def _look_for_older(self, whole):
+        """Nothing is left of the present piece; the destination may be an older one again."""
+        where, last = self.destination, self.ledger.last
+        size, piece = where.size(), self.piece
+        while piece > 0:
+            piece -= 1
+            rows = self._rows(piece)
+            place = pieces.find(where, rows) if rows else None
+            if place is not None and (not place.path or place.proved < len(rows)):
+                self.piece = piece + bool(place.path)
+                self._set_back(place, rows)
+                return
+            if place is not None:
+                break  # whole: what came behind it is elsewhere
+        self.piece += 1
+        if (where.dev, where.ino) == (last["dev"], last["ino"]):
+            self._note(
+                "critical", "was emptied by somebody, and no copy of what stood there is here"
+            )
+        elif whole:
+            self._note("warning", "what was recorded last is not here, nor in a file beside it; it is "
+                                  "taken for moved away")  # fmt: skip
+        if size or whole:
+            self._found(0, size, whole)
+
+    def _set_back(self, place, rows):
+        """Of what was recorded only a part is there: all pipes go back to that."""
+        row, rest = rows[place.proved - 1], rows[place.proved :]
+        end = row["at"] + row["bytes"]
+        torn = bool(rest) and rest[0]["at"] == end
+        name = place.path or self.destination.path
+        self._note("critical", "holds less than was recorded (restored, truncated or damaged?); what is "
+                   "missing is sent again", name)  # fmt: skip
+        if place.size > end and (torn or not place.path):
+            keep = end if torn else self._last_line(end)
+            if keep < place.size:
+                self._cut(place, keep)
+        self.ledger.write({"rewind": row["n"]})
+        size = self.destination.size()
+        if not place.path and size > end:
+            self._found(end, size, True)
+
+    def _last_line(self, end):
+        """Where the last whole line of the destination ends; it is not before `end`."""
+        at = self.destination.size()
+        while at > end:
+            first = max(end, at - (1 << 16))
+            found = self.destination.read(at - first, first).rfind(b"\n")
+            if found >= 0:
+                return first + found + 1
+            at = first
+        return end
+
+    def _cut(self, place, end):
+        """What stands behind `end` is a part of what comes again."""
+        path = place.path
+        if not place.plain:
+            self._note("critical", "ends with a part of lines that come again", path)
+            return
+        where = Destination(path, fs=self.fs) if path else self.destination
+        if path:
+            where.open()
+        try:
+            kept = where.cut(end)
+            self._note("warning", f"torn, cut off and kept as {kept}", where.path)
+        finally:
+            if path:
+                where.close()

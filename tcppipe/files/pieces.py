@@ -1,0 +1,115 @@
+"""Where what a shared ledger tells of stands now: by content, in the destination or beside it.
+
+The destination may have been rotated, copied and truncated, compressed, moved to another disk,
+or restored from a backup since.  Reads; writes nothing.
+"""
+
+import errno
+import os
+import zlib
+from contextlib import contextmanager
+
+from tcppipe.files.generations import Broken, open_reader, siblings
+
+UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, None)
+
+
+class Place:
+    """An open file in which a piece of the destination was found.
+
+    path: its name, or "" for the destination itself.  proved: how many of the records that were
+    asked about tell what stands there.  size: bytes of its content.
+    """
+
+    def __init__(self, path, size, proved, plain=True):
+        self.path, self.size, self.proved, self.plain = path, size, proved, plain
+
+
+def find(destination, rows):
+    """Where the bytes are that the records `rows` tell of, in their order: a Place, or None.
+
+    The destination itself is looked at first, then its rotated files, the newest first.
+    """
+    best = None
+    for path, reader in _readers(destination):
+        count = proved(reader.read, rows)
+        if count and (best is None or count > best.proved):
+            best = Place(path, _size(reader), count, reader.ino != 0)
+        if count == len(rows):
+            break
+    return best
+
+
+def proved(read, rows):
+    """How many of these records, from the first one on, tell what `read` reads."""
+    for count, row in enumerate(rows):
+        if not holds(read, row):
+            return count
+    return len(rows)
+
+
+def holds(read, row, at=None):
+    """True when the bytes that a record tells of stand at its place."""
+    at = row["at"] if at is None else at
+    crc, end = 0, at + row["bytes"]
+    try:
+        while at < end:
+            data = read(min(1 << 20, end - at), at)
+            if not data:
+                return False
+            crc = zlib.crc32(data, crc)
+            at += len(data)
+    except Broken:
+        return False
+    return crc == row["crc"]
+
+
+def _readers(destination):
+    """(path or "", reader) of the destination and of the files beside it; to be used at once."""
+    if destination.size():
+        yield "", destination
+    for path in reversed(siblings(destination.path, fs=destination.fs)):
+        if ".cut." in os.path.basename(path):
+            continue
+        try:
+            reader = open_reader(path, destination.fs)
+        except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise  # what cannot be read for now is not to be taken for missing
+            continue
+        try:
+            yield path, reader
+        finally:
+            reader.close()
+
+
+def since(destination, path):
+    """(path, size, device, inode) of a rotated file and of those that came after it, in order."""
+    found = []
+    for name, reader in _readers(destination):
+        if name:
+            found.append((name, _size(reader), reader.dev, reader.ino))
+            if name == path:
+                break
+    return reversed(found)
+
+
+def _size(reader):
+    try:
+        return reader.status()[0] if hasattr(reader, "status") else reader.size()
+    except Broken:
+        return 0
+
+
+@contextmanager
+def opened(destination, row):
+    """(path, read) of the file that a record names by its numbers; (None, None): it is not here."""
+    if (row["dev"], row["ino"]) == (destination.dev, destination.ino):
+        yield destination.path, destination.read
+        return
+    for path, reader in _readers(destination):
+        named = path and path == row.get("path") and not row["ino"]
+        if named or (path and (row["dev"], row["ino"]) == (reader.dev, reader.ino)):
+            yield path, reader.read
+            return
+    yield None, None

@@ -1,0 +1,92 @@
+"""Which records of a shared ledger count: after pipes went back, and when it is rewritten.
+
+Records are dictionaries, each with its number `n`, oldest first.
+"""
+
+import re
+
+from tcppipe.cursor import NO_DIGEST
+
+DENSE = 2000  # records at the ledger's end that are all kept when it is rewritten
+REMEMBERED = 1000  # complete generations of a pipe
+NOTES = 100  # gaps
+FOUND = 16  # records of bytes that no other record tells of
+NUMBER = re.compile(rb'[{,]"n":(\d+)[,}]')
+
+
+def number(body):
+    """A record's number; 0 where it has none."""
+    found = NUMBER.search(body or b"")
+    return int(found[1]) if found else 0
+
+
+def goes_back(body):
+    """True when a record changes what older ones have told, so that all are read again."""
+    return body.startswith(b'{"rewind":') or (b'"bytes":0,' in body and b'"n":' not in body)
+
+
+def last_append(kept):
+    """The last record of bytes in the destination, or None."""
+    return next((row for row in reversed(kept) if row.get("bytes")), None)
+
+
+def is_undone(kept, record, body):
+    """True for how the first version of this ledger tells that an append is not there."""
+    last = last_append(kept)
+    return (
+        b'"n":' not in body and "pipe" in record and not record["bytes"] and last is not None
+        and last.get("pipe") == record["pipe"] and record["to"] < last["to"]
+    )  # fmt: skip
+
+
+def back(kept, number):
+    """The records up to a number; a pipe that had none by then goes back to its first one."""
+    older = [row for row in kept if row["n"] <= number or "gap" in row]
+    known = {row["pipe"] for row in older if "pipe" in row}
+    first = {}
+    for row in kept:
+        if "pipe" in row and row["pipe"] not in known:
+            first.setdefault(row["pipe"], row)
+    return older + [_before(row) for row in first.values()]
+
+
+def _before(row):
+    """A pipe's state before it appended what a record tells of."""
+    if not row["bytes"]:
+        return row
+    nothing = {"head_len": 0, "head": NO_DIGEST.hex(), "tail_len": 0, "tail": NO_DIGEST.hex()}
+    lines = 0 if row.get("late") else row["bytes"] - row.get("pad", 0)
+    return {**row, **nothing, "to": row["to"] - lines, "bytes": 0, "closed": False}
+
+
+def thinned(rows, synced):
+    """The records that are worth keeping, oldest first."""
+    dense = max(0, rows[-1]["n"] - DENSE) if rows else 0
+    points = [dense]
+    for row in reversed(rows):
+        if row["n"] <= dense and row.get("bytes") and "crc" in row:
+            if points[-1] - row["n"] >= (rows[-1]["n"] - row["n"]) // 2:
+                points.append(row["n"])
+    keep = {row["n"] for row in rows if row["n"] > dense} | set(points[1:])
+    for point in points:
+        keep.update({row["pipe"]: row["n"] for row in rows if _is_state(row, point)}.values())
+    for kind, first, last in (("found", 1, FOUND), ("gap", 0, NOTES)):
+        numbers = [row["n"] for row in rows if kind in row]
+        keep.update(numbers[:first] + numbers[-last:])
+    done = {}
+    for row in rows:
+        if "done" in row:
+            done.setdefault(row["done"], []).append(row["n"])
+    keep.update(number for numbers in done.values() for number in numbers[-REMEMBERED:])
+    last = last_append(rows)
+    if last is not None:
+        keep.add(last["n"])
+    kept = [row for row in rows if row["n"] in keep and "ok" not in row]
+    if synced:
+        kept.append({"ok": synced, "n": rows[-1]["n"]})
+    return kept
+
+
+def _is_state(row, number):
+    """True for a pipe's state up to a number."""
+    return "pipe" in row and row["n"] <= number

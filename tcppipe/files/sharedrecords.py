@@ -1,0 +1,37 @@
+"""What the records of a pipe look like in a shared ledger."""
+
+from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
+
+
+def empty_record(key, generation, offset, resent=""):
+    """The pipe `key` goes on with a generation from an offset on.
+
+    The digest of its first bytes counts only when all of them are below the offset.
+    """
+    known = generation.head_len if 0 < generation.head_len <= offset else 0
+    head = generation.head if known else NO_DIGEST
+    return {
+        "pipe": key, "generation": list(generation[:4]), "to": offset, "head_len": known,
+        "head": head.hex(), "tail_len": 0, "tail": NO_DIGEST.hex(), "at": 0, "bytes": 0,
+        "crc": 0, "closed": False, "dev": 0, "ino": 0, "resent": resent,
+    }  # fmt: skip
+
+
+def done_record(key, complete, computed=False):
+    """A Complete generation; computed: its digest was made here, and not only at the source."""
+    generation, length, digest = complete
+    return {
+        "done": key, "generation": list(generation[:5]), "head": generation.head.hex(),
+        "length": length, "digest": digest.hex(), "computed": computed,
+    }  # fmt: skip
+
+
+def generation_of(record):
+    """The Generation in a pipe's record, by its numbers; UNKNOWN without one."""
+    return Generation(*record["generation"]) if record else UNKNOWN
+
+
+def proved_generation(record):
+    """The same with the digest of its first bytes."""
+    head = bytes.fromhex(record["head"])
+    return generation_of(record)._replace(head_len=record["head_len"], head=head)

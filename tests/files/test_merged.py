@@ -1,0 +1,378 @@
+"""Several pipes into one destination: each line whole and once, those of each pipe in order.
+
+A failure of a random life prints its seed; `LIFE_SEED=N` tries that one alone, `LIFE_RUNS=N` more.
+"""
+
+import errno
+import gzip
+import hashlib
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from tcppipe.cursor import HEAD, NO_DIGEST, Generation
+from tcppipe.errors import Blocked, SyncFailed
+from tcppipe.files.destination import Destination
+from tcppipe.files.lock import no_lock
+from tcppipe.files.merged import MergedCopy
+from tcppipe.files.syncer import Sync
+from tcppipe.wire.events import Begin, End, Holding, Why
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sim"))
+
+from simfs import POWER, ProcessDied, SimFS  # noqa: E402
+
+RUNS = int(os.environ.get("LIFE_RUNS", "60"))
+SEEDS = [int(os.environ["LIFE_SEED"])] if "LIFE_SEED" in os.environ else list(range(RUNS))
+ALL, LEDGER = "/archive/all.log", "/state/all.merge"
+
+
+class AtOnce:
+    """Takes turns here and now."""
+
+    def start(self, work):
+        sync = Sync(work)
+        sync.do()
+        return sync
+
+
+class Pipe:
+    """An origin with all its generations, its source's memory, and its copy.
+
+    Delivers as a source would that has agreed with what the copy offers; what it can prove of
+    the offer it proves.
+    """
+
+    def __init__(self, world, number):
+        self.world, self.number = world, number
+        self.generations = [b""]
+        self.unfinished = False  # the last line has no newline yet
+        self.copy = None
+        self.at = 0  # the generation that is delivered now
+        self.acked = (0, 0)
+
+    # --- the origin
+
+    def write(self, count=1):
+        for _ in range(count):
+            data = b""
+            if not self.unfinished:
+                data = b"%d:%d:%d" % (
+                    self.number,
+                    len(self.generations) - 1,
+                    len(self.generations[-1]),
+                )
+                data += b"." * self.world.rnd.choice((0, 3, 40, 400))
+            self.unfinished = self.world.rnd.random() < 0.1
+            self.generations[-1] += data + (b"" if self.unfinished else b"\n")
+
+    def rotate(self):
+        if self.generations[-1]:
+            self.generations.append(b"")
+            self.unfinished = False
+
+    def generation(self, number):
+        content = self.generations[number]
+        head = content[:HEAD]
+        return Generation(1, 100 * self.number + number + 1, 0, number, len(head),
+                          hashlib.sha256(head).digest() if head else NO_DIGEST)  # fmt: skip
+
+    # --- source and sink
+
+    def connect(self):
+        self.die()
+        fs = self.world.fs
+        fs.process = self
+        copy = MergedCopy(Destination(ALL, fs=fs), LEDGER, f"host:/{self.number}", self.say,
+                          fs, worker=AtOnce(), hold=no_lock)  # fmt: skip
+        have = copy.offer(b"s" * 16)
+        self.world.torn = self.world.restored = False
+        self.at, offset, why = self._agree(have)
+        generation = self.generation(self.at)
+        if offset < generation.head_len:
+            generation = generation._replace(head_len=0, head=NO_DIGEST)
+        copy.begin(Begin(why, generation, offset), b"s" * 16)
+        self.copy, self.todo = copy, []
+
+    def _agree(self, have):
+        if have.holding == Holding.NOTHING:
+            if self.acked != (0, 0) and not self.world.forgotten:
+                return (*self.acked, Why.WITNESSED)
+            return 0, 0, Why.FRESH
+        number = have.generation.ino - 100 * self.number - 1
+        content = self.generations[number]
+        assert have.end <= len(content)
+        head = content[: have.generation.head_len]
+        if have.generation.head_len:
+            assert have.generation.head == hashlib.sha256(head).digest()
+        if have.tail_len:
+            tail = content[have.mark - have.tail_len : have.mark]
+            assert have.tail == hashlib.sha256(tail).digest()
+        if not have.closed:
+            return number, have.end, Why.RESUMED
+        if number + 1 < len(self.generations):
+            return number + 1, 0, Why.NEXT
+        return number, have.end, Why.REOPENED
+
+    def say(self, level, text):
+        self.world.said.append((level, text))
+
+    def deliver(self, most=10**9, end=True):
+        """Send what there is, a few pieces; and begin the next generation."""
+        self.world.fs.process = self
+        if self.copy is None:
+            return
+        while most:
+            while self.todo:
+                self.todo[0]()
+                self.todo.pop(0)
+            content = self.generations[self.at]
+            data = content[self.copy.end :][: self.world.rnd.choice((7, 60, 5000))]
+            if data:
+                self.copy.append(self.copy.end, data)
+                most -= 1
+            elif self.at + 1 < len(self.generations) and end:
+                digest = hashlib.sha256(content).digest()
+                ended = End(Why.ROTATED, len(content), digest)
+                begun = self.generation(self.at + 1)._replace(head_len=0, head=NO_DIGEST)
+                self.todo = [
+                    lambda ended=ended: self.finish(ended),
+                    lambda begun=begun: self.copy.begin(Begin(Why.NEXT, begun, 0), b"s" * 16),
+                ]
+            else:
+                break
+        self.put()
+
+    def finish(self, ended):
+        length, digest = self.copy.finish(ended)
+        assert length == ended.length and digest in (ended.digest, NO_DIGEST)
+        self.acked = self.at, length
+        self.at += 1
+
+    def put(self):
+        self.copy.begin_sync(AtOnce())
+        self.copy.synced()
+        self.acked = self.at, self.copy.durable
+
+    def die(self):
+        self.copy = None
+        self.world.fs.end(self)
+
+
+class World:
+    """A disk, pipes, and what befalls them."""
+
+    def __init__(self, seed):
+        self.rnd = random.Random(seed)
+        self.fs = SimFS(self.rnd)
+        self.pipes = [Pipe(self, n) for n in range(self.rnd.choice((1, 2, 3)))]
+        self.said = []
+        self.forgotten = False  # the sources have lost their status files
+        self.rotations = 0
+        self.foreign = 0
+        self.kept = None  # a backup
+        self.restored = False  # nobody has looked after that yet
+        self.torn = False  # nobody has looked after the last death yet
+
+    def attempt(self, pipe, work):
+        """Let a pipe do something, which may fail or end it."""
+        try:
+            work()
+            return True
+        except Blocked:
+            return True
+        except SyncFailed:
+            pipe.die()
+        except ProcessDied:
+            self.torn = True  # by an append that was under way
+            if self.fs.out:
+                self.power()
+            else:
+                pipe.die()
+        return False
+
+    def power(self):
+        for pipe in self.pipes:
+            pipe.die()
+        self.fs.power_cut()
+
+    def spared(self, work, *args):
+        self.fs.spared, self.fs.process = True, "somebody"
+        work(*args)
+        self.fs.end("somebody")
+        self.fs.spared = False
+
+    def rotate(self, compress=False, copy=False):
+        """The archive's logrotate."""
+        content = self.fs.content(ALL)
+        if not content or self.restored or (self.torn and (compress or copy)):
+            return
+        self.rotations += 1
+        name = f"{ALL}.{2000 - self.rotations:04}"
+        if compress:
+            self.fs.put(name + ".gz", gzip.compress(content, mtime=0))
+        elif copy:
+            self.fs.put(name, content)
+        else:
+            self.fs.rename(ALL, name)
+            return
+        if copy:
+            fd = self.fs.open(ALL, os.O_RDWR)
+            self.fs.ftruncate(fd, 0)
+            self.fs.fsync(fd)
+            self.fs.close(fd)
+        else:
+            self.fs.unlink(ALL)
+
+    def write_foreign(self):
+        if self.torn or not self.fs.content(ALL).endswith(b"\n"):
+            return  # who glues his line to another's is not ours to mend
+        self.foreign += 1
+        fd = self.fs.open(ALL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self.fs.write_all(fd, b"foreign %d\n" % self.foreign)
+        self.fs.fsync(fd)
+        self.fs.close(fd)
+
+    def backup(self):
+        if self.torn or not self.fs.content(ALL) or self.kept == {}:
+            return
+        self.kept = {path: self.fs.content(path) for path in self.fs.paths() if ".cut." not in path}
+
+    def restore(self, what):
+        """Copies or ledgers come back as they were; nobody runs meanwhile."""
+        if not self.kept or self.torn:
+            return
+        for pipe in self.pipes:
+            pipe.die()
+        for path in self.fs.paths():
+            if path.startswith(what) and ".cut." not in path:
+                self.fs.unlink(path)
+        self.fs.settle_names()
+        for path, content in self.kept.items():
+            if path.startswith(what):
+                self.fs.put(path, content)
+        self.kept, self.restored = {}, True
+
+    def finish(self):
+        self.fs.forget_faults()
+        for _turn in range(20):
+            for pipe in self.pipes:
+                if pipe.copy is None:
+                    self.attempt(pipe, pipe.connect)
+                self.attempt(pipe, pipe.deliver)
+
+    def lines(self):
+        """All lines of the destination, its oldest piece first."""
+        content = []
+        names = [p for p in self.fs.paths(ALL) if ".cut." not in p]
+        for path in sorted(
+            names, key=lambda p: (p == ALL, [-ord(c) for c in p.removesuffix(".gz")])
+        ):
+            data = self.fs.content(path)
+            content += (gzip.decompress(data) if path.endswith(".gz") else data).split(b"\n")
+        return [line for line in content if line]
+
+    def check(self, seed):
+        lines = self.lines()
+        known = {b"%d" % n: [] for n in range(len(self.pipes))}
+        for line in lines:
+            known.setdefault(line.partition(b":")[0], []).append(line)
+        for pipe in self.pipes:
+            there = known.pop(b"%d" % pipe.number)
+            wanted = []
+            for number, content in enumerate(pipe.generations):
+                rows = content.split(b"\n")
+                if number + 1 == len(pipe.generations):
+                    rows = rows[:-1]  # the end of the last line has not come
+                wanted += [row for row in rows if row]
+            assert there == wanted, (seed, pipe.number, _differs(there, wanted), self.said[-8:])
+        foreign = sum(map(len, known.values()))
+        assert foreign == self.foreign, (seed, known, self.said)
+
+
+def _differs(there, wanted):
+    for at, (one, other) in enumerate(zip(there, wanted)):
+        if one != other:
+            return at, one[:40], other[:40], len(there), len(wanted)
+    return len(there), len(wanted)
+
+
+def live(seed, steps, faults):
+    """One life; `faults` are the letters of what may befall it besides writing and reading."""
+    world = World(seed)
+    rnd, fs = world.rnd, world.fs
+    for pipe in world.pipes:
+        pipe.write()
+        world.attempt(pipe, pipe.connect)
+    log = []
+    for _ in range(steps):
+        step = rnd.choice("wwwwddddDDg" + faults)
+        pipe = rnd.choice(world.pipes)
+        if "LIFE_SEED" in os.environ:
+            sizes = [(path, len(fs.content(path))) for path in fs.paths(ALL)]
+            print(
+                step,
+                pipe.number,
+                [(p.at, p.copy and p.copy.durable) for p in world.pipes],
+                sizes,
+                world.said[-1:],
+            )
+        log.append(f"{step}{pipe.number}")
+        if step == "w":
+            pipe.write(rnd.choice((1, 1, 5)))
+        elif step == "g":
+            pipe.rotate()
+        elif step in "dD":
+            if pipe.copy is None:
+                world.attempt(pipe, pipe.connect)
+            world.attempt(
+                pipe, lambda p=pipe, s=step: p.deliver(rnd.randint(1, 5) if s == "d" else 99)
+            )
+        elif step == "k":  # killed, at any call from now on
+            fs.plan = (fs.calls + rnd.randint(1, 60), ProcessDied, True)
+        elif step == "p":
+            fs.plan = (fs.calls + rnd.randint(1, 60), POWER, True)
+        elif step == "e":  # a call fails once
+            fs.plan = (fs.calls + rnd.randint(1, 60), rnd.choice((errno.EIO, errno.ENOSPC)), True)
+        elif step == "f":  # the disk is full for a while
+            fs.failing = {} if fs.failing else {"write": errno.ENOSPC}
+        elif step == "r":
+            world.spared(world.rotate)
+        elif step == "z":
+            world.spared(world.rotate, True)
+        elif step == "c":
+            world.spared(world.rotate, False, True)
+        elif step == "o":
+            world.spared(world.write_foreign)
+        elif step == "b":
+            world.backup()
+        elif step == "A":
+            world.spared(world.restore, "/archive/")
+        elif step == "L":
+            world.spared(world.restore, "/state/")
+    world.finish()
+    print("".join(log))
+    world.check(seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_at_any_call(seed):
+    """Processes are killed and the machine loses its power, at any call; calls fail, the disk
+    is full; the destination is rotated."""
+    live(seed, 80, "kkpeefr")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rotated_copied_and_compressed(seed):
+    """The destination is renamed, copied and truncated, compressed in place, and somebody else
+    writes to it; processes are killed."""
+    live(seed, 60, "krzco")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_restored(seed):
+    """The destination, or the ledger, comes back from an older backup."""
+    live(seed, 60, "kbrAL")
