@@ -98,7 +98,9 @@ class Archive:
         """Up to which offset the ledger knows for ever that its last generation is durable."""
         generation, mark = None, 0
         ledger = self.a._names.get(self.ledger)
-        for line in ledger.durable.splitlines(keepends=True) if ledger else ():
+        lasts = "archive_power_cut" in self.menu
+        content = (ledger.durable if lasts else bytes(ledger.data)) if ledger else b""
+        for line in content.splitlines(keepends=True):
             record = records.parse(line) or {}
             if "stretch" in record and record["stretch"]["generation"] != generation:
                 generation, mark = record["stretch"]["generation"], 0

@@ -454,7 +454,7 @@ class World(Origin, Archive):
 
         with (
             mock.patch.object(time, "strftime", strftime),
-            mock.patch.object(files_copy, "RECENT", RECENT),
+            mock.patch.object(files_copy, "RECENT", RECENT, create=True),
         ):
             yield
 
