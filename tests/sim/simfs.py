@@ -237,7 +237,7 @@ class SimFS:
     def _status(self, inode):
         return SimpleNamespace(
             st_dev=self.device, st_ino=inode.number, st_size=len(inode.data), st_mtime_ns=inode.mtime,
-            st_mode=FILE, st_nlink=sum(other is inode for other in self._names.values()),
+            st_mode=FILE, st_uid=0, st_gid=0, st_nlink=sum(other is inode for other in self._names.values()),
         )  # fmt: skip
 
     # --- what tests do to it
