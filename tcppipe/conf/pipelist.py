@@ -31,6 +31,11 @@ class Line(NamedTuple):
         """True when it may stand for several files."""
         return MAGIC.search(self.pattern) is not None
 
+    @property
+    def pointer(self):
+        """True when its file is a link that is turned, and not what it leads to."""
+        return "pointer" in self.options
+
 
 def parse(text, name, read):
     """All lines of a list's text, in order.

@@ -18,7 +18,7 @@ from tcppipe.errors import LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files import configuration
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
-from tcppipe.files.guarded import Guarded, Untrusted, resolve
+from tcppipe.files.guarded import Guarded, Pointed, Untrusted, resolve
 from tcppipe.files.wakeup import Wakeup, preload
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
@@ -80,7 +80,7 @@ class Files(Service):
     def __init__(self, path, packed=False, limit=None):
         super().__init__(path)
         self.numbers = None
-        self._origins = {}  # path: (without links, its owner or None, patterns), as it was read
+        self._origins = {}  # path: what it led to when it was read
         self._shared = None
         self._packer = Packer() if packed else None
         self._limit = limit
@@ -118,7 +118,8 @@ class Files(Service):
         """Read the .locals file; a broken one is refused whole."""
         text = configuration.read(self.path)
         self.numbers = numbers.parse(text, self.path)
-        self._origins = {path: _found(path, glob) for path, glob in self.numbers.files.items()}
+        found = {path: _found(path, glob, report.say) for path, glob in self.numbers.files.items()}
+        self._origins = found
         return f"{len(self.numbers.files)} files"
 
     def serve(self, link, signals, lifeline):
@@ -137,14 +138,13 @@ class Files(Service):
                 link.send(encode(Failure(True, b"no such file in the configuration")))
                 link.drain(1.0)
             raise Refused(f"{link.peer}:{report.name(path)}: refused: not in {self.path}")
-        origin, owner, patterns = self._origins[path]
-        guarded = Guarded(origin, report.say, owner, patterns)
-        follower = Follower(Chain(origin, fs=guarded, patterns=patterns))
+        origin, patterns, fs = self._origins[path]
+        follower = Follower(Chain(origin, fs=fs, patterns=patterns))
         now = time.monotonic()
         if version2:
             about = f"{socket.gethostname()}, pid {os.getpid()}"
             session = Source(os.urandom(16), about, now, packer=self._packer)
-            link.send(pull1.answer(True, _live(origin), v2=True))
+            link.send(pull1.answer(True, _live(fs, origin), v2=True))
         else:
             session = ByteSource(inode, offset, _number, now)
 
@@ -165,15 +165,23 @@ class Files(Service):
         return 0
 
 
-def _found(path, glob):
-    """What a line of the configuration leads to now."""
-    origin = _resolved(path)
-    try:
-        owner = os.lstat(origin).st_uid
-    except OSError:
-        owner = None
+def _found(path, glob, say):
+    """What a line of the configuration leads to now: (the origin, its patterns, a Guarded).
+
+    A link that leads to a file which a pattern fits is a pointer, and is not resolved.
+    """
     rotated = (os.path.split(pattern) for pattern in numbers.patterns(glob))
-    return origin, owner, [os.path.join(_resolved(top), wanted) for top, wanted in rotated]
+    patterns = [os.path.join(_resolved(top), wanted) for top, wanted in rotated]
+    directory, name = os.path.split(path)
+    origin = os.path.join(_resolved(directory), name)
+    pointed = Pointed(origin, say, patterns=patterns)
+    if pointed.leads_to_a_dated_file:
+        fs = pointed
+    else:
+        origin = _resolved(path)
+        fs = Guarded(origin, say, patterns=patterns, named=path)
+    fs.meet()
+    return origin, patterns, fs
 
 
 def _resolved(path):
@@ -187,9 +195,9 @@ def _resolved(path):
     return path
 
 
-def _live(path):
+def _live(fs, path):
     try:
-        return os.lstat(path).st_ino
+        return fs.stat(path).st_ino
     except OSError:
         return 0
 

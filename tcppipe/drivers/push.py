@@ -351,9 +351,9 @@ class Push:
         return more
 
 
-def check_origin(path):
+def check_origin(path, fs):
     """Raise ConfigError when `path` (str) cannot be an origin: missing, unreadable, no file."""
     try:
-        Reader(path).close()
+        Reader(path, fs).close()
     except OSError as error:
         raise ConfigError(f"{path}: cannot open: {reason(error)}") from None

@@ -64,7 +64,10 @@ class Wanted:
         """
         self._seen = {}
         directories, errors = set(), []
-        files = [(line, matches.expand(line.pattern, directories, errors)) for line in self.lines]
+        files = [
+            (line, matches.expand(line.pattern, directories, errors, line.pointer))
+            for line in self.lines
+        ]
         self.directories, self.errors = directories, errors
         # Signatures are taken behind the listing: of what came in between, a time tells only
         # if it is not as fresh as this.

@@ -10,14 +10,20 @@ Reads only.  Keeps nothing; a restart trusts what it finds then.
 """
 
 import errno
+import fnmatch
 import os
+import re
 import stat
+import time
 
 from tcppipe.files.fs import FS
 from tcppipe.files.generations import is_rotated
 
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 MOST_LINKS = 40  # that one path may lead through
+REMIND = 3600.0  # seconds between two words about the same thing
+FRESH = 2.0  # seconds for which a directory's time may not tell of a second change
+DATED = re.compile(r"(?<!\d)((?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])|1\d{9})")  # in a file's name
 
 
 class Untrusted(PermissionError):
@@ -30,16 +36,27 @@ class Untrusted(PermissionError):
 class Guarded(FS):
     """The FS for the files of one origin at `path` (str, absolute, without links).
 
-    say: a function (level, text), told once of each rotated file that is refused.  owner: the
-    user whom the origin belongs to; None: whoever owns the first file that is opened there.
+    say: a function (level, text), told once of each rotated file that is refused.  named: the path
+    before it was resolved, if that may be a link: when it is turned to another file, that is said.
     """
 
-    def __init__(self, path, say, owner=None, patterns=()):
+    def __init__(self, path, say, patterns=(), named=None):
         self._path = path
+        self._named = None if named == path else named
+        self._named_at = 0.0  # when the next word about it is due
         self._say = say
-        self._owner = owner
+        self._owner = None  # whom the first file belongs to
         self._patterns = patterns
         self._told = set()
+
+    def meet(self):
+        """Take the file that stands there now, if there is one, for the first."""
+        try:
+            status = os.lstat(self._target())
+        except OSError:
+            return
+        if not stat.S_ISLNK(status.st_mode):
+            self._owner = status.st_uid
 
     def open(self, path, flags, mode=0o600):
         """os.open, but no part of the path may be a link, nor the file a stranger's."""
@@ -53,11 +70,29 @@ class Guarded(FS):
 
     def stat(self, path):
         """os.lstat: a link is no regular file."""
+        if path == self._path and self._named is not None:
+            self._look_at_the_name()
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode) and path != self._path:
             if is_rotated(path, self._path, self._patterns):
                 self._tell(path, "a symbolic link is not followed")
         return status
+
+    def _look_at_the_name(self):
+        now = time.monotonic()
+        real = os.path.realpath(self._named)
+        if real == self._path or not os.path.exists(real):
+            self._named_at = 0.0
+        elif now >= self._named_at:
+            self._named_at = now + REMIND
+            self._say(
+                "warning",
+                f"{self._path}: {self._named} leads to {real} now, which is not sent; "
+                "start again; a link that is turned time and again is a pointer, see --pointer",
+            )
+
+    def _target(self):
+        return self._path
 
     def _tell(self, path, cause):
         if (path, cause) not in self._told:
@@ -65,6 +100,7 @@ class Guarded(FS):
             self._say("error", f"{path}: not read: {cause}")
 
     def _open(self, path, flags):
+        """Open it, and check whose it is."""
         *above, last = [part for part in path.split("/") if part]
         directory = os.open("/", _DIRECTORY)
         at = ""
@@ -86,7 +122,7 @@ class Guarded(FS):
 
     def _check(self, status, directory, path):
         """Raise Untrusted for a file that one who writes logs here could not have written."""
-        if self._owner is None and path == self._path:
+        if self._owner is None and path in (self._path, self._target()):
             self._owner = status.st_uid
         if status.st_uid in (self._owner, directory.st_uid, 0) or _is_ours(directory):
             return
@@ -95,6 +131,129 @@ class Guarded(FS):
             "directory; a restart takes it",
             path,
         )
+
+
+class Pointed(Guarded):
+    """The same for an origin whose name is a pointer: a link, symbolic or hard, that is turned from
+    one dated file to the next.
+
+    patterns: absolute paths with wildcards in their last part; the link is followed to files that
+    they fit, and to nothing else.  A link that was not turned, as some programs forget, is
+    overtaken by the newest file: one with a later date in its name that was written to later.
+    """
+
+    def __init__(self, path, say, patterns):
+        super().__init__(path, say, patterns)
+        self._seen = None  # what the last answer depends on: …
+        self._newest = None  # … the path of the file that the pointer should lead to
+        self._passed = None  # (what the pointer was, key of the newest file) once it was overtaken
+
+    @property
+    def leads_to_a_dated_file(self):
+        """True when the pointer is a symbolic link that may be followed."""
+        try:
+            return os.path.islink(self._path) and self._pointed() is not None
+        except Untrusted:
+            return False
+
+    def stat(self, path):
+        """The file that the pointer leads to; others as they are."""
+        return super().stat(self._target() if path == self._path else path)
+
+    def _open(self, path, flags):
+        return super()._open(self._target() if path == self._path else path, flags)
+
+    def _target(self):
+        pointed = self._pointed()
+        seen = self._state()
+        if seen is None or seen != self._seen:
+            self._newest, self._seen = self._overtaking(pointed), seen
+        return self._newest or pointed
+
+    def _pointed(self):
+        """What the pointer leads to: a path, its own when it is no symbolic link."""
+        try:
+            link = os.readlink(self._path)
+        except OSError:
+            return self._path  # a hard link, or nothing
+        directory, name = os.path.split(os.path.join(os.path.dirname(self._path), link))
+        target = os.path.join(os.path.realpath(directory), name)
+        if self._fits(target):
+            return target
+        raise Untrusted(f"leads to {target}, which its pattern does not fit", self._path)
+
+    def _fits(self, path):
+        directory, name = os.path.split(path)
+        return any(
+            directory == os.path.dirname(pattern)
+            and fnmatch.fnmatchcase(name, os.path.basename(pattern))
+            for pattern in self._patterns
+        )
+
+    def _state(self):
+        """Changes when the pointer is turned, or a name comes or goes; None: it may have."""
+        try:
+            pointer = os.lstat(self._path)
+            tops = [os.stat(os.path.dirname(pattern)).st_mtime_ns for pattern in self._patterns]
+        except OSError:
+            return None
+        if max(tops, default=0) > (time.time() - FRESH) * 1e9:
+            return None
+        return pointer.st_ino, pointer.st_ctime_ns, tops
+
+    def _overtaking(self, pointed):
+        """The newest file, if it was begun after the one that the pointer leads to; or None."""
+        try:
+            pointer = os.lstat(self._path)
+            there = os.lstat(pointed)
+        except OSError:
+            return None
+        here = pointer.st_ino, pointer.st_dev
+        rows = list(self._dated())
+        name = next((full for _key, full, status in rows if _same(status, there)), None)
+        if name is None:
+            return None
+        key, newest, status = max(rows, key=lambda row: row[:2])
+        if key <= _date(name):
+            return None
+        if self._passed is not None and self._passed[0] == here and key >= self._passed[1]:
+            self._passed = here, key
+            return newest
+        if status.st_mtime_ns < there.st_mtime_ns:
+            return None
+        self._passed = here, key
+        self._say(
+            "info",
+            f"{self._path}: still leads to {name}, but {newest} was begun after it, and is sent",
+        )
+        return newest
+
+    def _dated(self):
+        """(date, path, stat result) of the files that the patterns fit."""
+        for directory in {os.path.dirname(pattern) for pattern in self._patterns}:
+            try:
+                names = os.listdir(directory)
+            except OSError:
+                continue
+            for name in names:
+                full = os.path.join(directory, name)
+                if not DATED.search(name) or not self._fits(full) or full == self._path:
+                    continue
+                try:
+                    status = os.lstat(full)
+                except OSError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    yield _date(full), full, status
+
+
+def _date(path):
+    """The numbers in a file's name."""
+    return [int(run) for run in re.findall(r"\d+", os.path.basename(path))]
+
+
+def _same(one, other):
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _opened(name, flags, directory, path):

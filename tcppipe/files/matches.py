@@ -21,11 +21,12 @@ NOTHING_THERE = (
 )  # fmt: skip
 
 
-def expand(pattern, directories, refused=None):
+def expand(pattern, directories, refused=None, pointer=False):
     """The real paths of the regular files that an absolute pattern fits, in order.
 
     directories: a set; those that were looked into are added, missing ones as well.
     refused: a list, to which a line is added for each link that is not followed.
+    pointer: the pattern is the name of a link, which is meant itself.
     Raises OSError when that cannot be known for now.
     """
     refused = [] if refused is None else refused
@@ -43,7 +44,8 @@ def expand(pattern, directories, refused=None):
             found += _files(top, last, directories, refused)
         else:
             directories.add(top)
-            found.append(_real(os.path.join(top, last), directories, refused))
+            name = os.path.join(top, last)
+            found.append((_pointer if pointer else _real)(name, directories, refused))
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
@@ -85,6 +87,13 @@ def _real(path, directories, refused):
         return real if stat.S_ISREG(os.lstat(real).st_mode) else None
     except (OSError, ValueError):
         return None
+
+
+def _pointer(path, _directories, refused):
+    """The path of a name that leads to a file; where it leads to is the pipe's business."""
+    top = _resolved(os.path.dirname(path), refused)
+    there = top is not None and _safely(lambda: stat.S_ISREG(os.stat(path).st_mode))
+    return os.path.join(top, os.path.basename(path)) if there else None
 
 
 def _resolved(path, refused):

@@ -12,7 +12,7 @@ import time
 from tcppipe.errors import TcppipeError
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
-from tcppipe.files.guarded import Guarded
+from tcppipe.files.guarded import Guarded, Pointed
 from tcppipe.files.status import StatusFile
 from tcppipe.files.wakeup import Wakeup, preload
 from tcppipe.net.link import Link
@@ -29,7 +29,7 @@ def make_push(pipe, dialler, kind, **more):
     packer = _packer(pipe)
     link = _link_maker(pipe)
     return kind(
-        Follower(Chain(pipe.path, pipe.olddir, Guarded(pipe.path, report.say))),
+        Follower(Chain(pipe.path, pipe.olddir, *pipe_files(pipe))),
         lambda now: dialler.dial(os.fsencode(pipe.path), now, link),
         _greeter(pipe, packer),
         StatusFile(pipe.statusfile, pipe.originalfile),
@@ -39,6 +39,14 @@ def make_push(pipe, dialler, kind, **more):
         packer,
         **more,
     )
+
+
+def pipe_files(pipe):
+    """(the FS that a pipe's files are read through, patterns of their names)."""
+    if pipe.pointer is None:
+        return Guarded(pipe.path, report.say, named=pipe.named), ()
+    patterns = (pipe.pointer,)
+    return Pointed(pipe.path, report.say, patterns), patterns
 
 
 def _packer(pipe):

@@ -7,6 +7,7 @@ what tcppipe has.  Asking (-I, -K) loads nothing of what runs pipes.
 import os
 import sys
 
+from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.process import rundir
 from tcppipe.programs import tcppipe
@@ -38,9 +39,11 @@ class Options:
         for key, value in options.items():
             if key in NOT_IN_A_LINE:
                 raise ConfigError(f"{_flag(key)}: not an option of a pipe")
-            if tcppipe.SPEC[key] in ("FILE", "DIR") and not value.startswith("/"):
+            if tcppipe.SPEC[key] in ("FILE", "DIR", "PATTERN") and not value.startswith("/"):
                 raise ConfigError(f"{_flag(key)} {value}: not an absolute path")
         tcppipe.Options({**options, "run-dir": self.run_dir}, operands)
+        if "pointer" in options and pipelist.MAGIC.search(options["f"]):
+            raise ConfigError("--pointer: with one file by -f, without wildcards")
         return options
 
     def make(self, options, path):

@@ -30,6 +30,9 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [
   -K SIGNAL    send it a signal (HUP, TERM, ...); nothing to do when none runs
   --keep-alive start only if the run directory holds tcppipe.keepalive, and none runs
   --olddir DIR where rotated files go, if not beside the origin
+  --pointer PATTERN
+               FILE is a link, symbolic or hard, that is turned from one dated file to the
+               next, all of which this pattern fits
   -c LIST      keep a tcppipe for each pipe that is listed in a file, with options as above
                in each line, and wildcards in -f; -d, -I, -K and --keep-alive as above
   -T           check LIST, print what it says, and end
@@ -38,7 +41,8 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [
 """
 SPEC = {
     "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "z": None, "limit": "RATE",
-    "d": None, "I": None, "K": "SIGNAL", "keep-alive": None, "olddir": "DIR", "run-dir": "DIR",
+    "d": None, "I": None, "K": "SIGNAL", "keep-alive": None, "olddir": "DIR",
+    "pointer": "PATTERN", "run-dir": "DIR",
     "c": "LIST", "T": None,
 }  # fmt: skip
 
@@ -91,7 +95,9 @@ class Options:
             raise ConfigError("-T: only with -c")
         if not options.get("f") or not options.get("h"):
             raise ConfigError("-f FILE and -h HOST are needed")
-        self.path = os.path.realpath(options["f"])
+        self.named = os.path.abspath(options["f"])
+        self.pointer = _pattern(options["pointer"]) if "pointer" in options else None
+        self.path = os.path.realpath(self.named) if self.pointer is None else _beside(self.named)
         if "\n" in self.path or self.path[-1] in " \t\r":
             raise ConfigError(f"{self.path!r}: a name that the protocol cannot carry")
         self.host = options["h"]
@@ -107,6 +113,19 @@ class Options:
         self.pidfile, self.statusfile = base + ".pid", base + ".pipe"
         original = rundir.original_base(self.host, self.port, self.path)
         self.originalfile = os.path.join(self.run_dir, original + ".pipe")
+
+
+def _beside(path):
+    """A path whose last part stays as it is, be it a link or not."""
+    directory, name = os.path.split(path)
+    return os.path.join(os.path.realpath(directory), name)
+
+
+def _pattern(text):
+    directory, name = os.path.split(text)
+    if not name or any(letter in directory for letter in "*?["):
+        raise ConfigError(f"--pointer {text}: wildcards stand in the last part of a pattern")
+    return _beside(os.path.abspath(text))
 
 
 def _port(text):
@@ -162,11 +181,11 @@ def _run(pipe):
     from tcppipe.net.dial import Dialler
     from tcppipe.process import detach, report
     from tcppipe.process.signals import Signals
-    from tcppipe.programs.feeding import feed, make_push
+    from tcppipe.programs.feeding import feed, make_push, pipe_files
 
     detach.ensure_stdio()
     report.open("tcppipe", pipe.foreground)
-    check_origin(pipe.path)
+    check_origin(pipe.path, pipe_files(pipe)[0])
     rundir.ensure(pipe.run_dir)
     pid = rundir.owner(pipe.pidfile)
     if pid is not None:

@@ -53,7 +53,8 @@ def test_lines(tmp_path):
 
 def test_every_option_of_a_pipe_is_valid(tmp_path):
     """What tcppipe takes for a pipe, a line takes, too; what is not for one pipe is refused."""
-    values = {"SECONDS": "1", "PORT": "1", "DIR": "/d", "FILE": "/a", "HOST": "b"}
+    values = {"SECONDS": "1", "PORT": "1", "DIR": "/d", "FILE": "/a", "HOST": "b",
+              "PATTERN": "/d/a-*"}  # fmt: skip
     for key, name in tcppipe.SPEC.items():
         flag = ("-" if len(key) == 1 else "--") + key
         line = f"-f /a -h b {flag} {values.get(name, '1') if name else ''}"

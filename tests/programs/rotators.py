@@ -226,7 +226,7 @@ class Pointing(Fed):
         self.all += data
         self.process.stdin.write(data)
         self.process.stdin.flush()
-        wait_until(lambda: content(self.log).endswith(data), lambda: (content(self.log), data))
+        wait_until(lambda: self.generations[-1:] and self.generations[-1].endswith(data), data)
 
     def rotate(self):
         self.turn += 1
@@ -492,6 +492,10 @@ ROTATORS = {
     "s6-log": (S6log,),
     "cronolog symbolic": (Pointing, "cronolog -S DIR/current.log -P DIR/last.log DATED"),
     "cronolog hard": (Pointing, "cronolog -H DIR/current.log -P DIR/last.log DATED"),
+    "cronolog stuck": (
+        Pointing,
+        "cronolog -S DIR/current.log DATED",
+    ),  # turns it once, and never more
     "rotatelogs": (Pointing, "rotatelogs -L DIR/current.log DATED 1"),
     "RotatingFileHandler": (Handler, False),
     "RotatingFileHandler gzip": (Handler, True),

@@ -16,8 +16,6 @@ LONG = b", and so on" * 40  # some lines of a generation are more than its head
 
 # Those that wait for a mend: patterns of "ROTATOR-KIND-LIFE".
 WAITING = {
-    "cronolog*",
-    "rotatelogs*",
     "docker*",
     "kubelet-Pushed*",
     "log4j2*",
@@ -148,7 +146,7 @@ def cases():
                 yield pytest.param(rotator, kind, life, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("name, kind, life", cases())
+@pytest.mark.parametrize("name, kind, life", list(cases()))
 def test_rotator(stage, need, name, kind, life):
     """Lines are written and the log is rotated. All lines arrive once, and a lost connection after
     that brings none again."""
