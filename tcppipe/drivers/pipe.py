@@ -333,17 +333,18 @@ class Pipe:
         begin anew."""
         if not self._knowledge.renew():
             return
-        table = self._knowledge.table
-        same = [e for e in table.entries if _meaning(e) == _meaning(self._entry)]
+        old = self._entry
+        entries = self._knowledge.table.entries
+        same = [e for e in entries if e.text == old.text and e == old._replace(line=e.line)]
         try:
             entry, host = (same[0], self._host) if same else self._find(QUICK)
         except peers.Unknown:
             return  # it goes on as it is until somebody can say
         if entry is None:
             raise self._no("no longer configured")
-        if self._writes(entry, host) != self._writes(self._entry, self._host):
+        if self._writes(entry, host) != self._writes(old, self._host):
             raise LinkLost("configured otherwise; connect again")
-        if (entry.mode, entry.owner) != (self._entry.mode, self._entry.owner):
+        if (entry.mode, entry.owner) != (old.mode, old.owner):
             self._dress(entry)
         self._entry = entry
 
@@ -364,8 +365,3 @@ class Asking(Busy):
     """Somebody else has the pipe, and was asked whether he lives."""
 
     pause = 0.02
-
-
-def _meaning(entry):
-    """What makes a line another one: all but where it stands."""
-    return entry._replace(line=0)

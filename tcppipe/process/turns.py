@@ -7,7 +7,8 @@ when it has done something; what took long between two such calls is reported.
 
 import time
 
-LIMIT = 0.5  # seconds that may pass between two looks at everything
+LIMIT = 0.5  # seconds that may pass between two looks at everything; a slow disk takes longer …
+LONG = 5.0  # … and this long is no longer for those only who look for a mistake of ours
 AGAIN = 60.0  # seconds until the same place is reported again
 
 
@@ -42,7 +43,7 @@ class Turns:
         self._told[place] = now, 0
         more = f", and {times} times more in the last minute" if times else ""
         self._say(
-            "warning",
+            "debug" if took < LONG else "warning",
             f"{place}: took {took:.1f} s ({used - before:.1f} s of computing), "
             f"and nothing else was looked at meanwhile{more}",
         )

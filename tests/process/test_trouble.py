@@ -45,7 +45,7 @@ def test_durations():
 def test_a_long_turn_is_told_with_its_place():
     """What took longer than it may is said, with its place, and not again for a minute."""
     clock, said = [0.0], []
-    turns = Turns(lambda _level, text: said.append(text), lambda: clock[0], lambda: 0.0)
+    turns = Turns(lambda level, text: said.append((level, text)), lambda: clock[0], lambda: 0.0)
 
     def turn(seconds, place):
         turns.start()
@@ -56,12 +56,12 @@ def test_a_long_turn_is_told_with_its_place():
     assert said == []
     turn(2.0, "a")
     turn(2.0, "a")
-    turn(3.0, lambda: "b")
+    turn(6.0, lambda: "b")
     clock[0] += AGAIN
     turn(1.0, "a")
     rest = "s (0.0 s of computing), and nothing else was looked at meanwhile"
     assert said == [
-        f"a: took 2.0 {rest}",
-        f"b: took 3.0 {rest}",
-        f"a: took 1.0 {rest}, and 1 times more in the last minute",
+        ("debug", f"a: took 2.0 {rest}"),
+        ("warning", f"b: took 6.0 {rest}"),
+        ("debug", f"a: took 1.0 {rest}, and 1 times more in the last minute"),
     ]
