@@ -339,6 +339,8 @@ class Push:
 
     def _deliver(self, now):
         """Deliver what there is, at once or every so many seconds; True: there may be more."""
+        if not self._feed.ready:
+            return True  # as soon as it is
         if now < self._deliver_at:
             return False
         more = self._feed.deliver(now)
