@@ -147,6 +147,7 @@ class Feed:
         again, when the link takes it.
         """
         packer = self._packer
+        limit = min(limit, self.link.piece)
         for _ in range(BATCH if packer is None else packer.batch(BATCH)):
             if not self.ready:
                 return False

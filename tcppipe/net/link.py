@@ -53,6 +53,11 @@ class Link:
         return bool(self._out)
 
     @property
+    def piece(self):
+        """Bytes of data that are worth to be sent in one go: what is acknowledged is whole pieces."""
+        return inf
+
+    @property
     def silent(self):
         """True when the peer's kernel has not answered for too long, as far as this system tells.
 

@@ -13,6 +13,7 @@ from tcppipe.net.link import Link
 BURST = 0.125  # seconds' worth that may go at once …
 LEAST = 512  # … and bytes that may in any case
 STEP = 0.05  # seconds' worth that is waited for
+PIECE = 4.0  # seconds' worth that is sent in one go, and acknowledged together
 
 
 class Bucket:
@@ -23,6 +24,7 @@ class Bucket:
 
     def __init__(self, rate, clock=time.monotonic):
         self.burst = max(rate * BURST, LEAST)
+        self.piece = max(int(rate * PIECE), LEAST)
         self._rate = rate
         self._clock = clock
         self._tokens = self.burst
@@ -50,6 +52,11 @@ class Paced(Link):
         super().__init__(sock, peer)
         self._bucket = bucket
         self._held = deque()  # what may not go yet
+
+    @property
+    def piece(self):
+        """As in Link: what may go in some seconds."""
+        return self._bucket.piece
 
     @property
     def pending(self):
