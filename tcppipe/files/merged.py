@@ -391,7 +391,7 @@ class MergedCopy:
     def reopen(self):
         """Open the destination by its name again.  Raises Waiting, Blocked."""
         self.synced()
-        if self.syncing:
+        if self._turns.busy:  # one that is over may wait for an action behind us
             raise self._turns.waiting()
         with blocked(self.destination.path, "cannot reopen"):
             if self._begun and self.destination.moved():

@@ -77,6 +77,11 @@ class Turns:
         self._said = []  # what a turn has to say
         self._worker = worker
 
+    @property
+    def busy(self):
+        """True while a turn is being taken."""
+        return self.present is not None and not self.present.done
+
     def take(self, what, why, work):
         """The result of `work`, a function of the Turn, with the lock held: Waiting until then.
 

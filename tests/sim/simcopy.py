@@ -23,6 +23,10 @@ class Archive:
         self._places = {}  # the order of the pieces that were set aside
         self._backups = {}  # path: (content, which pieces stood beside it)
 
+    def end_sinks(self):
+        """Whoever writes here is killed."""
+        self.kill_sink()
+
     def pieces(self):
         """The paths of what was rotated away, the oldest first."""
         names = self.a._names
@@ -127,7 +131,7 @@ class Archive:
         backups = [(path, self._backups.get(path)) for path in chosen]
         if all(backup is not None and backup[1] == self.pieces() for _path, backup in backups):
             self.reach("restored")
-            self.kill_sink()
+            self.end_sinks()
             for path, (content, _pieces) in backups:
                 self.a.put(path, content)
             self.a.settle_names()
@@ -137,7 +141,7 @@ class Archive:
     def archive_moves(self):
         """The copies were moved to another disk, inodes and all."""
         self.reach("copies on another disk")
-        self.kill_sink()
+        self.end_sinks()
         self.a.device += 1
         for path in [*self.pieces(), COPY]:
             if path in self.a._names:
@@ -147,7 +151,7 @@ class Archive:
     def device_changes(self):
         """The same disk has another number, though the machine was not started again."""
         self.reach("another device number")
-        self.kill_sink()
+        self.end_sinks()
         self.a.device += 1
 
     def touch_copy(self):
@@ -190,7 +194,7 @@ class Archive:
         inode = self.a._names.get(self.ledger)
         if inode is not None and inode.data:
             self.reach("ledger damaged")
-            self.kill_sink()
+            self.end_sinks()
             at = self.rnd.randrange(len(inode.data))
             inode.data[at] ^= 1 << self.rnd.randrange(8)
             inode.durable = bytes(inode.data)

@@ -44,6 +44,7 @@ class Origin:
     """The part of a World that is about the origin."""
 
     meanwhile_is_long = False
+    first_late = 0  # the number before the first late line
 
     def begin_origin(self, scheme):
         """The first file, and how it will be called when it is rotated."""
@@ -98,7 +99,7 @@ class Origin:
         if self._old_writer is not None:
             self.reach("late bytes")
             self.lates += 1
-            self.o.write_all(self._old_writer, LATE % self.lates)
+            self.o.write_all(self._old_writer, LATE % (self.first_late + self.lates))
 
     # --- rotation
 

@@ -18,11 +18,8 @@ import traceback
 
 import pytest
 from simfs import POWER, SHORT, ZEROS, ProcessDied
-from simmerge import SHARED, unlocked
+from simmerge import share
 from simworld import ALWAYS, COPY, NOT_YET, ORIGIN, Generation, World
-
-from tcppipe.files.destination import Destination
-from tcppipe.files.merged import MergedCopy
 
 FAULTS = {
     "ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EINTR": errno.EINTR, "short": SHORT,
@@ -131,7 +128,7 @@ class Told(World):
         """A Copy, or a share of a destination that may have others."""
         if not self.merged:
             return super().open_copy()
-        return MergedCopy(Destination(COPY, fs=self.a), SHARED, "origin", self._say, self.a)
+        return share(self, "origin")
 
     def rotate_and_go_on(self):
         """The writer goes on with the old file, and another one writes to the new."""
@@ -382,7 +379,7 @@ def merged(world):
 TRAITS = {"mirrored": ("mirror",), "late_bytes_in_a_mirror": ("mirror",), "merged": ("merged",)}
 NEEDS = {  # what has to be lived through for it
     "late_bytes": "late", "late_bytes_in_a_mirror": "late", "copy_truncated": "copytruncate_copy",
-    "merged": "world merge",
+
 }  # fmt: skip
 LIVES = {
     "first_transfer": (_nothing, first_transfer),
@@ -406,7 +403,7 @@ def tell(name, side=None, faults=()):
     world = Told(TRAITS.get(name, ()))
     before, life = LIVES[name]
     try:
-        with world.clock(), unlocked():
+        with world.clock():
             before(world)
             if faults:
                 _plan(world.disk(side), faults)
@@ -433,7 +430,7 @@ def calls_of(name, side):
     """The names of the calls that a life without faults makes."""
     world = Told(TRAITS.get(name, ()))
     before, life = LIVES[name]
-    with world.clock(), unlocked():
+    with world.clock():
         before(world)
         world.disk(side).tape = tape = []
         life(world)
