@@ -94,7 +94,7 @@ class Archive:
             self.reach("foreign writer")
             self.foreigns += 1
             fd = self.a.open(COPY, os.O_WRONLY | os.O_APPEND)
-            self.a.write_all(fd, FOREIGN % self.foreigns)
+            self.a.write_all(fd, FOREIGN % (self.first_late + self.foreigns))
             self.a.fsync(fd)
             self.a.close(fd)
 

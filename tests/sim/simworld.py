@@ -650,7 +650,7 @@ class World(Origin, Archive):
         if self.foreigns and not self.marks_lost:
             kept = b"".join(self.a.content(path) for path in self.a.paths(COPY))
             kept += self.copied()
-            for number in range(1, self.foreigns + 1):
+            for number in range(self.first_late + 1, self.first_late + self.foreigns + 1):
                 if b"<foreign %06d>\n" % number not in kept:
                     raise AssertionError(self.story(f"foreign line {number} is gone"))
 
