@@ -196,7 +196,7 @@ class PullWorld(LoopWorld):
         play(fetch, "Copy", self._make_copy)
         play(fetch, "Destination", partial(Destination, fs=self.a))
         play(fetch, "Pointer", partial(Pointer, fs=self.a))
-        play(fetch, "lock", lambda path: self.a.open(path, os.O_RDWR | os.O_CREAT))
+        play(fetch, "lock", lambda path, **_: self.a.open(path, os.O_RDWR | os.O_CREAT))
         played = {name: getattr(os, name) for name in ("path", "fsencode", "fsdecode")}
         play(fetch, "os", SimpleNamespace(stat=self.a.stat, **played))
         play(fetch, "random", self.rnd)
