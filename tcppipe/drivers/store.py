@@ -96,8 +96,6 @@ class Store:
 
     def _on_open(self, action):
         self.copy.begin(action.begin, self._sender, action.checked)
-        if not self._serial:
-            self._generations[0] = self.copy.previous
         self._serial += 1
         self._generations[self._serial] = self.copy.generation
         self._open = True

@@ -5,20 +5,21 @@ of bytes is durable before the bytes are appended, bytes are durable before they
 acknowledged.  A step that fails raises Blocked and can be made again as it is.
 """
 
+import hashlib
+import os
 from contextlib import closing, suppress
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
-from tcppipe.errors import Blocked, Busy, SyncFailed, reason
+from tcppipe.errors import Blocked, Busy, LinkLost, SyncFailed, reason
 from tcppipe.files.blocked import blocked
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
-from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger, Mark, Stretch
-from tcppipe.files.rolling import Crc32, Digests, Rolling
+from tcppipe.files.rolling import Crc32, Digests, Rolling, digest_of
 from tcppipe.files.standing import Standing
 from tcppipe.wire.events import Why
 
-RECENT = 1 << 16  # bytes appended last that are remembered
+LIKELY = 64  # so many equal bytes at the beginning of a file are no chance
 PROOF = 1024  # bytes by which a copy of the destination is known
 HASHED_AT_ONCE = 2 << 20  # bytes of a digest that finish() makes before others have their turn
 
@@ -50,7 +51,10 @@ class Copy:
         self._finished = None  # the End that was recorded last, and the answer to it
         self._digest = None
         self._proving = None  # the Digests that prove() is making
-        self._recent = bytearray()  # the last bytes that were appended
+        self._start = None  # the first bytes of the present stretch, if we have appended them
+        self._suspect = False  # what is not known to be durable has to be written again
+        self._failed = self._disturbed = False  # a sync has failed; somebody truncated the file
+        self._complete = None  # the generation that ended last, and its SHA-256 as it goes on
         self._begun = False  # the agreement is over, so the destination may change its file
         self._syncing = None  # (offset, check, Sync): what is being made durable beside us
         self._checked = False  # the source says what it has read: nothing else is durable
@@ -79,14 +83,9 @@ class Copy:
         return self._ledger.stretch.generation
 
     @property
-    def previous(self):
-        """The generation before, as the ledger names it."""
-        return self._ledger.previous[0]
-
-    @property
     def past(self):
         """The generations that are here to their end, as Complete, oldest first."""
-        return self._ledger.complete
+        return self._standing.past
 
     def open(self):
         """Open the ledger and the destination.  Raises Blocked or ConfigError."""
@@ -96,6 +95,8 @@ class Copy:
         if self._ledger is None:
             with blocked(self._path, "cannot open the ledger"):
                 self._ledger = Ledger(self._path, self.fs)
+            if self._ledger.damage:
+                self._say("critical", f"{self._path}: {self._ledger.damage}")
             self._standing = Standing(self.destination, self._ledger, self._say)
         if self.destination.fd < 0:
             with blocked(self.destination.path, "cannot open"):
@@ -109,6 +110,7 @@ class Copy:
         self._begun = False
         with blocked(self.destination.path, "cannot read"):
             have = self._standing.offer(sender)
+        self._suspect = not self._ledger.clean and not self._standing.rebooted
         self.end = have.end
         return have
 
@@ -138,18 +140,10 @@ class Copy:
             elif begin.why == Why.ADOPTED:
                 self._stretch(begin.generation, 0, 0, Why.ADOPTED)
                 self.end, self._size = begin.offset, self.destination.size()
+            elif begin.why == Why.REOPENED:
+                self._reopen_generation(begin, sender)
             else:
-                if begin.why not in (Why.FRESH, Why.NEXT):
-                    self._tell(begin)
-                self._leave_behind()
-                if self.destination.moved():
-                    self.destination.open()
-                elif self._mirror and begin.offset == 0:
-                    self._set_aside()
-                self._stretch(
-                    begin.generation, begin.offset, self.destination.size(), begin.why, sender
-                )
-            self._recent.clear()
+                self._begin_behind(begin, sender)
             mark = self._ledger.mark.offset
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
@@ -157,25 +151,116 @@ class Copy:
             self._checked, self._check = checked, (begin.offset, 0)
             self._back = Rolling(self._standing.read, Crc32(), begin.offset) if checked else None
         self._standing.release()
+        self._suspect = False
         self._begun = True
         self.reopen()
+
+    def _begin_behind(self, begin, sender):
+        """Bytes that do not go on where those of the ledger end stand behind what is here."""
+        self._tell(begin)
+        self._leave_behind()
+        self._go_back(None)
+        if self.destination.moved():
+            self.destination.open()
+            self._standing.here = False
+        if self._mirror and begin.offset == 0:
+            self._set_aside()
+        self._stretch(begin.generation, begin.offset, self.destination.size(), begin.why, sender)
+
+    def _go_back(self, offset):
+        """The ledger tells of more than is here: it goes back to what was offered, if bytes come
+        from this offset of that on, or (None) if others come behind it."""
+        standing = self._standing
+        back, standing.back = standing.back, None
+        if back is not None:
+            stretch, ended = back
+            self._ledger.note_back(stretch, offset or self.end, ended and offset is None)
+        elif offset is not None and offset < self._ledger.mark.offset:
+            self._ledger.note_back(standing.stretch, offset, False)
 
     def _leave_behind(self):
         """Make durable what stands before a new stretch, here or in the file that was rotated away:
         no later sync does it.  Raises SyncFailed."""
         try:
+            self._write_again()
             self.destination.sync()
             if self._standing.old is not None and self.destination.durable:
                 self.fs.fdatasync(self._standing.old.fd)
         except OSError as error:
             raise self._not_synced(error) from None
 
+    def _write_again(self):
+        """What is not known to be on the disk is written once more, in its place.
+
+        After a failed sync the kernel counts the bytes as written and the next sync succeeds;
+        who has seen it fail may have been killed.  A start of the machine leaves only what is
+        on the disk.
+        """
+        if not self._suspect or not self._standing.here:
+            return
+        mark, first = self._ledger.mark.offset, None
+        for stretch in reversed(self._ledger.stretches):
+            if (stretch.dev, stretch.ino) != (self.destination.dev, self.destination.ino):
+                break
+            first = stretch.at + max(0, mark - stretch.first)
+            if stretch.first <= mark:
+                break
+        if first is None:
+            stretch = self._standing.stretch
+            first = stretch.at + max(0, mark - stretch.first) if stretch is not None else 0
+        self.destination.rewrite(first)
+
     def _set_aside(self):
         """In a mirror: the generation before gets a name of its own, if it stands here."""
-        stretch = self._ledger.stretch
-        if self._standing.is_here(stretch) if stretch is not None else self.destination.size():
+        if self.destination.size() or (self._ledger.stretch is not None and self._standing.here):
             name = self.destination.set_aside()
+            self._standing.here = False
             self._ledger.note("aside", name=name)
+
+    def _reopen_generation(self, begin, sender):
+        """A generation that was complete goes on: the rotation of its origin was undone."""
+        generation, offset = begin.generation, begin.offset
+        done = self._ledger.done(generation)
+        if self._ledger.closed and self._standing.here and self._is_present(generation):
+            self._ledger.note("reopened")
+            self._resume(offset)
+            return
+        self._leave_behind()
+        if self.destination.moved():
+            self.destination.open()
+        first = offset
+        if self._mirror:
+            piece = self._piece_of(done) if done is not None else None
+            self._set_aside()
+            if piece is not None:
+                self.fs.rename(piece, self.destination.path)
+                self.fs.sync_directory(os.path.dirname(self.destination.path))
+                self.destination.open()
+                first = 0
+        size = self.destination.size()
+        if first == 0 and size >= offset:
+            self._stretch(generation, 0, size - offset, Why.REOPENED, sender)
+            self.end, self._size = offset, size
+        else:
+            self._stretch(generation, offset, size, Why.REOPENED, sender)
+
+    def _is_present(self, generation):
+        return generation[:4] == self.generation[:4]
+
+    def _piece_of(self, done):
+        """The path of the rotated file that holds a complete generation and nothing else."""
+        complete = done.complete
+        head = complete.generation.head_len, complete.generation.head
+        for reader in self._standing.plain():
+            with closing(reader):
+                same = reader.status()[0] == complete.length and (
+                    digest_of(reader.read, 0, head[0]) == head[1]
+                )
+                if same and (not complete.length or complete.digest in (
+                    NO_DIGEST, digest_of(reader.read, 0, complete.length)
+                )):  # fmt: skip
+                    return reader.path
+        return None
 
     def _tell(self, begin):
         what = {
@@ -185,40 +270,92 @@ class Copy:
             Why.FORKED: "the origin was rewritten; its new content goes behind the old",
             Why.LOST: "the origin's old generation is gone; goes on with a later one",
         }
-        text = what.get(begin.why, begin.why.name.lower())
-        self._say("warning", f"{self.destination.path}: {text}")
+        if begin.why in what:
+            self._say("warning", f"{self.destination.path}: {what[begin.why]}")
+        elif begin.why == Why.FRESH and self._ledger.stretch is None:
+            rotated = self._standing.rotated()
+            if rotated:
+                text = (
+                    f"nothing is recorded of this pipe, and rotated files stand here ({rotated[-1]}): "
+                    "the whole origin is sent, perhaps once more; was its ledger lost, or renamed?"
+                )
+                self._say("critical", f"{self.destination.path}: {text}")
 
     def _resume(self, offset):
+        self._go_back(offset)
+        part = self._standing.part_of(offset)
         stretch, size = self._ledger.stretch, self.destination.size()
-        if (
-            self._standing.old is not None
-            or not self._standing.is_here(stretch)
-            or size < stretch.at
-        ):
+        keep = stretch.at + offset - stretch.first
+        if part is not None:
+            self._go_on_in(part, offset)
+        elif not self._standing.here or size < stretch.at or not self._keeps(keep, size):
             self._leave_behind()
             self.destination.open()
-            size = self.destination.size()
-            self._stretch(stretch.generation, offset, size, Why.RESUMED)
-            return
-        keep = stretch.at + offset - stretch.first
+            self._stretch(stretch.generation, offset, self.destination.size(), Why.RESUMED)
+        else:
+            self._cut(offset, keep)
+            self._write_again()
+            # only now: these say that the machine's restart is dealt with
+            if (stretch.dev, stretch.ino) != (self.destination.dev, self.destination.ino):
+                self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
+            self._ledger.note_resume(offset, self.fs.boot())
+            self.end, self._size = offset, keep
+            self._start = None
+
+    def _keeps(self, keep, size):
+        """False, and a word, when what should be cut off stands where nothing can be."""
+        if keep < size and not self.destination.writable:
+            text = (
+                f"its rotated file ends in {size - keep} bytes that are not the origin's, and can"
+            )
+            self._say("critical", f"{self.destination.path}: {text} only be read: they stay")
+            return False
+        return True
+
+    def _cut(self, offset, keep):
+        size = self.destination.size()
         if keep < size:
             kept = self.destination.cut(keep)
             self._ledger.note("cut", offset=offset, bytes=size - keep, kept=kept)
             text = f"torn, goes on from offset {offset}; {size - keep} bytes kept as {kept}"
             self._say("warning", f"{self.destination.path}: {text}")
-        # only now: these say that the machine's restart is dealt with
-        if stretch.dev != self.destination.dev:
-            self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
-        self._ledger.note("resume", offset=offset, boot=self.fs.boot())
-        self.end, self._size = offset, keep
+
+    def _go_on_in(self, part, offset):
+        """A file that the ledger did not know of goes on with the generation: it is older."""
+        self._leave_behind()
+        generation = self._ledger.stretch.generation
+        self.destination.open()
+        self._standing.here = True
+        if offset - part.offset < min(part.length, LIKELY):
+            self._stretch(generation, part.offset, self.destination.size(), Why.RESUMED)
+            text = "somebody else has written here; connects anew to go on behind that"
+            raise LinkLost(f"{self.destination.path}: {text}")
+        if part.path == self.destination.path:
+            keep = part.place + offset - part.offset
+            self._cut(offset, keep)
+            if self._suspect:
+                self.destination.rewrite(part.place)
+            self._stretch(generation, part.offset, part.place, Why.RESUMED)
+            self.end, self._size, self._start = offset, keep, None
+        else:
+            self._stretch(generation, offset, self.destination.size(), Why.RESUMED)
+        text = "the ledger is older than the copy; compared with the origin, goes on from offset"
+        self._say("warning", f"{self.destination.path}: {text} {offset}")
 
     def _stretch(self, generation, first, at, why, sender=b""):
         """Begin a stretch; the ledger says so, durably, before any byte follows."""
-        dev, ino = self.destination.dev, self.destination.ino
-        boot = self.fs.boot()
-        igen = self.destination.igen
-        self._ledger.begin(Stretch(generation, first, at, dev, ino, int(why), sender, boot, igen))
+        where = self.destination
+        below_len = min(PROOF, at)
+        below = NO_DIGEST
+        if below_len:
+            below = digest_of(where.read, at - below_len, below_len) or NO_DIGEST
+        self._ledger.begin(Stretch(
+            generation, first, at, where.dev, where.ino, int(why), sender, self.fs.boot(), where.igen,
+            below_len if below != NO_DIGEST else 0, below,
+        ))  # fmt: skip
         self.end, self._size = first, at
+        self._start = bytearray()
+        self._standing.here = True
 
     @property
     def dirty(self):
@@ -238,27 +375,36 @@ class Copy:
         """
         view = memoryview(data)[self.end - offset :]
         with blocked(self.destination.path, "cannot append"):
+            if view and self._ledger.closed:
+                self._ledger.note("reopened")
             while view:
                 self.look()
                 count = self._write(view)
-                self._recent += view[max(0, count - RECENT) : count]
-                if len(self._recent) > 2 * RECENT:
-                    del self._recent[:-RECENT]
+                if self._start is not None and len(self._start) < PROOF:
+                    self._start += view[: min(count, PROOF - len(self._start))]
                 self.end += count
                 view = view[count:]
 
     def _write(self, view):
         """One write of the generation's next bytes; how many they were."""
         at, count = self.destination.append(view)
-        if at != self._size:
-            self._displaced(at)
+        if at < self._size:  # it was truncated right before: these come again
+            if self.destination.size() == at + count:
+                self.fs.ftruncate(self.destination.fd, at)
+            self._truncated(at)
+            return 0
+        if at > self._size:
+            try:
+                self._displaced(at)
+            except (OSError, Blocked) as error:  # they stand there, and nothing says so
+                raise self._not_synced(error) from None
         self._size += count
         return count
 
     def look(self):
         """See whether somebody has written to the destination, truncated or deleted it.
 
-        Raises OSError, or SyncFailed: what was appended last is gone, and comes again.
+        Raises OSError, or SyncFailed or LinkLost: what was appended last is gone, and comes again.
         """
         status = self.fs.fstat(self.destination.fd)
         if not status.st_nlink:
@@ -267,49 +413,6 @@ class Copy:
             self._truncated(status.st_size)
         elif status.st_size > self._size:
             self._displaced(status.st_size)
-
-    def append_late(self, generation, offset, data):
-        """Append what was added to a generation after its end; then the present one goes on.
-
-        An intent is durable before it, so after a crash it is there once, or is undone and
-        comes again.  Raises Blocked, SyncFailed.
-        """
-        known = self._ledger.lengths.get(generation[:4]) if generation else None
-        if known is None or offset > known:
-            self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
-            return
-        data = data[known - offset :]
-        if not data:
-            return
-        with blocked(self.destination.path, "cannot append"):
-            if self._mirror:
-                self._append_late_aside(generation, known, data)
-                return
-            self._standing.undo_late()
-            self.sync()
-            self.mark()
-            self._catch_up()
-            at, of = self.destination.size(), list(generation[:4])
-            self._ledger.note("late", of=of, offset=known, bytes=len(data), at=at)
-            while data:
-                data = data[self.destination.append(data)[1] :]
-            self.sync()
-            generation = self._ledger.stretch.generation
-            self._stretch(generation, self.end, self.destination.size(), Why.RESUMED)
-
-    def _append_late_aside(self, generation, known, data):
-        """In a mirror late bytes go to the end of their generation's own file."""
-        aside = Destination(self.destination.path, fs=self.fs)
-        where = self._ledger.places.get(generation[:4])
-        if where is None or not aside.open_rotated(*where):
-            self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
-            return
-        rest = data[max(0, aside.size() - known) :]  # a crash may have left a part of them
-        while rest:
-            rest = rest[aside.append(rest)[1] :]
-        aside.sync()
-        self._ledger.note("late", of=list(generation[:4]), offset=known, bytes=len(data), at=-1)
-        aside.close()
 
     def _displaced(self, at):
         """Somebody else has written here: the next byte stands behind that."""
@@ -323,35 +426,130 @@ class Copy:
     def _truncated(self, size):
         """Somebody has truncated the destination, perhaps after copying it: copytruncate.
 
-        What was appended between the copy and the truncation is in neither, and is appended
-        again.
+        What was appended between the copy and the truncation is in neither.  Unless nothing was,
+        the connection is made anew, and goes on at the end of the copy.
         """
-        self._say("warning", f"{self.destination.path}: was truncated here; goes on from there")
-        missing = self._between_copy_and_now()
         self._join()
-        self.durable = min(self.durable, self.end - len(missing))
+        there = self._standing.find_copy(self._start)
+        end = self.durable if there is None else there
+        if end != self.end:
+            self._disturbed = True
+            self._remember_start(there)
+            text = "was truncated here while bytes came; connects anew for what is missing"
+            raise LinkLost(f"{self.destination.path}: {text}")
+        self._say("warning", f"{self.destination.path}: was truncated here; goes on from there")
         self._digest = self._back = None
-        generation = self._ledger.stretch.generation
-        self._stretch(generation, self.end - len(missing), size, Why.FOREIGN)
-        while missing:
-            count = self._write(missing)
-            self.end += count
-            missing = missing[count:]
+        self._stretch(self._ledger.stretch.generation, self.end, size, Why.FOREIGN)
 
-    def _between_copy_and_now(self):
-        """The last bytes that the newest copy of the destination does not have."""
-        stretch = self._ledger.stretch
-        for reader in self.destination.copies():
-            with closing(reader):
-                copied = stretch.first + _size_of(reader) - stretch.at
-                behind = self.end - copied
-                if not 0 <= behind <= len(self._recent) or copied < stretch.first:
-                    continue
-                known = bytes(self._recent[: len(self._recent) - behind])[-PROOF:]
-                at = stretch.at + copied - stretch.first - len(known)
-                if known and reader.read(len(known), at) == known:
-                    return bytes(self._recent[len(self._recent) - behind :])
-        return b""
+    def _remember_start(self, there):
+        """The copy is known by the first bytes of a stretch that has no mark yet: note them."""
+        run, start = self._ledger.runs[-1], bytes(self._start or b"")
+        known = any(stretch is run.stretches[-1] for stretch, _mark in run.proofs)
+        if there is not None and not known and start:
+            stretch, mark = run.stretches[-1], run.mark
+            start = start[: there - stretch.first]
+            digest = hashlib.sha256(start).digest()
+            self._ledger.note_mark(
+                Mark(stretch.first + len(start), mark.head_len, mark.head, len(start), digest)
+            )
+
+    # --- late bytes
+
+    def append_late(self, generation, offset, data):
+        """Append what was added to a generation after its end; then the present one goes on.
+
+        An intent is durable before it, and the ledger counts them when they are there: so they
+        are there once after whatever fails, or are undone and come again.  generation: None
+        for one that was complete before this connection.  Raises Blocked, SyncFailed.
+        """
+        done = self._late_of(generation, offset)
+        if done is None or offset > done.complete.length:
+            self._no_place(generation, offset, data)
+            return
+        known = done.complete.length
+        data = data[known - offset :]
+        if not data:
+            return
+        late = {"of": list(done.complete.generation[:4]), "offset": known, "bytes": len(data)}
+        late["sha256"] = self._late_digest(done, known, data)
+        with blocked(self.destination.path, "cannot append"):
+            if self._mirror:
+                self._append_late_aside(done, late, data)
+            else:
+                self._append_late_here(late, data)
+
+    def _late_of(self, generation, offset):
+        """The Done of a generation; of one before the connection, that which ends there."""
+        if generation is not None:
+            return self._ledger.done(generation)
+        before = [self._ledger.done(one.generation) for one in self._standing.past]
+        before = [done for done in reversed(before) if done is not None]
+        fits = [done for done in before if done.complete.length == offset]
+        return (fits or before or [None])[0]
+
+    def _no_place(self, generation, offset, data):
+        text = f"{self.destination.path}: {len(data)} late bytes have no place"
+        self._say("critical", text)
+        ino = generation.ino if generation is not None else 0
+        with blocked(self._path, "cannot write the ledger"):
+            self._ledger.note(
+                "gap",
+                first=offset,
+                last=offset + len(data),
+                ino=ino,
+                why="late, and without a place",
+            )
+
+    def _late_digest(self, done, known, data):
+        """The digest of a generation with its late bytes, in hex; "" when nobody knows it."""
+        of, sha = self._complete or (None, None)
+        if of != done.complete.generation[:4]:
+            return ""
+        sha = sha.copy()
+        sha.update(data)
+        return sha.hexdigest()
+
+    def _append_late_here(self, late, data):
+        begun = self._ledger.late
+        if begun is None or any(begun[key] != value for key, value in late.items()):
+            self._standing.undo_late()
+            self.sync()
+            self.mark()
+            self._catch_up()
+            self._ledger.note("late", **late, at=self.destination.size())
+        at = self._ledger.late["at"]
+        while rest := data[self.destination.size() - at :]:
+            self.destination.append(rest)
+        self.sync()
+        generation = self._ledger.stretch.generation
+        self._stretch(generation, self.end, self.destination.size(), Why.RESUMED)
+        self._complete_grew(late, data)
+
+    def _append_late_aside(self, done, late, data):
+        """In a mirror late bytes go to the end of their generation's own file."""
+        aside = Destination(self.destination.path, fs=self.fs, durable=self.destination.durable)
+        try:
+            if not aside.open_rotated(done.dev, done.ino) or not aside.writable:
+                self._no_place(done.complete.generation, late["offset"], data)
+                return
+            size, known = aside.size(), late["offset"]
+            before = data[: max(0, size - known)]  # a crash may have left a part of them
+            if size < known or aside.read(len(before), known) != before:
+                self._no_place(done.complete.generation, known, data)
+                return
+            rest = data[len(before) :]
+            while rest:
+                rest = rest[aside.append(rest)[1] :]
+            aside.rewrite(known)
+            aside.sync()
+        finally:
+            aside.close()
+        self._ledger.note("late", **late, at=-1)
+        self._complete_grew(late, data)
+
+    def _complete_grew(self, late, data):
+        if late["sha256"]:
+            self._complete[1].update(data)
 
     def sync(self):
         """Make all that was appended durable, and return the offset below which it is.
@@ -413,6 +611,7 @@ class Copy:
         self.durable = max(self.durable, min(end, self._compared(check)) if self._checked else end)
 
     def _not_synced(self, error):
+        self._failed = True
         return SyncFailed(f"{self.destination.path}: cannot sync: {reason(error)}")
 
     # --- what was read at the origin is what stands here
@@ -438,6 +637,7 @@ class Copy:
             self._back = None  # somebody has truncated the destination: look() will tell
         elif self._back is not None and self._back.offset == offset:
             if self._back.digest() != crc:
+                self._failed = True
                 raise SyncFailed(
                     f"{self.destination.path}: bytes below offset {offset} are not those that were "
                     "read at the origin; they are sent again (check memory, network and disk)"
@@ -504,6 +704,7 @@ class Copy:
             self._catch_up()
             if self._digest is not None and end.why != Why.RESUMED:
                 digest = self._digest.digest()
+                self._complete = self.generation[:4], self._digest.hashed()
         verdict = "not compared"
         if NO_DIGEST not in (digest, end.digest):
             verdict = "equal" if digest == end.digest else "different"
@@ -511,7 +712,12 @@ class Copy:
             self._say("critical", f"{self.destination.path}: the digests of a generation differ")
         with blocked(self._path, "cannot write the ledger"):
             self._ledger.note(
-                "end", length=end.length, why=int(end.why), sha256=digest.hex(), verdict=verdict
+                "end",
+                length=end.length,
+                why=int(end.why),
+                sha256=digest.hex(),
+                verdict=verdict,
+                said=end.digest.hex(),
             )
         self._finished = (end, (self.end, digest))
         return self._finished[1]
@@ -537,6 +743,8 @@ class Copy:
         with blocked(self.destination.path, "cannot reopen"):
             if not self._begun or not self.destination.moved():
                 return
+            if self._ledger.late is not None:
+                self._standing.undo_late()
             self._flush()  # a file that was moved to another disk counts as rotated, too
             self.mark()
             self._catch_up()
@@ -554,12 +762,16 @@ class Copy:
     def close(self, clean):
         """Let go of everything; clean: sync and record that the end was in order."""
         try:
-            if clean and self._begun:  # before that nothing of it was proved
+            if (
+                clean and self._begun and not (self._failed or self._disturbed)
+            ):  # before that nothing of it was proved
                 self.sync()
                 self.mark()
                 self.destination.close()  # this, too, can tell that bytes are not on the disk
                 if self.durable == self.end:  # else its end was not compared yet
                     self._ledger.note_clean()
+            elif self._failed and self._ledger is not None:
+                self._ledger.note("unsynced")
         except (Blocked, SyncFailed, OSError):
             pass  # then the end was not clean, which is what the ledger says
         if self._standing is not None:
@@ -571,10 +783,3 @@ class Copy:
         if self._held is not None:
             self.fs.close(self._held)
             self._held = None
-
-
-def _size_of(reader):
-    try:
-        return reader.status()[0]
-    except Broken:
-        return 0

@@ -14,13 +14,16 @@ import time
 
 from tcppipe.errors import ConfigError
 from tcppipe.files.fs import REAL
-from tcppipe.files.generations import is_rotated, kind_of, open_reader, siblings
+from tcppipe.files.generations import kind_of, siblings
 
 # errors that go away by themselves, or when an administrator frees something
 PASSING = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.EMFILE,
     errno.ENFILE, errno.ENOMEM, errno.EFBIG, errno.ESTALE, errno.ENODEV, errno.ENXIO,
 }  # fmt: skip
+
+
+LONGEST = 255 - len(".YYYYmmddHHMMSS.999")  # bytes of a name that others are made of
 
 
 class Destination:
@@ -39,6 +42,7 @@ class Destination:
         self.fs = fs
         self.fd = -1
         self.dev = self.ino = self.igen = 0
+        self.writable = True  # False: a rotated file that can only be read
 
     def open(self):
         """Open the file under its name, making it and its directories when missing."""
@@ -74,17 +78,34 @@ class Destination:
         dev: its device, or None for any.
         """
         for path in siblings(self.path, fs=self.fs):
-            fd = self.fs.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
             try:
-                status = self.fs.fstat(fd)
-            except OSError:
-                self.fs.close(fd)
-                raise
+                status = self.fs.stat(path)
+            except FileNotFoundError:
+                continue
             if status.st_ino == ino and dev in (None, status.st_dev):
-                self._take(fd, status)
+                self.open_piece(path, (status.st_dev, ino))
                 return True
-            self.fs.close(fd)
         return False
+
+    def open_piece(self, path, file):
+        """Open this rotated file (device, inode) instead: for reading where that is all that
+        its rights or its file system allow."""
+        flags = os.O_APPEND | os.O_NONBLOCK
+        try:
+            fd, writable = self.fs.open(path, os.O_RDWR | flags), True
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EROFS):
+                raise
+            fd, writable = self.fs.open(path, os.O_RDONLY | os.O_NONBLOCK), False
+        try:
+            status = self.fs.fstat(fd)
+            if (status.st_dev, status.st_ino) != file:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        except OSError:
+            self.fs.close(fd)
+            raise
+        self._take(fd, status)
+        self.writable = writable
 
     def _take(self, fd, status):
         try:
@@ -92,6 +113,7 @@ class Destination:
         except OSError:
             self.fs.close(fd)
             raise
+        self.writable = True
         self.fd, self.dev, self.ino = fd, status.st_dev, status.st_ino
         self.igen = self.fs.inode_generation(fd)
 
@@ -180,11 +202,10 @@ class Destination:
         self.open()
         return name
 
-    def copies(self):
-        """Readers of the rotated files, compressed ones too, the newest first; to be closed."""
-        for path in reversed(siblings(self.path, fs=self.fs)):
-            if is_rotated(path, self.path):
-                yield open_reader(path, self.fs)
+    def rewrite(self, first):
+        """Bring what stands from a place on to the disk once more: see FS.overwrite."""
+        if self.writable:
+            self.fs.rewrite(self.fd, first, self.size())
 
     def cut(self, size):
         """Cut the file to `size` bytes; what is cut off is kept beside it.
@@ -193,8 +214,9 @@ class Destination:
         the cut; a crash in between leaves them there twice, never less than once.
         """
         kept = free_name(f"{self.path}.cut", self.fs)
-        fd = self.fs.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        fd = self.fs.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
+            self._dress_alike(fd)
             at = size
             while data := self.read(1 << 20, at):
                 self.fs.write_all(fd, data)
@@ -210,6 +232,17 @@ class Destination:
         self.fs.fdatasync(self.fd)
         return kept
 
+    def _dress_alike(self, fd):
+        """Who may read the file may read what was cut off it, and nobody else."""
+        status = self.fs.fstat(self.fd)
+        try:
+            self.fs.fchown(fd, status.st_uid, status.st_gid)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
+            return  # it stays ours alone
+        self.fs.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o666)
+
     def close(self):
         """Let go of the file.  Raises OSError: what was written last may not be on the disk."""
         fd, self.fd = self.fd, -1
@@ -219,7 +252,7 @@ class Destination:
 
 def free_name(base, fs=REAL):
     """BASE.YYYYmmddHHMMSS, with a number behind it when that exists already."""
-    stamp = base + time.strftime(".%Y%m%d%H%M%S")
+    stamp = _short(base) + time.strftime(".%Y%m%d%H%M%S")
     name, number = stamp, 0
     while True:
         try:
@@ -228,6 +261,13 @@ def free_name(base, fs=REAL):
             return name
         number += 1
         name = f"{stamp}.{number}"
+
+
+def _short(base):
+    """A path whose last part leaves room for a date and a number."""
+    directory, name = os.path.split(base)
+    raw = os.fsencode(name)
+    return base if len(raw) <= LONGEST else os.path.join(directory, os.fsdecode(raw[:LONGEST]))
 
 
 def look_up_owner(owner):

@@ -46,6 +46,20 @@ class FS:
         return os.lseek(fd, 0, os.SEEK_CUR)
 
     @staticmethod
+    def overwrite(fd, data, offset):
+        """Write in place, also through a descriptor that appends: how many bytes.
+
+        The same bytes once more make the kernel write them to the disk, whatever became of
+        them the first time.  Only while nobody else writes through the descriptor.
+        """
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)
+        try:
+            return os.pwrite(fd, data, offset)
+        finally:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+    @staticmethod
     def stream(fd):
         """A buffered binary stream that reads the open file from its beginning."""
         stream = os.fdopen(os.dup(fd), "rb")
@@ -99,6 +113,11 @@ class FS:
             self.fsync(fd)
         finally:
             self.close(fd)
+
+    def rewrite(self, fd, first, last):
+        """Write the bytes of [first, last) once more, as they can be read."""
+        while first < last and (data := self.pread(fd, min(1 << 20, last - first), first)):
+            first += self.overwrite(fd, data, first)
 
     def write_all(self, fd, data):
         """Write all of `data`, in as many calls as it takes.

@@ -51,6 +51,10 @@ class Rolling:
         """The digest of what was taken."""
         return self._digest.digest()
 
+    def hashed(self):
+        """What has taken it, to go on with."""
+        return self._digest.copy()
+
 
 class Digests:
     """The SHA-256 digests of (first, length) ranges of what `read(length, offset)` reads, made in

@@ -1,92 +1,367 @@
 """What stands in a destination, by the ledger and by what is really there.
 
 Makes the sink's offer: which generation, up to where, what of it is durable, and whether it is
-still what was recorded.  The destination may have been rotated, copied and truncated, compressed
-or torn since; its content tells.  Writes nothing but the undoing of late bytes that are
-not complete.
+still what was recorded.  A destination is its content: it may have been rotated, copied and
+truncated, compressed, moved to another disk, restored from a backup that is older or newer than
+the ledger, or torn since.  Device and inode only tell where to look first; what the ledger knows
+of the bytes proves the file.  Writes nothing but the undoing of late bytes that are not complete.
 """
 
+import errno
+import hashlib
+import os
+from typing import NamedTuple
+
 from tcppipe.cursor import NO_DIGEST, UNKNOWN
-from tcppipe.files.generations import Broken
+from tcppipe.errors import Busy, ConfigError, reason
+from tcppipe.files.generations import SUFFIXES, Broken, is_rotated, open_reader, siblings
+from tcppipe.files.ledger import Mark
 from tcppipe.files.rolling import digest_of
-from tcppipe.wire.events import Have, Holding
+from tcppipe.wire.events import Complete, Have, Holding
+
+STEP = 2 << 20  # bytes of a compressed file that are read before others have their turn
+KEPT = 64 << 20  # bytes behind the mark that are kept of it
+
+
+class Proof(NamedTuple):
+    """So many bytes at a place of a file, by which it is known to hold a stretch."""
+
+    stretch: tuple
+    place: int
+    length: int
+    digest: bytes
+    mark: Mark | None = None  # None: the stretch's beginning, or what stands below it
+
+
+class Part(NamedTuple):
+    """A part of what is offered: the generation's bytes from `offset` on stand in a file."""
+
+    offset: int
+    place: int
+    length: int
+    read: object  # read(length, place)
+    path: str = ""
 
 
 class Standing:
     """The destination and its ledger, both open, as one pipe's copy finds them.
 
-    old: a Reader of what stood in the destination until it was rotated away, or None.
+    here: the open destination is the file that the ledger's last stretch stands in, under its
+    own name or another one.  old: a Reader of a compressed file that it stands in, or None.
+    later: Parts in newer files that may go on with it: the ledger is older than they are.
+    back: the (Stretch, ended) to which the ledger has to go back, or None.
     say: a function (level, text).  Methods raise OSError.
     """
 
     def __init__(self, destination, ledger, say):
         self.destination = destination
         self.ledger = ledger
+        self.here = False
         self.old = None
+        self.later = []
+        self.back = None
+        self.stretch = None  # the Stretch that was offered
+        self.past = []  # the generations that are here to their end, as Complete, oldest first
         self._say = say
+        self._parts = []  # what was offered
+        self._open = []  # Readers that they need
+        self._scan = None
+        self._named = set()  # siblings of which was said that they cannot be read
 
     def offer(self, sender):
-        """What is here, as a Have; sender: the key of the source."""
-        self.release()
+        """What is here, as a Have; sender: the key of the source.  Raises Busy, too."""
+        if self._scan is None:
+            self.release()
+            self.here, self.past = False, self.ledger.complete
+            if self.destination.moved():
+                self.destination.open()
         stretch = self.ledger.stretch
         if stretch is None or stretch.generation == UNKNOWN:
             size = self.destination.size()
             return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
-        if self.destination.moved() or not self.is_here(stretch):
-            device = None if self.rebooted else stretch.dev
-            self.destination.open_rotated(device, stretch.ino)
-        if self.is_here(stretch):
+        run, stretch = self._find()
+        self.stretch = stretch
+        if self.here and self.back is None:
             self.undo_late()
-        return self._offer_recorded(stretch, self.destination.size(), sender)
+        return self._offer(run, stretch, sender)
 
-    def _offer_recorded(self, stretch, size, sender):
-        ledger, mark = self.ledger, self.ledger.mark
-        known = stretch.at + max(mark.offset, stretch.first) - stretch.first
-        here = self.is_here(stretch) and size >= stretch.at
-        self.old = None if here and size >= known else self._find_old(stretch, known)
-        if self.old is not None:
-            size = self.old.status()[0]
-        emptied = size == 0 and ledger.clean
-        if self.old is not None or (here and not emptied):
-            first, end = stretch.first, stretch.first + size - stretch.at
+    def _offer(self, run, stretch, sender):
+        ledger, mark = self.ledger, run.mark
+        clean = ledger.clean and not self.later and self.back is None
+        closed = run.ended is not None
+        if self._parts:
+            first, end = stretch.first, self._parts[-1].offset + self._parts[-1].length
         else:  # out of reach, or emptied by somebody: what was durable is believed
             first = end = max(mark.offset, stretch.first)
+            self._say_gone(end)
+        if closed and ledger.doubtful and end > mark.offset:
+            closed = False  # what stands behind it may be ours
         damaged = end < mark.offset
-        if mark.tail_len and first <= mark.offset - mark.tail_len and not damaged:
+        if mark.tail_len and first <= mark.offset - mark.tail_len and not damaged and self._parts:
             tail = self.digest(mark.offset - mark.tail_len, mark.tail_len)
             damaged = tail != mark.tail
         if damaged:
-            self._say("critical", f"{self.destination.path}: damaged below what was durable")
-        generation = stretch.generation
-        if mark.head_len > generation.head_len:
-            generation = generation._replace(head_len=mark.head_len, head=mark.head)
+            text = "is not what was durable here: damaged, or restored from a backup"
+            self._say(
+                "critical", f"{self.destination.path}: {text}; it is compared with the origin"
+            )
+            closed = closed and end >= run.ended[0]
+        self.past = self._past(run, closed)
+        previous = self.past[:-1] if closed else self.past
         return Have(
-            Holding.RECORDED, ledger.clean, damaged, ledger.closed, ledger.resent_by == sender,
-            self._may_be_torn(size), generation, first, end, mark.offset, mark.tail_len, mark.tail,
-            *ledger.previous,
+            Holding.RECORDED, clean, damaged, closed, ledger.resent_by == sender,
+            self._may_be_torn(), run.generation, first, end, mark.offset, mark.tail_len, mark.tail,
+            *(previous[-1] if previous else Complete(UNKNOWN, 0)),
+            doubtful=ledger.doubtful or bool(self.later) or self.back is not None,
         )  # fmt: skip
 
-    def _find_old(self, stretch, known):
-        """A Reader of the rotated file, or the copy, that holds the stretch; None: there is none.
+    def _past(self, run, closed):
+        """The generations that are here to their end, this one among them if it is."""
+        runs = self.ledger.runs
+        gone = {later.generation[:4] for later in runs[runs.index(run) + (1 if closed else 0) :]}
+        return [one for one in self.ledger.complete if one.generation[:4] not in gone]
 
-        known: bytes that it must have if nothing of it was lost.  It is told by the bytes
-        below the mark, or by the generation's first ones: then some of it is missing.
+    def _say_gone(self, end):
+        size = self.destination.size()
+        text = f"what was delivered does not stand here any more; goes on from offset {end}"
+        self._say("critical" if size else "warning", f"{self.destination.path}: {text}")
+
+    # --- which file it is
+
+    def _find(self):
+        """(the Run, the Stretch) that stand here, and sets what tells where."""
+        run = self.ledger.runs[-1]
+        stretch = run.stretches[-1]
+        proofs = [proof for proof in _proofs(run) if proof.stretch is stretch]
+        later = [mark for where, mark in run.proofs if where is stretch]
+        strong = [proof for proof in proofs if proof.mark is not None]
+        if self._scan is None:
+            if self._take_plain(strong, stretch):
+                return run, stretch
+            if not later and self._take_numbers(stretch):
+                return run, stretch
+        if proofs and self._take_compressed(proofs):
+            return run, stretch
+        if self._take_plain([proof for proof in proofs if proof.mark is None], stretch):
+            return run, stretch
+        older = self._take_older()
+        if older is not None:
+            return older
+        if later and self._is_number(stretch, self.destination) and self.destination.size():
+            self._take(stretch, self.destination)  # damaged; the origin tells from where on
+        return run, stretch
+
+    def _take_plain(self, proofs, stretch):
+        """Find the plain file that some proof is about; the newest proof counts most."""
+        if not proofs:
+            return False
+        for proof in proofs:
+            if _holds(self.destination.read, proof):
+                self._take(stretch, self.destination)
+                return True
+        readers = list(self.plain())
+        try:
+            for proof in proofs:
+                for reader in readers:
+                    if _holds(reader.read, proof):
+                        return self._take_rotated(stretch, reader)
+        finally:
+            for reader in readers:
+                reader.close()
+        return False
+
+    def _take_numbers(self, stretch):
+        """The same where nothing is known of the bytes yet: by device and inode, and by what
+        stands below."""
+        if self._is_number(stretch, self.destination) and self.destination.size() >= stretch.at:
+            self._take(stretch, self.destination)
+            return True
+        for path in reversed(siblings(self.destination.path, fs=self.destination.fs)):
+            reader = self._reader(path)
+            if reader is None:
+                continue
+            try:
+                fits = self._is_number(stretch, reader) and reader.status()[0] >= stretch.at
+                if fits:
+                    return self._take_rotated(stretch, reader)
+            finally:
+                reader.close()
+        return False
+
+    def _is_number(self, stretch, file):
+        """True when the file has the stretch's inode.
+
+        A start of the machine may give its file system another device number.
         """
-        mark = self.ledger.mark
-        tail = (known - mark.tail_len, mark.tail_len, mark.tail)
-        head = (stretch.at, mark.head_len, mark.head)
-        for reader in self.destination.copies():
-            if mark.tail_len and _holds(reader, tail):
-                return reader
-            if mark.head_len and stretch.first == 0 and _holds(reader, head):
-                return reader
-            reader.close()
+        same_device = self.rebooted or stretch.dev == file.dev
+        reused = stretch.igen and file.igen not in (0, stretch.igen)
+        return same_device and stretch.ino == file.ino and not reused
+
+    def _take_rotated(self, stretch, reader):
+        self.destination.open_piece(reader.path, (reader.dev, reader.ino))
+        self._take(stretch, self.destination)
+        self._look_later(reader.path, stretch)
+        return True
+
+    def _take(self, stretch, file):
+        """The stretch stands in this file from its place on."""
+        self.here = file is self.destination
+        size = file.size() if self.here else file.status()[0]
+        self._parts = [Part(stretch.first, stretch.at, max(0, size - stretch.at), file.read)]
+
+    def _take_compressed(self, proofs):
+        """Find it in a compressed file, which is read once, in steps: raises Busy."""
+        known = hashlib.sha256(repr([proof[1:4] for proof in proofs]).encode()).hexdigest()[:16]
+        while True:
+            if self._scan is None:
+                reader = next(self._unread(known), None)
+                if reader is None:
+                    return False
+                self._scan = Scan(reader, proofs)
+            try:
+                if not self._scan.advance(STEP):
+                    raise Busy(f"{self._scan.reader.path}: is read through")
+            except Broken as error:
+                self._say("warning", f"{self._scan.reader.path}: {error}; skipped")
+            scan, self._scan = self._scan, None
+            if self._take_scanned(scan, known):
+                return True
+
+    def _take_scanned(self, scan, known):
+        key = _key(scan.reader)
+        self.ledger.note("piece", file=list(key), asked=known, holds=scan.best is not None)
+        if scan.best is None:
+            scan.reader.close()
+            return False
+        stretch = scan.best.stretch
+        self.old = scan.reader
+        self._parts = [
+            Part(stretch.first, stretch.at, max(0, scan.size - stretch.at), scan.read)
+        ]  # fmt: skip
+        self._look_later(scan.reader.path, stretch)
+        return True
+
+    def _unread(self, known):
+        """Readers of the compressed files of which is not known that they hold something else."""
+        for path in reversed(siblings(self.destination.path, fs=self.destination.fs)):
+            if not is_compressed(path, self.destination.path):
+                continue
+            reader = self._reader(path)
+            if reader is None:
+                continue
+            piece = self.ledger.pieces.get(_key(reader), {})
+            if piece.get("asked") == known and not piece["holds"]:
+                reader.close()
+                continue
+            yield reader
+
+    def _take_older(self):
+        """The destination as it was before: restored from a backup older than the ledger."""
+        if not self.destination.size():
+            return None
+        for run in reversed(self.ledger.runs):
+            for proof in _proofs(run):
+                if proof.length and _holds(self.destination.read, proof):
+                    stretch = run.stretches[-1] if proof.stretch is None else proof.stretch
+                    self._take(stretch, self.destination)
+                    self._end_at_next(run, stretch)
+                    there = self._parts[-1].offset + self._parts[-1].length
+                    whole = run.ended is not None and there >= run.ended[0]
+                    self.back = (stretch, whole)
+                    return run, stretch
         return None
 
-    def _may_be_torn(self, size):
-        """True after a restart of the machine, and when the destination ends in a zero."""
-        if self.rebooted:
+    def _end_at_next(self, run, stretch):
+        """What stands behind the beginning of the stretch after it is not of this one."""
+        at = run.stretches.index(stretch) + 1
+        if at < len(run.stretches):
+            (part,) = self._parts
+            most = run.stretches[at].first - part.offset
+            self._parts = [part._replace(length=max(0, min(part.length, most)))]
+
+    def _look_later(self, found, stretch):
+        """Newer files that hold something: the ledger is older than they are, or somebody else
+        has written there.  The origin tells."""
+        path = self.destination.path
+        names = [name for name in siblings(path, fs=self.destination.fs) if is_rotated(name, path)]
+        newer = names[names.index(found) + 1 :] if found in names else []
+        offset = self._parts[0].offset + self._parts[0].length
+        for name in [*newer, path]:
+            reader = None if is_compressed(name, path) else self._reader(name)
+            if reader is None:
+                continue
+            size = reader.status()[0]
+            if size and (reader.dev, reader.ino) != (self.destination.dev, self.destination.ino):
+                self._open.append(reader)
+                self.later.append(Part(offset, 0, size, reader.read, name))
+                offset += size
+            elif size and self.old is not None and name == path:
+                self.later.append(Part(offset, 0, size, self.destination.read, name))
+                reader.close()
+            else:
+                reader.close()
+        self._parts += self.later
+
+    def find_copy(self, start):
+        """While bytes flow: the end of the stretch in a copy of the destination that somebody has
+        made before truncating it, made durable; None when there is no copy.
+
+        start: the stretch's first bytes, as far as they are known.
+        """
+        stretch = self.ledger.stretch
+        proofs = [proof for proof in _proofs(self.ledger.runs[-1]) if proof.stretch is stretch]
+        readers = list(self.plain())
+        try:
+            for proof in [*proofs, None]:
+                for reader in readers:
+                    size = reader.status()[0] - stretch.at
+                    if proof is not None:
+                        found = _holds(reader.read, proof)
+                    else:
+                        likely = bytes(start or b"")[: max(0, size)]
+                        found = likely and reader.read(len(likely), stretch.at) == likely
+                    if found:
+                        reader.fs.fsync(reader.fd)
+                        return stretch.first + size
+        finally:
+            for reader in readers:
+                reader.close()
+        return None
+
+    def plain(self):
+        """Readers of the rotated files that are not compressed, the newest first."""
+        path = self.destination.path
+        for name in reversed(siblings(path, fs=self.destination.fs)):
+            if is_rotated(name, path) and not is_compressed(name, path):
+                reader = self._reader(name)
+                if reader is not None:
+                    yield reader
+
+    def rotated(self):
+        """The paths of the rotated files, compressed ones too, oldest first."""
+        path = self.destination.path
+        names = siblings(path, fs=self.destination.fs)
+        return [name for name in names if is_rotated(name, path) or is_compressed(name, path)]
+
+    def _reader(self, path):
+        """A Reader of a sibling; None, and a word, when it cannot be read."""
+        try:
+            return open_reader(path, self.destination.fs)
+        except FileNotFoundError:
+            return None
+        except (ConfigError, PermissionError, OSError) as error:
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+            if path not in self._named:
+                self._named.add(path)
+                self._say("warning", f"{path}: skipped, cannot be read: {reason(error)}")
+            return None
+
+    def _may_be_torn(self):
+        """True when bytes that are not durable may not be what was written."""
+        if self.rebooted or self.ledger.unsynced:
             return True
+        size = self.destination.size()
         return size > 0 and self.destination.read(1, size - 1) == b"\0"
 
     @property
@@ -94,27 +369,31 @@ class Standing:
         """True when the machine was started anew since the ledger was written last."""
         return self.ledger.boot != self.destination.fs.boot()
 
-    def is_here(self, stretch):
-        """True when the destination is the file that the stretch stands in.
-
-        A start of the machine may give its file system another device number.
-        """
-        same_device = self.rebooted or stretch.dev == self.destination.dev
-        reused = stretch.igen and self.destination.igen not in (0, stretch.igen)
-        return same_device and stretch.ino == self.destination.ino and not reused
+    # --- its bytes
 
     def digest(self, first, length):
         """The SHA-256 of bytes of the current stretch; NO_DIGEST when they are not all there."""
         return digest_of(self.read, first, length) or NO_DIGEST
 
     def read(self, length, offset):
-        """Bytes of the current stretch by the generation's offset."""
+        """Bytes of what was offered, or else of the current stretch, by their offset."""
+        for part in self._parts:
+            if part.offset <= offset < part.offset + part.length:
+                length = min(length, part.offset + part.length - offset)
+                return part.read(length, part.place + offset - part.offset)
+        if self._parts:
+            return b""
         stretch = self.ledger.stretch
         if stretch is not None and stretch.generation != UNKNOWN:
             offset += stretch.at - stretch.first
-        if self.old is not None:
-            return self.old.read(length, offset)
         return self.destination.read(length, offset)
+
+    def part_of(self, offset):
+        """The Part of `later` in which an offset stands, behind its first byte; or None."""
+        for part in self.later:
+            if part.offset < offset <= part.offset + part.length:
+                return part
+        return None
 
     def undo_late(self):
         """Late bytes behind which the stream has not gone on may be incomplete: they come again."""
@@ -125,16 +404,92 @@ class Standing:
             self.ledger.note("late_undone")
 
     def release(self):
-        """Let go of what was rotated away."""
-        if self.old is not None:
-            self.old.close()
-            self.old = None
+        """Let go of what was offered: what stands in the destination counts from now on."""
+        for reader in [*self._open, self.old, self._scan and self._scan.reader]:
+            if reader is not None:
+                reader.close()
+        self._open, self._parts, self.later = [], [], []
+        self.old = self._scan = self.back = None
 
 
-def _holds(reader, place):
-    """True when a Reader has these bytes: (first, length, SHA-256)."""
-    first, length, digest = place
+class Scan:
+    """Reads a compressed file once, in steps.  size: of its content.  best: the strongest of the
+    proofs that it holds, or None.  What stands behind the first of them is kept."""
+
+    def __init__(self, reader, proofs):
+        self.reader = reader
+        self.size = 0
+        self.best = None
+        self._proofs = proofs
+        self._shas = [hashlib.sha256() for _ in proofs]
+        self._keep = proofs[0].place
+        self._kept = bytearray()
+
+    def advance(self, budget):
+        """Read on; True at its end.  Raises Broken, OSError."""
+        until = self.size + budget
+        while self.size < until:
+            data = self.reader.read(1 << 16, self.size)
+            if not data:
+                self._judge()
+                return True
+            for proof, sha in zip(self._proofs, self._shas):
+                first = max(proof.place - self.size, 0)
+                last = proof.place + proof.length - self.size
+                if last > 0 and first < len(data):
+                    sha.update(data[first:last])
+            if len(self._kept) < KEPT:
+                self._kept += data[max(0, self._keep - self.size) :]
+            self.size += len(data)
+        return False
+
+    def _judge(self):
+        for proof, sha in zip(self._proofs, self._shas):
+            if sha.digest() == proof.digest and proof.place + proof.length <= self.size:
+                self.best = proof
+                return
+
+    def read(self, length, place):
+        """Bytes of the content."""
+        at = place - self._keep
+        if 0 <= at and at + length <= len(self._kept):
+            return bytes(self._kept[at : at + length])
+        return self.reader.read(length, place)
+
+
+def is_compressed(path, origin):
+    """True for a rotated file of the origin, or itself, that a compressor has replaced."""
+    stem, extension = os.path.splitext(path)
+    return extension in SUFFIXES and (stem == origin or is_rotated(path, origin))
+
+
+def _proofs(run):
+    """What the ledger knows of the bytes of a generation's files, the newest first."""
+    for at in range(len(run.stretches) - 1, -1, -1):
+        stretch = run.stretches[at]
+        head = (0, NO_DIGEST)
+        for where, mark in reversed(run.proofs):
+            if not where.same(stretch):
+                continue
+            place = stretch.at + mark.offset - mark.tail_len - stretch.first
+            if mark.tail_len and place >= stretch.at:
+                yield Proof(stretch, place, mark.tail_len, mark.tail, mark)
+            head = max(head, (mark.head_len, mark.head))
+        if stretch.first == 0 and head[0]:
+            yield Proof(stretch, stretch.at, *head)
+        if stretch.below_len:
+            yield Proof(stretch, stretch.at - stretch.below_len, stretch.below_len, stretch.below)
+
+
+def _holds(read, proof):
+    """True when a file has the bytes of a proof."""
     try:
-        return reader.digest(first, length) == digest
+        return digest_of(read, proof.place, proof.length) == proof.digest
     except Broken:
         return False
+
+
+def _key(reader):
+    """What a compressed file is known by while nobody changes it."""
+    status = reader.fs.fstat(reader.fd)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,11 +1,16 @@
 """The ledger: what is recorded is read back, and a torn end costs no more than itself."""
 
+import errno
+import json
 import os
+import random
 
 import pytest
 
 from tcppipe.cursor import Generation
 from tcppipe.files import ledger as module
+from tcppipe.files import records
+from tcppipe.files.fs import FS
 from tcppipe.files.ledger import Ledger, Mark, Stretch
 from tcppipe.wire.events import Why
 
@@ -102,6 +107,11 @@ def test_an_end_closes_and_a_stretch_opens(path):
     assert not reread(ledger).closed
 
 
+def what_stands(ledger):
+    """What a ledger tells of the destination, whether or not it was closed in order."""
+    return ledger.stretches, ledger.mark, ledger.closed, ledger.resent_by, ledger.complete
+
+
 def test_torn_anywhere_in_the_last_line(path):
     """A crash while the last record was written leaves all records before it, and the next one
     written after that is read back."""
@@ -112,55 +122,159 @@ def test_torn_anywhere_in_the_last_line(path):
     before = content[: content.rstrip(b"\n").rfind(b"\n") + 1]
     with open(path, "wb") as file:
         file.write(before)
-    expected = facts(Ledger(path))
+    expected = what_stands(Ledger(path))
     for size in range(len(before), len(content)):
         with open(path, "wb") as file:
             file.write(content[:size])
         torn = Ledger(path)
-        assert facts(torn) == expected
+        assert what_stands(torn) == expected and not torn.clean
+        assert torn.doubtful == (size > len(before))
+        torn.note_resume(50, "")
         torn.note_clean()
         assert reread(torn).clean
-    assert not expected[2]
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"\0" * 600,
-        b"\0" * 600 + b"\n",
-        b"garbage\n",
-        b"\n",
-        b"00000000 {}\n",
-        b'zzzzzzzz {"clean":{}}\n',
-        b'ffffffff {"clean":{}}\n',
-        b"\xff\xfe\r\n\r\n",
-    ],
-)
-def test_garbage_at_the_end_is_dropped(path, garbage):
-    """Zeros and whatever else a power cut leaves do no harm."""
+GARBAGE = [
+    b"garbage\n",
+    b"\0" * 600 + b"\n",
+    b"\n",
+    b"00000000 {}\n",
+    b'zzzzzzzz {"clean":{}}\n',
+    b'ffffffff {"clean":{}}\n',
+    b"\xff\xfe\r\n\r\n",
+]
+
+
+def test_zeros_at_the_end_are_dropped(path):
+    """A power cut leaves them where nothing was made durable; they do no harm."""
     ledger = Ledger(path)
     write_all(ledger)
     expected, size = facts(ledger), os.path.getsize(path)
     with open(path, "ab") as file:
-        file.write(garbage)
+        file.write(bytes(600))
     assert facts(Ledger(path)) == expected
     assert os.path.getsize(path) == size
 
 
-def test_nothing_behind_garbage_counts(path):
-    """Records that follow a torn one describe a world that was never made durable in order."""
-    ledger = Ledger(path)
-    ledger.begin(Stretch(ONE, 0, 0, 7, 8))
-    with open(path, "ab") as file:
-        file.write(b"torn")
-    expected = facts(Ledger(path))
-    with open(path, "ab") as file:
-        file.write(b"torn\n")
-    late = Ledger(path + "2")
-    late.begin(Stretch(TWO, 0, 0, 7, 8))
-    with open(path + "2", "rb") as source, open(path, "ab") as file:
-        file.write(source.read())
-    assert facts(Ledger(path)) == expected
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_is_kept_aside(path, garbage):
+    """A line that is no record costs no more than itself, wherever it stands: it is said, kept,
+    and puts what comes behind it in doubt only where that does not say all again."""
+    Ledger(path).close()
+    writer = Ledger(path)
+    write_all(writer)
+    with open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    expected = what_stands(reread(writer))
+    for at in range(len(lines) + 1):
+        with open(path, "wb") as file:
+            file.write(b"".join([*lines[:at], garbage, *lines[at:]]))
+        ledger = Ledger(path)
+        assert what_stands(ledger) == expected, at
+        assert "damaged" in ledger.damage and path + ".damaged" in ledger.damage
+        assert ledger.doubtful == (at >= len(lines) - 1)  # only "clean" follows
+        with open(path + ".damaged", "rb") as file:
+            assert garbage in file.read()
+        os.unlink(path + ".damaged")
+        again = reread(ledger)
+        assert what_stands(again) == expected and not again.damage
+        assert again.doubtful == ledger.doubtful
+
+
+def flipped(line):
+    """A line with one of its bits turned over, each in turn of a few."""
+    for at in range(0, len(line) - 1, max(1, len(line) // 7)):
+        yield line[:at] + bytes([line[at] ^ 1]) + line[at + 1 :]
+
+
+def test_one_bit_in_any_line(path):
+    """What the mark says last is found, whichever other line is damaged; and where it is the
+    last one that tells of the destination, that is in doubt."""
+    writer = Ledger(path)
+    write_all(writer)
+    with open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    expected = what_stands(reread(writer))
+    kinds = [json.loads(line.split(b" ", 1)[1]) for line in lines]
+    last = max(at for at, kind in enumerate(kinds) if "mark" in kind)
+    for at, line in enumerate(lines):
+        for bad in flipped(line):
+            with open(path, "wb") as file:
+                file.write(b"".join([*lines[:at], bad, *lines[at + 1 :]]))
+            ledger = Ledger(path)
+            assert ledger.damage and not (ledger.clean and at >= last)
+            assert ledger.doubtful == (at >= last)
+            assert ledger.stretch == expected[0][-1]
+            assert ledger.mark == (expected[1] if at != last else Mark())
+            assert [done.generation.ino for done in ledger.complete] == ([11] if at != 5 else [])
+
+
+def test_doubled_and_moved_lines(path):
+    """They are put in order by their numbers."""
+    writer = Ledger(path)
+    write_all(writer)
+    with open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    expected = what_stands(reread(writer))
+    rng = random.Random(3)
+    for _ in range(40):
+        mixed = lines + rng.sample(lines, rng.randint(1, 3))
+        rng.shuffle(mixed)
+        with open(path, "wb") as file:
+            file.write(b"".join(mixed))
+        ledger = Ledger(path)
+        assert what_stands(ledger) == expected and "doubled" in ledger.damage
+        assert what_stands(reread(ledger)) == expected
+
+
+def test_lines_are_missing(path):
+    """Noticed by their numbers, and in doubt unless what follows says all again."""
+    writer = Ledger(path)
+    write_all(writer)
+    with open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    for at in range(len(lines) - 1):
+        with open(path, "wb") as file:
+            file.write(b"".join([*lines[:at], *lines[at + 1 :]]))
+        ledger = Ledger(path)
+        assert "1 missing" in ledger.damage
+        assert ledger.stretch.generation == TWO and not (ledger.clean and ledger.doubtful)
+
+
+def test_a_ledger_without_numbers(path):
+    """That of an older program: a bad line in it is said, and what follows counts."""
+    lines = [
+        records.render({"stretch": old_stretch(ONE, 0, 0)}),
+        records.render({"mark": OLD_MARK}),
+        records.render({"end": {"length": 300, "why": 9, "sha256": "", "verdict": "equal"}}),
+        records.render({"stretch": old_stretch(TWO, 0, 300)}),
+        records.render({"mark": OLD_MARK}),
+    ]
+    os.makedirs(os.path.dirname(path))
+    for bad in (None, *range(len(lines))):
+        kept = [b"bad\n" if at == bad else line for at, line in enumerate(lines)]
+        with open(path, "wb") as file:
+            file.write(b"".join(kept))
+        ledger = Ledger(path)
+        assert bool(ledger.damage) == (bad is not None)
+        assert ledger.doubtful == (bad in (3, 4))
+        assert ledger.stretch.generation == (ONE if bad == 3 else TWO)
+        if bad is None:
+            assert [(c.generation, c.length) for c in ledger.complete] == [(ONE, 300)]
+        ledger.note_resume(100, "")
+        assert not reread(ledger).doubtful and not reread(ledger).damage
+
+
+OLD_MARK = {"offset": 100, "head_len": 4, "head": "61" * 32, "tail_len": 0, "tail": "00" * 32}
+
+
+def old_stretch(generation, first, at):
+    """A stretch as it was recorded before there were numbers."""
+    return {
+        "generation": list(generation[:5]), "head": generation.head.hex(), "first": first,
+        "at": at, "dev": 7, "ino": 8, "why": 2 if at else 1, "sender": KEY.hex(), "boot": "",
+        "igen": 0,
+    }  # fmt: skip
 
 
 def test_what_a_failed_write_left_is_overwritten(path):
@@ -179,11 +293,11 @@ def test_compaction_keeps_what_matters(path, monkeypatch):
     ledger = Ledger(path)
     ledger.begin(Stretch(ONE, 0, 0, 7, 8, Why.RESENT, KEY))
     ledger.note("gap", first=1, last=2, ino=11, why="kept")
-    for offset in range(1, 200):
+    for offset in range(1, 400):
         ledger.note_mark(Mark(offset, 4, b"h" * 32, 1, b"t" * 32))
-        assert os.path.getsize(path) < 4400
+        assert os.path.getsize(path) < 20000
         assert facts(reread(ledger)) == facts(ledger)
-    assert ledger.mark.offset == 199
+    assert ledger.mark.offset == 399
     with open(path) as file:
         assert "kept" in file.read()
 
@@ -209,11 +323,65 @@ def test_a_ledger_has_a_bound(path, monkeypatch):
         ledger.begin(Stretch(TWO._replace(ino=n), 0, 0, 7, 8, Why.NEXT))
         ledger.note("resume", offset=0)
         ledger.note_mark(Mark(n + 1))
-    ledger.note_mark(Mark(1000))
+    rewritten = 0
+    for n in range(30):
+        inode = os.stat(path).st_ino
+        ledger.note_mark(Mark(1000 + n))
+        rewritten += os.stat(path).st_ino != inode
+    assert rewritten < 10, "is rewritten by each mark"
+    assert os.path.getsize(path) < 20000
+
+
+@pytest.mark.parametrize("kind", ["gap", "cut", "late", "end", "aside"])
+def test_whatever_a_peer_sends_a_ledger_stays_short(path, kind):
+    """Gaps, cuts, late bytes, generations without number: they are counted, and the last of
+    them are kept."""
+    ledger = Ledger(path)
+    ledger.begin(Stretch(ONE, 0, 0, 7, 8))
+    ledger.fs = FastFS()
+    for n in range(8_000):
+        if kind == "end":
+            ledger.begin(Stretch(TWO._replace(ino=n), 0, 0, 7, 8, Why.NEXT))
+            ledger.note("end", length=n, sha256="")
+        elif kind == "late":
+            ledger.note("late", of=[1, 2, 3, 4], offset=n, bytes=1, at=-1)
+        else:
+            ledger.note(kind, first=n, last=0, ino=1, why="x" * 300)
+    assert os.path.getsize(path) < 3 * module.COMPACT
+    again = reread(ledger)
+    assert again.counts[kind] == (0 if kind == "end" else 8_000)
+    assert len(again.complete) == (module.REMEMBERED if kind == "end" else 0)
+    assert again.complete[-1:] == ledger.complete[-1:]
+
+
+class FastFS(FS):
+    """A disk that nobody waits for."""
+
+    fdatasync = fsync = staticmethod(lambda _fd: None)
+
+
+def test_a_failed_sync_of_the_ledger(path):
+    """What was written is not believed because it can be read: all of it is written anew."""
+    ledger = Ledger(path)
+    ledger.begin(Stretch(ONE, 0, 0, 7, 8))
     inode = os.stat(path).st_ino
-    ledger.note_mark(Mark(1001))
-    assert os.path.getsize(path) < 16000
-    assert os.stat(path).st_ino == inode, "was rewritten by a single mark"
+    ledger.fs = FullDisk()
+    with pytest.raises(OSError):
+        ledger.begin(Stretch(TWO, 0, 5, 7, 8, Why.NEXT))
+    assert ledger.stretch.generation == ONE
+    ledger.fs = FS()
+    ledger.begin(Stretch(TWO, 0, 5, 7, 8, Why.NEXT))
+    assert os.stat(path).st_ino != inode
+    assert reread(ledger).stretch.generation == TWO
+
+
+class FullDisk(FS):
+    """A disk that nothing can be brought to."""
+
+    @staticmethod
+    def fdatasync(_fd):
+        """Fails."""
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_closing_twice(path):

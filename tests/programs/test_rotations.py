@@ -643,7 +643,10 @@ def test_destination_copytruncated(pipe):
     """The copy is copied to .1 and truncated in place while the pipe is quiet. What comes then
     stands at its beginning."""
     pipe.up()
+    (ledger,) = pipe.stage.state_dir.glob("*.ledger")
     for turn in range(3):
+        offset = b'"mark":{"offset":%d,' % os.path.getsize(pipe.origin)
+        wait_until(lambda offset=offset: offset in content(ledger), "not quiet")
         os.truncate(pipe.copy, 0)
         pipe.append(b"turn %d\n" % turn)
         pipe.arrives(b"turn %d\n" % turn)

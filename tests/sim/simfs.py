@@ -454,6 +454,13 @@ class SimFS:
         inode.mtime = self._tick()
         return len(data)
 
+    def overwrite(self, fd, data, offset):
+        return self.pwrite(fd, data, offset)
+
+    def rewrite(self, fd, first, last):
+        while first < last and (data := self.pread(fd, min(1 << 20, last - first), first)):
+            first += self.overwrite(fd, data, first)
+
     def position(self, fd):
         return self._fds[fd][2]
 

@@ -24,7 +24,6 @@ from tcppipe.drivers.feed import Feed
 from tcppipe.drivers.packer import Packer
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost, Refused, SyncFailed
-from tcppipe.files import copy as files_copy
 from tcppipe.files.chain import Chain
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
@@ -42,7 +41,6 @@ __all__ = ["BANNER", "COPY", "LEDGER", "ORIGIN", "Generation", "World", "live", 
 STATUS = "/run/log.pipe"
 MARKED = re.compile(rb"<(late|foreign) (\d{6})>\n")
 REAL_STRFTIME = time.strftime
-RECENT = 600  # bytes appended last that a copy remembers; more are read at the origin again
 LONG = (8.0, 15.0, 30.0, 100.0, 400.0)  # seconds for which a process is stopped
 
 # what programs say, and what that reaches
@@ -452,10 +450,7 @@ class World(Origin, Archive):
         def strftime(layout, moment=None):
             return REAL_STRFTIME(layout, moment or time.gmtime(self.a.now // 10**9))
 
-        with (
-            mock.patch.object(time, "strftime", strftime),
-            mock.patch.object(files_copy, "RECENT", RECENT, create=True),
-        ):
+        with mock.patch.object(time, "strftime", strftime):
             yield
 
     # --- a life
