@@ -150,7 +150,7 @@ class Feed:
         limit = min(limit, self.link.piece)
         for _ in range(BATCH if packer is None else packer.batch(BATCH)):
             if not self.ready:
-                return False
+                return True  # nobody has asked the follower yet
             item = None  # nobody looks into the last piece any more, once it is sent
             item = self._next(now, limit if packer is None else packer.limit(limit))
             if item is None:

@@ -278,7 +278,11 @@ class Fetch:
         lost, self._inode, version2 = pull1.parse_answer(line)
         inode, offset = self._asked
         if lost:
-            self._say("critical", f"lost {inode}:{offset}")
+            self._say(
+                "critical",
+                f"the server no longer has inode {inode}, of which {offset} bytes are here; "
+                "it begins with its present file",
+            )
         fresh = self._inode != inode
         session = Sink(now) if version2 else ByteSink(fresh, now)
         copy = Copy(
@@ -334,13 +338,18 @@ class Fetch:
                 self._until = 0.0
                 self._write_pointer(0.0)
             if begin.offset == 0 and begin.why not in (Why.RESUMED, Why.ADOPTED):
-                self._say("info", f"rotated to {self._inode}")
-        else:
-            if begin is not None:
-                self._pointer.commit()
-                self._say("info", f"rotated to {self._inode}")
+                self._say_begun(begin.why == Why.FRESH)
+        elif begin is not None:
+            self._pointer.commit()
+            self._say_begun(not self._asked[0])
         self._begun = True
         self._right()
+
+    def _say_begun(self, first):
+        if first:
+            self._say("info", f"begins, inode {self._inode}")
+        else:
+            self._say("info", f"origin rotated (inode {self._inode}); the copy begins anew")
 
     def _pointer_content(self):
         try:

@@ -280,7 +280,9 @@ class Server:
 
         failures = self.names.failures
         for name in [name for name in self._nameless if name not in failures]:
-            self._nameless.pop(name).over(f"{name}: has an address again", now)
+            trouble = self._nameless.pop(name)
+            if self.names.addresses(name):  # else nobody wants it any more
+                trouble.over(f"{name}: has an address again", now)
         for name, why in failures.items():
             if self.names.addresses(name):
                 what = "no answer now, its last addresses stay"

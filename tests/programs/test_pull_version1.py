@@ -241,7 +241,7 @@ def test_rotation_of_an_original(fetching, old_server):
     fetching.client.hup()
     fetching.mirrors(b"one\n", b"two\n")
     wait_until(lambda: content(fetching.pointer) == b"18\n", "the pointer file")
-    fetching.client.wait_log(f"{fetching.origin} rotated to 18$")
+    fetching.client.wait_log(f"{fetching.origin} origin rotated .inode 18.; the copy ")
 
 
 def test_a_lost_generation_of_an_original(fetching, old_server):
@@ -253,7 +253,7 @@ def test_a_lost_generation_of_an_original(fetching, old_server):
     old_server.play = {16: (b"L", 17, b"new\n", False)}
     fetching.client.up()
     fetching.mirrors(b"old\n", b"new\n")
-    fetching.client.wait_log(f"{fetching.origin} lost 16:4")
+    fetching.client.wait_log(f"{fetching.origin} the server no longer has inode 16, of which 4 ")
 
 
 def test_an_unfinished_rotation(fetching, old_server):

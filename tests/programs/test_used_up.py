@@ -345,6 +345,7 @@ def test_a_name_without_an_answer_is_not_a_no(stage, resolver):
     stage.client(origin).up()
     wait_for_bytes(right, FIRST)
     assert not wrong.exists()
+    server.wait_log("web1: has an address again after ")
 
 
 def test_a_host_has_another_address(stage, resolver):
