@@ -517,7 +517,7 @@ def test_the_sessions_hold_the_connection_of_the_page():
             if isinstance(action, actions.Send):
                 said[mark] += b"".join(action)
             elif isinstance(action, actions.Search):
-                more = session.done(action, [there])
+                more = session.done(action, actions.Found(there.name, [there]))
             elif isinstance(action, actions.Offer):
                 more = session.done(action, (have, []))
             elif isinstance(action, (actions.Measure, actions.Prove)):

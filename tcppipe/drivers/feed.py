@@ -52,6 +52,8 @@ class Feed:
         self.pump = Pump(link, session, {
             act.Search: self._on_search,
             act.Measure: lambda action: self._reading(self._measure, action),
+            act.Length: lambda action: self._reading(self._length, action),
+            act.Await: lambda action: self._reading(self._wait, action),
             act.Start: lambda action: self._reading(self._start, action),
             act.Save: self._on_save,
             act.Settle: lambda _action: self.follower.chain.settle(),
@@ -77,16 +79,23 @@ class Feed:
             raise Blocked(f"{self.path}: cannot read, waiting: {reason(error)}") from error
 
     def _on_search(self, action):
-        found = self._reading(lambda act: self.follower.chain.candidates(act.since), action)
-        if not found:
+        places = self.follower.chain.places
+        found = self._reading(lambda act: places.find(act.alone, act.wanted), action)
+        if not found.candidates:
             raise Blocked(f"{self.path}: no such file, waiting for it")
         return found
 
     def _measure(self, action):
-        return self.follower.chain.measure(action.candidate, action.ranges)
+        return self.follower.chain.places.measure(action.candidate, action.ranges)
+
+    def _length(self, action):
+        return self.follower.chain.places.length(action.candidate)
+
+    def _wait(self, action):
+        return self.follower.chain.places.wait(action.candidate)
 
     def _start(self, action):
-        if not self.follower.start(action.candidate, action.offset, action.proof, action.late):
+        if not self.follower.start(action):
             raise LinkLost("the origin changed while both sides were compared")
 
     def _on_save(self, action):

@@ -5,19 +5,19 @@ or deleted can still be read.  look() must be called at least every second, whet
 not anybody reads, so that what appears under the origin's name is held in time.
 """
 
+import os
 from contextlib import contextmanager
 
-from tcppipe.errors import TcppipeError
+from tcppipe.errors import Busy, TcppipeError, reason
+from tcppipe.files.compressed import STEP
+from tcppipe.files.digests import Digests
 from tcppipe.files.fs import REAL
-from tcppipe.files.generations import (
-    Broken,
-    CompressedReader,
-    Reader,
-    is_rotated,
-    open_reader,
-    siblings,
-)
-from tcppipe.session.actions import Candidate
+from tcppipe.files.generations import beside, open_reader
+from tcppipe.files.guarded import Untrusted
+from tcppipe.files.history import History
+from tcppipe.files.places import PATIENCE, Places, age
+from tcppipe.files.reader import Absent, Broken, Reader, is_open
+from tcppipe.rotated import FOREIGN, arrange, is_rotated, split
 
 MOST = 64  # generations held open at once; what comes after is found again by name
 
@@ -27,8 +27,9 @@ class Chain:
 
     patterns: absolute paths with wildcards that fit rotated files of other names.
 
-    readers: those still to be read, oldest first.  live: the one that stands under the
-    origin's name, or None.  Raises OSError when a file cannot be looked at for now.
+    readers: those still to be read, oldest first; an Absent among them stands for one that
+    cannot be.  live: the one that stands under the origin's name, or None.  history: what was
+    read to its end.  Raises OSError when a file cannot be looked at for now.
     """
 
     def __init__(self, path, olddir=None, fs=REAL, patterns=()):
@@ -36,54 +37,198 @@ class Chain:
         self.olddir = olddir
         self.fs = fs
         self.patterns = patterns
+        self.shapes = set()  # of rotated files' names, as far as they are unusual
         self.readers = []
         self.live = None
-        self._last = None  # (file, modification time) of the last one that was read to its end
+        self.history = History()
+        self.digests = Digests()
+        self.places = Places(self)
         self.appeared = 0  # counts the files that have appeared under the origin's name
         self.watched = []  # ended, but a writer may still add to them; whoever adds here removes
-        self._fresh = []  # opened, and not yet in one of the lists
         self._done = []  # read to their end, and not yet settled
-        self._found = []  # (Candidate, Reader) of the last candidates()
+        self._older = None  # {(device, inode): inode generation} of files beside the live one: they
+        # are older than whatever comes under its name after it; None before the first look
+        self._listed = None  # the directories as they were then
+        self._fresh = []  # opened, and not yet in one of the lists
+        self._copies = {}  # {(device, inode): Reader} of what is being compared with a lost file
+
+    # --- while it is followed
 
     def look(self):
         """See whether the origin's name leads to a new file, and hold what has appeared.
 
         Returns True when it does not lead to the newest one that was held before.
         """
-        status = self._stat()
+        status = self.stat()
         newest = self.readers[-1] if self.readers else None
-        if newest is not None and _is(newest, status):
+        if newest is not None and is_open(newest, status):
             self.live = newest
+            self._remember(newest)
             return False
         self.live = None
         if len(self.readers) >= MOST:
             return True
-        if newest is not None:
-            last = (newest.file, newest.inode_generation, _changed(newest))
-        else:
-            last = self._last
-        with self._opening():
-            appeared = self._missed(last, status) if last is not None else []
-            live = self._try(self.path) if status is not None else None
-        if live is not None and not _is(live, status):  # rotated just now: the next look
+        with self.opening():
+            appeared = self._missed(status) if self._older is not None else []
+            live = self.open(self.path) if status is not None else None
+        if live is not None and not is_open(live, status):  # rotated just now: the next look
             live.close()  # finds all of it
             live = None
         elif live is not None:
+            live.sure = not self.history.knows(live.file)
             appeared.append(live)
             self.appeared += 1
         self.live = live
         self.readers += appeared
+        if live is not None and self._older is None:
+            self._remember(live)
         return True
+
+    def know(self, older):
+        """Siblings that are older than whatever comes next: {(device, inode): generation}."""
+        self._older, self._listed = older, None
+
+    def older(self):
+        """The siblings that are there now, for know()."""
+        return {sibling.file: self._igen(sibling.name) for sibling in self.rotated()}
+
+    def remember(self):
+        """What stands beside the live file now is older than whatever comes after it."""
+        if self.live is not None and self.live is self.readers[-1]:
+            self._listed = None
+            self._remember(self.live)
+
+    def _remember(self, live):
+        stamp = self._stamp()
+        if stamp is not None and stamp == self._listed:
+            return
+        older = self._older or {}
+        found = {s.file: older.get(s.file) or self._igen(s.name) for s in self.rotated()}
+        if is_open(live, self.stat()):
+            self._older, self._listed = found, stamp
+
+    def _stamp(self):
+        """What changes whenever a name comes or goes."""
+        try:
+            places = {os.path.dirname(place) for place in (self.path, *self.patterns)}
+            stats = [self.fs.stat(place or "/") for place in sorted({*places, self.olddir or ""})
+                     if place]  # fmt: skip
+        except OSError:
+            return None
+        return [(s.st_ino, s.st_mtime_ns) for s in stats]
+
+    def _igen(self, path):
+        """A file's inode generation; None when it cannot be told."""
+        try:
+            reader = Reader(path, self.fs)
+        except (OSError, TcppipeError):
+            return None
+        reader.close()
+        return reader.inode_generation
+
+    def _missed(self, status, behind=None):
+        """Readers of rotated files that have come under the origin's name and left it unseen.
+
+        status: the stat result of that name.  behind: a reader that they come after, if not the
+        newest.
+        """
+        held = {reader.file for reader in self.held() if reader.file}
+        rows = self.rotated()
+        older = {s for s in rows if s.file not in held and self.is_older(s)}
+        last = behind or next(reversed(self.held()), None)
+        last = last.file if last is not None else None
+        newest = next((sibling for sibling in rows if sibling.file == last), None)
+
+        def rank(sibling):
+            known = sibling in older or sibling.file in held
+            return int(sibling is newest) if known else None
+
+        order = arrange(rows, self.path, rank, newest)
+        if newest is not None:
+            order = order[order.index(newest) + 1 :]
+        found = []
+        for sibling in order:
+            if sibling in older or sibling.file in held:
+                continue
+            if status is not None and sibling.file == (status.st_dev, status.st_ino):
+                continue  # another name of the live file
+            reader = self.open_sibling(sibling)
+            if reader is not None:
+                reader.sure = False
+                found.append(reader)
+                self._older[sibling.file] = reader.inode_generation
+        return found
+
+    def is_older(self, sibling):
+        """True when a sibling stood beside the newest file while that was the live one."""
+        if self._older is None or sibling.file not in self._older:
+            return False
+        known = self._older[sibling.file]
+        return not known or self._igen(sibling.name) in (known, None)
+
+    def rotated(self):
+        """The Siblings with names that rotation gives, in no order."""
+        rows = beside(self.path, self.olddir, self.fs, self.patterns, every=bool(self.shapes))
+        return [s for s in rows if is_rotated(s.name, self.path, self.patterns, self.shapes)]
 
     def moved(self):
         """True when the origin's name leads elsewhere than to the live file, or nowhere."""
         try:
-            return self.live is None or not _is(self.live, self._stat())
+            return self.live is None or not is_open(self.live, self.stat())
         except OSError:
             return True
 
+    def admit(self):
+        """True when the first reader is a generation to deliver; False: it was delivered already,
+        or nothing was ever in it, and it is left out.  Raises Busy while that is found out."""
+        reader = self.readers[0]
+        if not reader.sure and not isinstance(reader, Absent):
+            entry = self.history.find(reader, self.digests.of, self._exists)
+            empty = reader.compressed and reader.status()[0] == 0
+            if (entry is not None or empty) and reader is not self.live:
+                self.readers.pop(0).close()
+                return False
+            reader.sure = True
+            reader.reopened = entry
+        return True
+
+    def _exists(self, generation):
+        """True when an ended generation's own file is still there, and holds it."""
+        file, igen = generation[:2], generation.igen
+        if self.live is not None and file == self.live.file:
+            return False  # it was truncated
+        held = [r for r in {*self._done, *self.watched} if r.file == file]
+        if any(self.fs.fstat(reader.fd).st_nlink for reader in held):
+            return True
+        there = [sibling for sibling in self.rotated() if sibling.file == file]
+        return any(not igen or self._igen(sibling.name) in (igen, 0) for sibling in there)
+
+    def try_again(self):
+        """The first reader is an Absent: True when it could be opened now."""
+        absent = self.readers[0]
+        paths = [s.name for s in self.rotated() if s.file == absent.file] or [absent.path]
+        try:
+            with self.opening():
+                reader = self.open(paths[0]) if split(paths[0])[1] not in FOREIGN else None
+        except OSError as error:
+            absent.trouble = reason(error)
+            return False
+        if reader is None or absent.file not in (None, reader.file):
+            absent.passing = False
+            if reader is not None:
+                reader.close()
+            return False
+        reader.sure = absent.sure
+        self.readers[0] = reader
+        return True
+
+    def is_fresh(self, absent):
+        """True when something has just been done to the file of an Absent: more may be."""
+        rows = [s for s in self.rotated() if s.file == absent.file]
+        return any(age(sibling.changed) < PATIENCE for sibling in rows)
+
     @contextmanager
-    def _opening(self):
+    def opening(self):
         """Readers that are opened in the block are closed again when it fails."""
         self._fresh = []
         try:
@@ -95,140 +240,127 @@ class Chain:
         finally:
             self._fresh = []
 
-    def _missed(self, last, live):
-        """Readers of the siblings that came after a file, and are not held yet.
+    def open_sibling(self, sibling):
+        """A Reader; an Absent for what cannot be read by us; None for what is gone."""
+        extension = split(sibling.name)[1]
+        if extension in FOREIGN:
+            trouble = f"compressed as {extension}, which is not read here"
+            return Absent(sibling.name, trouble, False, sibling.file, sibling.mtime)
+        try:
+            return self.open(sibling.name)
+        except PermissionError as error:
+            passing = not isinstance(error, Untrusted)
+            return Absent(sibling.name, reason(error), passing, sibling.file, sibling.mtime)
 
-        last: (device and inode, inode generation, modification time) of that file, which may
-        be gone and its inode another's by now.  live: the stat result of the origin's name.
-        """
-        paths = self._after(last, live)
-        held = self._done + self.readers
-        found = []
-        for path in paths:
-            if not is_rotated(path, self.path, self.patterns):
-                continue
-            status = self._stat(path)
-            if status is None or any(_is(other, status) for other in held):
-                continue
-            reader = self._try(path)
-            if reader is not None and any(_compresses(reader, other) for other in held):
-                reader.close()
-            elif reader is not None:
-                found.append(reader)
-        return found
-
-    def _after(self, last, live):
-        """The paths of the siblings behind a file: by its place, else by its time."""
-        file, igen, mtime = last
-        rows = []
-        for path in self._siblings():
-            status = self._stat(path)
-            if status is not None and not (live is not None and _id(status) == _id(live)):
-                rows.append((path, status))
-        for at, (path, status) in enumerate(rows):
-            if _id(status) == file and self._igen(path) in (igen, None):
-                if igen or status.st_mtime_ns == mtime:
-                    return [path for path, _status in rows[at + 1 :]]
-        return [path for path, status in rows if status.st_mtime_ns > mtime]
-
-    def _siblings(self):
-        return siblings(self.path, self.olddir, self.fs, self.patterns)
-
-    def _igen(self, path):
-        reader = self._try(path)
-        if reader is None:
+    def open(self, path):
+        """A Reader, or None for what is gone, or is no file.  Raises OSError."""
+        try:
+            opened = (
+                Reader(path, self.fs) if path == self.path else open_reader(path, self.fs, STEP)
+            )
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        reader.close()
-        return reader.inode_generation
+        except TcppipeError:
+            if path == self.path:
+                raise
+            return None
+        self._fresh.append(opened)
+        return opened
 
-    def renew(self, renewed):
-        """A reader of a truncated file takes the place of the old one as the live one."""
-        if self.live is not None and self.live.file == renewed.file:
-            self.live = renewed if _is(renewed, self._stat()) else None
+    def stat(self):
+        """The stat result of the origin's name, or None when it leads nowhere."""
+        try:
+            return self.fs.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
-    def insert_copy(self, copy, renewed):
-        """The first reader's file was truncated: a copy of its old content comes first, then
-        what else came before now, and the renewed reader of the file in its place among it."""
-        copied = (copy.file, copy.inode_generation, _changed(copy))
-        held = [renewed, *self.readers[1:]]
-        with self._opening():
-            row = self._lineup(held, self._after(copied, self._stat()), 0)
-        self.readers = [copy, *row]
+    # --- truncation
 
-    def _lineup(self, held, paths, since):
-        """Held readers and those of `paths`, each in its place; the live one, if held, last.
+    def renew(self, renewed, copy, offset, head):
+        """The first reader's file was truncated: the renewed reader of it follows in its place
+        among what has come since.
 
-        Files last changed before `since` (nanoseconds) are not opened.
+        copy: of its old content, which comes first of all; or None: offset and head tell what
+        is but the beginning of that.
         """
-        row = []
-        for path in paths:
-            status = self._stat(path)
-            if status is None:
-                continue
-            known = next((r for r in held if _is(r, status)), None)
-            if known is None and status.st_mtime_ns >= since - since % 10**9:
-                known = self._try(path)
-                if known is not None and any(_compresses(known, other) for other in held):
-                    known.close()
-                    known = None
-            if known is not None:
-                row.append(known)
-        for reader in held:
-            if reader not in row and reader is not self.live:
-                mtime = _changed(reader)
-                later = (i for i, other in enumerate(row) if _changed(other) > mtime)
-                row.insert(next(later, len(row)), reader)
-        row = [reader for reader in row if reader is not self.live]
-        return row + [reader for reader in held if reader is self.live]
+        first = copy or self.readers[0]
+        if self.live is not None and self.live.file == renewed.file:
+            self.live = renewed if is_open(renewed, self.stat()) else None
+        if copy is not None:
+            self._older[copy.file] = copy.inode_generation
+        missed = []
+        with self.opening():
+            for reader in self._missed(self.stat(), copy) if self._older is not None else ():
+                if copy is None and _is_beginning(reader, offset, head):
+                    reader.close()
+                else:
+                    missed.append(reader)
+        rest = self.readers[1:]
+        if renewed is self.live:
+            self.readers = [first, *missed, *rest, renewed]
+        else:
+            rest = [*missed, *(reader for reader in rest if reader is not self.live)]
+            rest.insert(self._place_of(renewed, rest), renewed)
+            self.readers = [first, *rest, *([self.live] if self.live in self.readers else [])]
+        self._forget_copies()
+        self.remember()
 
-    def copy_of(self, reader, offset, head, below, mtime):
+    def _place_of(self, renewed, readers):
+        """Where in a row a file belongs that has left its name since it was truncated."""
+        rows = {s.file: s for s in self.rotated()}
+        if renewed.file not in rows:
+            return 0
+        order = arrange(list(rows.values()), self.path)
+        behind = order[order.index(rows[renewed.file]) + 1 :]
+        files = {sibling.file for sibling in behind}
+        return next((at for at, r in enumerate(readers) if r.file in files), len(readers))
+
+    def copy_of(self, reader, offset, head, below):
         """A sibling that holds what `reader` held before it was truncated, or None.
 
-        It has the same first bytes (`head`) and the same bytes just below `offset`
-        (`below`), and was not last changed before `mtime`, when the original was.
+        It has the same first bytes (`head`) and the same bytes just below `offset` (`below`).
+        Raises Busy.
         """
-        with self._opening():
-            return self._copy_of(reader, offset, head, below, mtime)
-
-    def _copy_of(self, reader, offset, head, below, mtime):
-        best = None
-        for path in reversed(self._siblings()):
-            copy = self._try(path)
-            if copy is None:
-                continue
-            if best is None and self._is_copy(copy, reader, offset, head, below, mtime):
-                best = copy
-            else:
-                copy.close()
-        return best
-
-    def _is_copy(self, copy, reader, offset, head, below, mtime):
-        if any(copy.file == other.file for other in [reader, *self.readers]):
-            return False  # an older copy's file, though, may have been written over
+        held = {other.file for other in [reader, *self.readers]}
         try:
-            size, changed = copy.status()
-            coarse = 10**9 if isinstance(copy, CompressedReader) else 1
-            return (
-                size >= offset
-                and changed // coarse >= mtime // coarse
-                and copy.read(len(head), 0) == head
-                and copy.read(len(below), offset - len(below)) == below
-            )
-        except Broken:
-            return False
+            for sibling in reversed(arrange(self.rotated(), self.path)):
+                if sibling.file in held:
+                    continue
+                copy = self._copies.get(sibling.file) or self.open_sibling(sibling)
+                if copy is None or isinstance(copy, Absent):
+                    continue
+                self._copies[sibling.file] = copy
+                if _is_copy(copy, offset, head, below):
+                    return self._copies.pop(sibling.file)
+        except Busy:
+            raise
+        except OSError:
+            self._forget_copies()
+            raise
+        return None
+
+    def _forget_copies(self):
+        for copy in self._copies.values():
+            copy.close()
+        self._copies = {}
+
+    # --- what is held
 
     def done(self):
         """The first reader was read to its end: keep it until the sink has recorded it."""
-        reader = self.readers[0]
-        self._last = reader.file, reader.inode_generation, _changed(reader)
         self._done.append(self.readers.pop(0))
 
     def settle(self):
         """The sink has recorded the oldest generation that was read: let go of it."""
+        self.history.settle()
         if self._done:
             reader = self._done.pop(0)
             if reader not in self.watched:
                 reader.close()
+
+    def held(self):
+        """Everything that is held, in the order of its generations."""
+        return list(dict.fromkeys(self.watched + self._done + self.readers))
 
     @property
     def spent(self):
@@ -241,139 +373,36 @@ class Chain:
         if reader not in self._done:
             reader.close()
 
+    def hold(self, readers, live):
+        """From here on these are held to be read, and nothing else."""
+        self._forget_copies()
+        for reader in self.held():
+            if reader not in readers:
+                reader.close()
+        self.readers, self._done, self.watched, self.live = list(readers), [], [], live
+
     def close(self):
         """Let go of everything."""
-        for reader in {*self.watched, *self._done, *self.readers}:
-            reader.close()
-        self.readers, self._done, self._found, self.live = [], [], [], None
-        self.watched = []
-
-    # --- finding a place after a time without one
-
-    def candidates(self, since):
-        """What a generation may be found in, as Candidates: oldest first, the live file last.
-
-        since: siblings last changed before (nanoseconds) are left out; None: all siblings are.
-        """
-        with self._opening():
-            return self._candidates(since)
-
-    def _candidates(self, since):
-        held = _newest(list(dict.fromkeys(self.watched + self._done + self.readers)))
-        self.watched, self._done, self.readers = [], [], held
-        status = self._stat()
-        live = next((r for r in held if _is(r, status)), None)
-        if live is None and status is not None:
-            live = self._try(self.path)
-        self.live = live
-        mine = held if live is None or live in held else [*held, live]
-        paths = [] if since is None else self._siblings()
-        found = []
-        for reader in self._lineup(mine, paths, since or 0):
-            candidate = self._candidate(reader, reader in held)
-            if candidate is None:
-                reader.close()
-            else:
-                found.append((candidate, reader))
-        self._found = found
-        self.readers = [reader for _candidate, reader in found]
-        self.appeared += 1
-        return [candidate for candidate, _reader in found]
-
-    def _candidate(self, reader, held):
-        try:
-            size, mtime = reader.status()
-            reader.born = mtime  # it may have been truncated since it was opened
-            rotated = held or is_rotated(reader.path, self.path, self.patterns)
-            live = reader is self.live
-            return Candidate(reader.path, reader.generation(), size, mtime, live, rotated)
-        except Broken:
-            return None
-
-    def measure(self, candidate, ranges):
-        """The SHA-256 digests of (first, length) ranges of a candidate."""
-        reader = self._reader_of(candidate)
-        return tuple(reader.digest(first, length) for first, length in ranges)
-
-    def start(self, candidate, late=None):
-        """Go on with a candidate, and after it with those that follow; let go of the others.
-
-        late: a candidate that is kept open besides; its Reader is returned.
-        """
-        wanted = self._reader_of(candidate)
-        kept = self._reader_of(late) if late is not None else None
-        while self.readers[0] is not wanted:
-            reader = self.readers.pop(0)
-            if reader is not kept:
-                reader.close()
-        for found, reader in self._found:
-            if reader in self.readers[1:] and not (found.rotated or found.live):
-                self.readers.remove(reader)
-                reader.close()
-        return kept
-
-    def _reader_of(self, candidate):
-        return next(reader for found, reader in self._found if found is candidate)
-
-    def _stat(self, path=None):
-        try:
-            return self.fs.stat(path or self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def _try(self, path):
-        """A Reader, or None for what is gone, or can never be read by us."""
-        try:
-            reader = Reader(path, self.fs) if path == self.path else open_reader(path, self.fs)
-        except (FileNotFoundError, PermissionError) as error:
-            if path == self.path and isinstance(error, PermissionError):
-                raise
-            return None
-        except TcppipeError:
-            if path == self.path:
-                raise
-            return None
-        self._fresh.append(reader)
-        return reader
+        self.places.forget()
+        self.hold([], None)
 
 
-def _is(reader, status):
-    """True when a reader's open file is the one of a stat result."""
-    return status is not None and reader.file == _id(status)
-
-
-def _newest(readers):
-    """Without those whose file another one, opened later, reads as another generation."""
-    kept = []
-    for at, reader in enumerate(readers):
-        if any(reader.file == other.file for other in readers[at + 1 :]):
-            reader.close()
-        else:
-            kept.append(reader)
-    return kept
-
-
-def _compresses(compressed, plain):
-    """True when a compressed file holds what a plain one that is still open holds.
-
-    Compressors keep the modification time, some of them in whole seconds only.
-    """
-    if not isinstance(compressed, CompressedReader) or isinstance(plain, CompressedReader):
+def _is_beginning(reader, offset, head):
+    """True when a reader holds no more than was delivered, as far as that can be told."""
+    if isinstance(reader, Absent) or reader.compressed:
         return False
-    size, mtime = plain.status()
-    if _changed(compressed) not in (mtime, mtime - mtime % 10**9):
-        return False
+    size = reader.status()[0]
+    return size <= offset and reader.read(len(head), 0) == head[:size]
+
+
+def _is_copy(copy, offset, head, below):
+    """Cheap things first: of a compressed file, nothing but its beginning."""
     try:
-        same_size = compressed.status()[0] == size
-        return same_size and compressed.digest(0, size) == plain.digest(0, size)
+        return (
+            (copy.compressed or copy.status()[0] >= offset)
+            and copy.read(len(head), 0) == head
+            and copy.read(len(below), offset - len(below)) == below
+            and copy.status()[0] >= offset
+        )
     except Broken:
         return False
-
-
-def _changed(reader):
-    """A reader's modification time, without reading a compressed one."""
-    return reader.fs.fstat(reader.fd).st_mtime_ns
-
-
-def _id(status):
-    return status.st_dev, status.st_ino

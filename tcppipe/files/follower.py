@@ -11,20 +11,22 @@ the place again.
 
 from collections import deque
 
-from tcppipe.cursor import HEAD
-from tcppipe.errors import reason
+from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.errors import Busy, reason
 from tcppipe.files.buffer import Buffer
-from tcppipe.files.generations import Broken
-from tcppipe.files.rolling import Rolling
-from tcppipe.session.news import Began, Ended, LateBytes, Lost, Piece
+from tcppipe.files.places import PATIENCE, unfinished
+from tcppipe.files.reader import Absent, Broken
+from tcppipe.session.news import Began, Ended, LateBytes, Lost, Note, Piece, Reopened
 from tcppipe.wire.events import Why
 from tcppipe.wire.frames import MAX_LATE
 
 OVERLAP = 256  # bytes below the offset that each read compares
 LINGER = 1.0  # seconds of quiet after which a writer that holds on to a renamed file is left
 WATCH = 1.0  # seconds between two looks at files that have ended but have a writer still
-WATCHED = 3600.0  # seconds that such a file is watched at most
-GRACE = 3.0  # the same where nobody can tell whether there is a writer
+WATCHED = 12 * 3600.0  # seconds without a late byte for which such a file is watched at most …
+MOST_WATCHED = 16  # … and how many of them, the youngest
+RESTLESS = 60.0  # seconds for which one is looked at often, of which nobody tells who writes
+GRACE = 3.0  # seconds of quiet where nobody can tell whether there is a writer
 PIECE = 1 << 18  # bytes in a piece at most
 HASHED_AT_ONCE = 32 << 20  # bytes of a digest that one call makes where an end waits for it
 
@@ -41,7 +43,7 @@ class Follower:
         self.size = 0
         self._pending = deque()  # news that came together
         self._begun = False  # the chain's first generation was announced
-        self._watched = {}  # readers that were ended: [generation, length so far]
+        self._watched = {}  # readers that were ended: Watched
         self._watch_at = 0.0
         self._buffer = Buffer(OVERLAP + PIECE)
         self._leave()
@@ -51,7 +53,7 @@ class Follower:
         self._changed = 0  # modification time at the last read
         self._quiet_since = None
         self._digest = None
-        self.ending = False  # only the digest is missing until the end can be told
+        self.ending = False  # a long step is under way: next() is to be called again soon
 
     @property
     def behind(self):
@@ -62,7 +64,8 @@ class Follower:
     def restless(self):
         """True while something is awaited that no notification will tell."""
         alone = len(self.chain.readers) == 1 and self.chain.readers[0] is self.chain.live
-        return not alone or bool(self._watched) or bool(self._pending)
+        watched = any(watched.restless for watched in self._watched.values())
+        return not alone or watched or bool(self._pending)
 
     @property
     def generation(self):
@@ -76,37 +79,36 @@ class Follower:
         """True when no news can come from what is held."""
         return not self._pending and self.chain.spent
 
-    def start(self, candidate, offset, proof, late=None):
-        """Go on from a candidate of the chain's and an offset in it; it counts as announced.
+    def start(self, start):
+        """Go on as an agreement has it (a Start); the first generation counts as announced.
 
-        proof: length and SHA-256 of the bytes just below.  late: (candidate, length) of an
-        older one that has grown since it ended.  False when the file is no longer what it was
-        as a candidate.
+        False when the file is no longer what it was as a candidate.
         """
-        older = self.chain.start(candidate, late[0] if late else None)
+        reader, known = self.chain.places.reader(start.candidate), start.candidate.generation
+        length, digest = start.proof
+        fits = (
+            (start.candidate.size is None or reader.status()[0] >= start.candidate.size)
+            and (not known.head_len or reader.digest(0, known.head_len) == known.head)
+            and (not length or reader.digest(start.offset - length, length) == digest)
+        )
+        before = _before(reader, start.offset)  # the last step that may be Busy
+        late = self.chain.places.start(start)
         self._pending.clear()
         self._watched = {}
-        if older is not None:
-            self._watch(older, older.generation(), late[1], float("inf"))
-        self._enter(offset)
-        reader, known = self.chain.readers[0], candidate.generation
-        length, digest = proof
-        return (
-            reader.status()[0] >= candidate.size
-            and (not known.head_len or reader.digest(0, known.head_len) == known.head)
-            and (not length or reader.digest(offset - length, length) == digest)
-        )
+        if late is not None:
+            self._watch(late, late.generation(), start.late[1], 0.0)
+        self._enter(start.offset, before)
+        return fits
 
-    def _enter(self, offset):
-        self._leave()
+    def _enter(self, offset, before=None):
+        """Go on from an offset in the first reader; before: its _before(), if it is known."""
         current = self.chain.readers[0]
+        before = before or _before(current, offset)
+        self._leave()
         self.offset = self.size = offset
-        if offset:
-            self._head = current.read(min(offset, HEAD), 0)
-            below = min(offset, OVERLAP)
-            self._below = current.read(below, offset - below)
+        self._head, self._below = before
         self._changed = current.born
-        self._digest = Rolling(current.read)
+        self._digest = current.rolling()
         self._begun = True
 
     def next(self, now, limit=PIECE):
@@ -114,17 +116,67 @@ class Follower:
 
         now: seconds of a monotonic clock.  limit: bytes that a Piece has at most.
         """
-        if self._pending:
-            return self._pending.popleft()
-        if not self.chain.readers:
-            self.chain.look()
+        self.ending = False
+        try:
+            return self._next(now, limit)
+        except Busy:
+            self.ending = True
+            return None
+
+    def _next(self, now, limit):
+        while not self._pending:
             if not self.chain.readers:
-                return None
+                self.chain.look()
+                if not self.chain.readers:
+                    return self._late(now)
+            if self._begun:
+                return self._read(now, limit)
+            self._begin(now)
+        return self._pending.popleft()
+
+    def _begin(self, now):
+        """Announce the first generation, or say why there is none of it."""
         current = self.chain.readers[0]
-        if not self._begun:
-            current.born = current.status()[1]  # it may have been truncated since it was opened
-            self._enter(0)
-            return Began(current.generation(b""))
+        if isinstance(current, Absent):
+            self._absent(current, now)
+            return
+        try:
+            if not self.chain.admit():
+                return
+            size, changed = current.status()
+        except Broken as error:
+            if unfinished(current):
+                raise
+            self._lose(f"{current.path}: {reason(error)}")
+            return
+        if current.reopened is not None and size >= current.reopened.length:
+            current.born = current.reopened.generation.born
+            self._enter(current.reopened.length)
+            self._pending.append(Reopened(current.reopened.generation, self.offset))
+            return
+        current.born = max(0, changed)  # it may have been truncated since it was opened
+        self._enter(0)
+        self.chain.remember()
+        self._pending.append(Began(current.generation(b"")))
+
+    def _absent(self, absent, now):
+        """The turn of a generation that cannot be read.  Raises OSError while it is waited for."""
+        if self.chain.try_again():
+            return
+        if absent.since is None:
+            absent.since = now
+        if absent.passing and now - absent.since < PATIENCE and self.chain.is_fresh(absent):
+            raise OSError(None, f"{absent.path}: {absent.trouble}")
+        self._lose(f"{absent.path}: {absent.trouble}")
+
+    def _lose(self, why):
+        """Nothing can be had of the first generation."""
+        lost = self.chain.readers.pop(0)
+        lost.close()
+        self._pending.append(Lost(lost.generation(b""), 0, 0, why))
+
+    def _read(self, now, limit):
+        current = self.chain.readers[0]
         try:
             size, changed = current.status()
         except Broken as error:
@@ -194,45 +246,101 @@ class Follower:
         if current.status()[0] != self.offset:
             return None  # grown while we asked
         quiet = now - self._quiet_since
-        newer = any(reader.status()[0] for reader in self.chain.readers[1:])
-        if writer is False or (newer and quiet >= LINGER) or (writer is None and quiet >= GRACE):
-            before = self.behind
-            whole = self._digest.advance(self.offset, HASHED_AT_ONCE)
-            self.ending = not whole and self.behind < before
-            if self.ending:
-                return None
-            return self._end(Why.ROTATED if len(self.chain.readers) > 1 else Why.REMOVED, now)
-        return None
+        if not (writer is False or self._is_left(writer, quiet)):
+            return None
+        before = self.behind
+        whole = self._digest.advance(self.offset, HASHED_AT_ONCE)
+        if not whole and self.behind < before:
+            raise Busy(f"{current.path}: its digest is being made")
+        if self._goes_on_elsewhere(current):
+            return self._move(current)
+        return self._end(Why.ROTATED if len(self.chain.readers) > 1 else Why.REMOVED, now)
 
-    def _watch(self, reader, generation, length, until):
+    def _is_left(self, writer, quiet):
+        """True when a file is to be left that has, or may have, a writer still."""
+        later = self.chain.readers[1:]
+        if writer is None and len(later) > 1:
+            return True  # it was followed by one that has been left as well
+        newer = any(isinstance(r, Absent) or r.compressed or r.status()[0] for r in later)
+        return (newer and quiet >= LINGER) or (writer is None and quiet >= GRACE)
+
+    def _goes_on_elsewhere(self, current):
+        """True when the live file is a copy of the one that was read, which no name leads to.
+
+        Of less than HEAD bytes nobody can say whose copy they are.
+        """
+        live = self.chain.live
+        if self.chain.readers[1:] != [live] or live is None or self.offset < HEAD:
+            return False
+        if current.fs.fstat(current.fd).st_nlink or live.status()[0] < self.offset:
+            return False
+        if live.read(len(self._head), 0) != self._head or self._digest.offset != self.offset:
+            return False
+        return self.chain.digests.of(live, 0, self.offset) == self._digest.digest()
+
+    def _move(self, current):
+        """The live file takes the place of the first reader's."""
+        live = self.chain.readers[1]
+        self.chain.readers.pop(0).close()
+        live.born, live.sure = current.born, True
+        self._digest.moved(live.read)
+        self._changed = None
+        self._quiet_since = None
+        return Note("info", f"was replaced by a copy of itself, goes on there from {self.offset}")
+
+    def _watch(self, reader, generation, length, since):
         """A writer may still add to a generation that was ended: look now and then."""
-        self._watched[reader] = [generation, length, until]
+        self._watched[reader] = Watched(generation, length, since)
         self.chain.watched.append(reader)
+        if len(self._watched) > MOST_WATCHED:
+            self._unwatch(next(iter(self._watched)), f"{MOST_WATCHED} younger ones are watched")
+
+    def _unwatch(self, reader, why=None):
+        watched = self._watched.pop(reader)
+        self.chain.unwatch(reader)
+        if why and watched.writer:
+            text = f"{reader.path}: late bytes of it are no longer waited for: {why}"
+            self._pending.append(Note("warning", text))
 
     def _late(self, now):
         """Bytes that were added to a generation after it had ended, or None."""
         if now < self._watch_at:
             return None
-        for reader, (generation, length, until) in list(self._watched.items()):
-            data = reader.read(MAX_LATE, length)
+        for reader, watched in list(self._watched.items()):
+            data = reader.read(MAX_LATE, watched.length)
             if data:
-                self._watched[reader][1] += len(data)
-                return LateBytes(generation, length, data)
-            if now >= until or (reader.has_writer() is False and not reader.read(1, length)):
-                del self._watched[reader]
-                self.chain.unwatch(reader)
+                return self._late_bytes(reader, watched, data, now)
+            watched.writer = reader.has_writer()
+            if watched.writer is False and not reader.read(1, watched.length):
+                self._unwatch(reader)
+            elif now - watched.since >= WATCHED:
+                self._unwatch(reader, f"nothing has come for {WATCHED / 3600:.0f} hours")
+            else:
+                watched.restless = watched.writer is True or now - watched.since < RESTLESS
         self._watch_at = now + WATCH
         return None
+
+    def _late_bytes(self, reader, watched, data, now):
+        late = LateBytes(watched.generation, watched.length, data)
+        watched.length += len(data)
+        watched.since = now
+        digest = watched.digest
+        known = digest is not None and digest.advance(watched.length, 2 * MAX_LATE)
+        sha = digest.digest() if known else NO_DIGEST
+        self.chain.history.grow(watched.generation, watched.length, sha)
+        return late
 
     def _end(self, why, now):
         if self._digest.offset < self.offset and why != Why.TRUNCATED:
             self._digest.advance(self.offset, self.offset)
         known = self._digest.offset == self.offset
-        ended = Ended(why, self.offset, *([self._digest.digest()] if known else []))
-        writer = self.chain.readers[0].has_writer()
-        if why != Why.TRUNCATED and writer is not False:
-            until = now + (WATCHED if writer else GRACE * 10)
-            self._watch(self.chain.readers[0], self.generation, self.offset, until)
+        digest = self._digest.digest() if known else NO_DIGEST
+        ended = Ended(why, self.offset, digest)
+        self.chain.history.end(self.generation, self.offset, digest)
+        reader = self.chain.readers[0]
+        if why != Why.TRUNCATED and reader.has_writer() is not False:
+            self._watch(reader, self.generation, self.offset, now)
+            self._watched[reader].digest = self._digest if known else None
         self.chain.done()
         self._begun = False
         self._leave()
@@ -245,31 +353,42 @@ class Follower:
         to be lost is said.
         """
         generation = self.generation
-        renewed = current.again()
         copy = None
+        if self.offset:
+            copy = self.chain.copy_of(current, self.offset, self._head, self._below)
+        renewed = current.again()
         try:
-            self.chain.renew(renewed)
-            if self.offset:
-                copy = self.chain.copy_of(
-                    current, self.offset, self._head, self._below, self._changed
-                )
+            self.chain.renew(renewed, copy, self.offset, self._head)
         except OSError:
             renewed.close()
+            if copy is not None:
+                copy.close()
             raise
         if copy is not None:
-            try:
-                self.chain.insert_copy(copy, renewed)
-            except OSError:
-                copy.close()
-                renewed.close()
-                raise
             current.close()
-            self._digest = Rolling(copy.read)
+            self._digest = copy.rolling()
             self._quiet_since = None
-            return self.next(now)
+            return self._next(now, PIECE)
         if self.size > self.offset:
             reason = "truncated before it was read to its end"
             self._pending.append(Lost(generation, self.offset, self.size, reason))
-        self.chain.readers.insert(1, renewed)
         self._pending.append(self._end(Why.TRUNCATED, now))
         return self._pending.popleft()
+
+
+def _before(reader, offset):
+    """(the first bytes, the last bytes) below an offset, of those that are compared later."""
+    below = min(offset, OVERLAP)
+    return reader.read(min(offset, HEAD), 0), reader.read(below, offset - below)
+
+
+class Watched:
+    """A generation that has ended, and may still get bytes from a writer that holds on to it."""
+
+    def __init__(self, generation, length, since):
+        self.generation = generation
+        self.length = length  # so many of its bytes have been delivered
+        self.since = since  # when the last of them came
+        self.digest = None  # of them, as far as it is known
+        self.writer = True  # somebody has it open for writing; None: nobody tells
+        self.restless = True  # it is to be looked at every second

@@ -17,7 +17,7 @@ import stat
 import time
 
 from tcppipe.files.fs import FS
-from tcppipe.files.generations import is_rotated
+from tcppipe.rotated import is_rotated
 
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 MOST_LINKS = 40  # that one path may lead through

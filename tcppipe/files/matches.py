@@ -13,8 +13,8 @@ import stat
 
 from tcppipe.conf.pipelist import MAGIC
 from tcppipe.errors import reason
-from tcppipe.files.generations import SUFFIXES, is_rotated
 from tcppipe.files.guarded import Untrusted, resolve
+from tcppipe.rotated import EXTENSIONS, is_rotated
 
 NOTHING_THERE = (
     errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG,
@@ -128,6 +128,6 @@ def rotated_from(path, origins):
     for at, letter in enumerate(name):
         if letter in ".-" and at:
             origin = os.path.join(directory, name[:at])
-            if origin in origins and (name[at:] in SUFFIXES or is_rotated(path, origin)):
+            if origin in origins and (name[at:] in EXTENSIONS or is_rotated(path, origin)):
                 return True
     return False

@@ -47,6 +47,10 @@ class Rolling:
             budget -= len(data)
         return self.offset == end
 
+    def moved(self, read):
+        """The same bytes are read from elsewhere from now on."""
+        self._read = read
+
     def digest(self):
         """The digest of what was taken."""
         return self._digest.digest()

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN
 from tcppipe.errors import Busy, ConfigError, reason
-from tcppipe.files.generations import SUFFIXES, Broken, is_rotated, open_reader, siblings
+from tcppipe.files.generations import Broken, open_reader, siblings
 from tcppipe.files.ledger import Mark
 from tcppipe.files.rolling import digest_of
+from tcppipe.rotated import EXTENSIONS, is_rotated
 from tcppipe.wire.events import Complete, Have, Holding
 
 STEP = 2 << 20  # bytes of a compressed file that are read before others have their turn
@@ -460,7 +461,7 @@ class Scan:
 def is_compressed(path, origin):
     """True for a rotated file of the origin, or itself, that a compressor has replaced."""
     stem, extension = os.path.splitext(path)
-    return extension in SUFFIXES and (stem == origin or is_rotated(path, origin))
+    return extension in EXTENSIONS and (stem == origin or is_rotated(path, origin))
 
 
 def _proofs(run):

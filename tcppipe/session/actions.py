@@ -42,19 +42,47 @@ class Candidate(NamedTuple):
 
     name: str
     generation: Generation
-    size: int  # bytes when it was looked at; of a compressed file: of its content
+    size: int | None  # bytes when it was looked at; None: of a compressed file's content, unknown
     mtime: int  # nanoseconds
     live: bool  # it stands under the origin's own name
     rotated: bool = True  # rotation gave it its name, or it was seen under the origin's
+    trouble: str = ""  # why it cannot be read
+    turn: int | None = None  # its place among those whose order was seen; -1: before them
+
+
+class Found(NamedTuple):
+    """What a Search has found.
+
+    candidates: in no order, but that the live file (if there is one) is the last.
+    complete: the generations that are known here to be complete at the sink, oldest first.
+    """
+
+    path: str  # of the origin
+    candidates: list
+    complete: list = []
 
 
 class Search(NamedTuple):
-    """Source: look for the origin and its siblings -> list of Candidates, oldest first.
+    """Source: look for the origin and its siblings -> Found.
 
-    Siblings last changed before `since` (nanoseconds) need no look; None: the origin alone.
+    alone: the origin alone, and what is held.  wanted: generations that are looked for under
+    any name, because they are not to be found under those that are usual.
     """
 
-    since: int | None
+    alone: bool = False
+    wanted: tuple = ()
+
+
+class Await(NamedTuple):
+    """Source: a candidate cannot be read; wait until it can be or never will -> Candidate."""
+
+    candidate: Candidate
+
+
+class Length(NamedTuple):
+    """Source: how many bytes of content has this candidate? -> a number; -1: it is broken."""
+
+    candidate: Candidate
 
 
 class Measure(NamedTuple):
@@ -68,15 +96,18 @@ class Measure(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Source: follow from this candidate and offset on; later candidates come after it.
+    """Source: follow from this candidate and offset on, then the later ones.
 
     proof: length and SHA-256 that the bytes just below the offset must still have.
+    past: the generations that are complete, as Complete, oldest first.
     """
 
     candidate: Candidate
     offset: int
     proof: tuple
     late: tuple | None = None  # (Candidate, length): has grown since its end was sent
+    later: tuple = ()  # the candidates that come after it
+    past: tuple = ()
 
 
 class Save(NamedTuple):

@@ -1,10 +1,11 @@
 """Where do two copies last agree?  The source's side of the agreement.
 
-The sink has said what it has (Have).  Here is decided in which file its generation
-is found, up to which byte both are the same, and how to go on: `agree` is a generator
-that asks for digests - yield Measure: of a local candidate; yield Probe: of the same
-ranges at the sink - and returns a Plan.
+The sink has said what it has (Have, and Past).  Here is decided in which file its generation
+is found, up to which byte both are the same, and what comes after: `agree` is a generator
+that asks - yield Measure, Length, Await: of a local candidate; yield Probe: of the sink; yield
+Search: for candidates of any name - and returns a Plan.
 
+Content decides, then inodes, then the list of complete generations; times are asked last.
 What is durable at the sink (below its mark) is only spot-checked: the generation's
 head and the bytes just below the mark.  What is not is compared in full, by digests of
 ever smaller ranges down to the first byte that differs.
@@ -12,16 +13,18 @@ ever smaller ranges down to the first byte that differs.
 
 from typing import NamedTuple
 
-from tcppipe.cursor import NO_DIGEST, TAIL, UNKNOWN
-from tcppipe.session.actions import Candidate, Measure
+from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
+from tcppipe.rotated import arrange, family
+from tcppipe.session.actions import Await, Candidate, Measure, Search, Start
+from tcppipe.session.known import begins_with, merged, recognise, size_of
 from tcppipe.session.strangers import without_strangers
-from tcppipe.wire.events import Begin, Gap, Holding, Probe, Why
+from tcppipe.wire.events import Begin, Complete, Gap, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
 STEP = 256 << 20  # bytes that one Probe covers at most
 PROOF = 1024  # bytes below the place to go on from that are compared last of all
-TICK = 20_000_000  # nanoseconds by which two files' times may be out of order
 REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the true end
+REOPENS = 2  # the minor version from which on a sink knows what is reopened
 
 
 class Plan(NamedTuple):
@@ -29,28 +32,39 @@ class Plan(NamedTuple):
 
     proof: length and SHA-256 of the bytes just below the offset, for the reader to check.
     late: (Candidate, length) of the generation before when it has grown since it ended.
+    later: the Candidates that come after the one to start with, oldest first.
     """
 
     candidate: Candidate
     begin: Begin
-    gap: Gap | None = None
+    gaps: tuple = ()
     proof: tuple = (0, NO_DIGEST)
     late: tuple | None = None
+    later: tuple = ()
+    past: tuple = ()
+
+    def start(self):
+        """The Start that carries it out."""
+        return Start(
+            self.candidate, self.begin.offset, self.proof, self.late, self.later, self.past
+        )
 
 
-def agree(have, candidates, witness=None, resend=False, past=()):
+def agree(have, found, witness=None, resend=False, past=()):
     """Find the place to go on from.
 
-    have: the sink's Have.  candidates: oldest first, the live file (if there is one)
-    last; not empty.  witness: the source's own Cursor or None.  resend: -n was given.
-    past: what the sink has to the end, as Complete, oldest first.
+    have: the sink's Have.  found: a Found; its candidates are not all ordered, the live file
+    (if there is one) is the last; there is one at least.  witness: the source's own Cursor or
+    None.  resend: -n was given.  past: what the sink has to the end, as Complete, oldest first.
     Returns None when a file changed while it was compared, or when there is none to go on
     with: then all has to begin anew, later.
     """
-    candidates = yield from without_strangers(have, candidates, witness)
-    plan = (yield from _decide(have, candidates, witness, resend)) if candidates else None
+    agreement = _Agreement(have, witness, past)
+    yield from agreement.take(found)
+    plan = (yield from agreement.decide(resend)) if agreement.candidates else None
     if plan is None:
         return None
+    plan = plan._replace(past=tuple(agreement.past))
     offset = plan.begin.offset
     length = min(offset, PROOF)
     if not length:
@@ -66,205 +80,441 @@ def agree(have, candidates, witness=None, resend=False, past=()):
     return plan._replace(proof=(length, here))
 
 
-def _decide(have, candidates, witness, resend):
-    if resend and not have.resent:
-        return _from(candidates[-1], 0, Why.RESENT)
-    if have.holding == Holding.RECORDED:
-        return (yield from _recorded(have, candidates))
-    plan = None
-    if have.holding == Holding.UNRECORDED:
-        plan = yield from _adopt(have, candidates)
-        if plan is None and have.generation.ino:
-            plan = _pointed(have, candidates)
-    if plan is None and witness is not None:
-        plan = yield from _witnessed(have, candidates, witness)
-    return plan or _fresh(candidates, witness)
+class _Agreement:
+    """One agreement.  Its methods are generators, as agree is, or compute."""
 
+    def __init__(self, have, witness, past):
+        self.have = have
+        self.witness = witness
+        if have.previous_len and all(p.generation[:4] != have.previous[:4] for p in past):
+            before = Complete(have.previous, have.previous_len, have.previous_digest)
+            past = [*past, before]
+        self._past = past
 
-def _from(candidate, offset, why, gap=None):
-    generation = candidate.generation
-    if offset < generation.head_len:  # only what was read counts; the file may change before
-        generation = generation._replace(head_len=0, head=NO_DIGEST)
-    return Plan(candidate, Begin(why, generation, offset), gap)
+    def take(self, found):
+        """These are the candidates now."""
+        self.found = found
+        self.past = merged(self._past, found.complete)
+        self.candidates = yield from without_strangers(
+            self.have, found.candidates, self.witness, self.past
+        )
+        self.live = next((c for c in self.candidates if c.live), None)
 
+    def decide(self, resend):
+        """The Plan, without its proof, or None."""
+        have = self.have
+        plan = yield from self._place()
+        if not resend or have.resent or (plan is not None and not plan.candidate.live):
+            return plan  # what was rotated comes first; behind it comes the whole file anyway
+        return self._from(self.live or self.candidates[-1], 0, Why.RESENT)
 
-# --- the ledger knows the generation
+    def _place(self):
+        have, witness = self.have, self.witness
+        plan = None
+        if have.holding == Holding.RECORDED:
+            if (
+                have.doubtful
+                and witness is not None
+                and witness.generation[:4] != have.generation[:4]
+            ):
+                plan = yield from self._witnessed(sure=True)
+            return plan or (yield from self._recorded())
+        if have.holding == Holding.UNRECORDED:
+            plan = yield from self._adopt()
+            if plan is None and have.generation.ino:
+                plan = self._pointed()
+        if plan is None and witness is not None:
+            plan = yield from self._witnessed()
+        return plan or self._fresh()
 
+    def _from(self, candidate, offset, why, gaps=(), later=None):
+        """The Plan that goes on with a candidate; later: what comes after it."""
+        generation = candidate.generation
+        if offset < generation.head_len:  # only what was read counts; it may change before
+            generation = generation._replace(head_len=0, head=NO_DIGEST)
+        if later is None:
+            later = self._behind(candidate)
+        return Plan(candidate, Begin(why, generation, offset), tuple(gaps), later=tuple(later))
 
-def _recorded(have, candidates):
-    late, candidates = yield from _not_done(have, candidates)
-    plan = yield from _among(have, candidates)
-    return plan._replace(late=plan.late or late) if plan else None
+    # --- the ledger knows the generation
 
+    def _recorded(self):
+        have = self.have
+        cursor = yield from self._find()
+        if cursor is None:
+            wanted = (have.generation, *(entry.generation for entry in self.past))
+            yield from self.take((yield Search(wanted=wanted)))
+            cursor = yield from self._find()
+        if cursor is None:
+            return (yield from self._lost())
+        if have.closed and not have.damaged:
+            return (yield from self._next(cursor))
+        low = max(have.first, have.mark)
+        if have.damaged or have.end < have.mark:
+            low = have.first
+        size = yield from size_of(cursor)
+        if size is None:
+            return None
+        agreed = yield from common(cursor, low, min(have.end, size))
+        if have.closed and agreed == have.mark:
+            return (yield from self._next(cursor))
+        later, known = yield from self._after(cursor)
+        late = yield from self._late(known)
+        if agreed < have.end and have.clean and not have.damaged:
+            return self._from(cursor, low, Why.FOREIGN, later=later)._replace(late=late)
+        return self._from(cursor, agreed, Why.RESUMED, later=later)._replace(late=late)
 
-def _among(have, candidates):
-    if have.generation.head_len:
-        found = yield from _find(have, candidates)
-    else:
-        found = yield from _find_undurable(have, candidates)
-    if found is None:
-        return _lost(have, candidates)
-    if have.closed and not have.damaged:
-        plan = _next(have, found, candidates)
-        grown = found.size > have.mark and plan.begin.why == Why.NEXT
-        return plan._replace(late=(found, have.mark)) if grown else plan
-    low = max(have.first, have.mark)
-    if have.damaged or have.end < have.mark:
-        low = have.first
-    high = min(have.end, found.size)
-    agreed = yield from common(found, low, high)
-    if have.closed and agreed == have.mark:
-        return _next(have, found, candidates)
-    if agreed < have.end and have.clean and not have.damaged:
-        return _from(found, low, Why.FOREIGN)
-    return _from(found, agreed, Why.RESUMED)
+    def _find(self):
+        """The candidate that holds what the sink recorded, or None: by content, then by inode."""
+        have = self.have
+        if not have.generation.head_len:
+            return (yield from self._find_undurable())
+        proved = []
+        for candidate in self._likeliest_first():
+            if (yield from self._proves(candidate)):
+                if _is_of(candidate, have.generation):
+                    return candidate
+                proved.append(candidate)
+        if len(proved) > 1:
+            proved = yield from self._without_complete(proved)
+        return proved[0] if proved else None
 
+    def _likeliest_first(self):
+        """Those with the inode first, then by their order."""
+        generation = self.have.generation
+        rotated = arrange([c for c in self.candidates if not c.live], self.found.path)
+        order = [*rotated, self.live] if self.live else rotated
+        return sorted(order, key=lambda candidate: not _is_of(candidate, generation))
 
-def _not_done(have, candidates):
-    """The candidates without the generation before, and what is older than that.
+    def _without_complete(self, proved):
+        """Those of several with the same content so far that are no complete generation.
 
-    Returns ((candidate, length) of that generation if it has grown, or None; the others).
-    It may have been changed last in the very tick that the present one was begun in, or
-    later by a writer that held on to it.
-    """
-    length = have.previous_len
-    born = have.generation.born
-    before, about = [], []  # places of what may be it by time, the likeliest first
-    for at, candidate in enumerate(candidates):
-        if candidate.live or candidate.size < length or not length:
-            continue
-        if candidate.mtime <= born or (
-            candidate.generation.ino and candidate.generation.same_inode(have.previous)
-        ):
-            before.insert(0, at)
-        elif candidate.mtime <= born + TICK and candidate.size == length:
-            about.append(at)
-    for at in before + about:
-        (digest,) = yield Measure(candidates[at], ((0, length),))
-        if digest == have.previous_digest:
-            late = (candidates[at], length) if candidates[at].size > length else None
-            return late, candidates[at + 1 :]
-    return None, candidates
+        Each complete one takes one away, the oldest first.  Where all are taken the older
+        ones are gone, and the time when ours was begun has to tell.
+        """
+        generation = self.have.generation
+        past = [entry for entry in self.past if entry.generation[:4] != generation[:4]]
+        left = list(proved)
+        for entry in past:
+            for candidate in sorted(left, key=lambda c: not _is_of(c, entry.generation)):
+                size = yield from size_of(candidate)
+                if size != entry.length or entry.digest == NO_DIGEST:
+                    continue
+                (digest,) = yield Measure(candidate, ((0, size),))
+                if digest == entry.digest:
+                    left.remove(candidate)
+                    break
+        later = [candidate for candidate in proved if candidate.mtime >= generation.born]
+        return left or later or proved[-1:]
 
+    def _find_undurable(self):
+        """The same when nothing is known to be durable: by all that was delivered.
 
-def _find(have, candidates):
-    """The candidate that holds what the sink recorded, or None: by content, not by inode.
+        When it is not torn it is what was sent, and a file that differs has been rewritten.
+        """
+        have = self.have
+        if have.end == have.first:
+            return (yield from self._find_empty())
+        best, most, equal = None, -1, []
+        for candidate in self._likeliest_first():
+            size = None if candidate.trouble else (yield from size_of(candidate))
+            if size is None:
+                continue
+            agreed = yield from common(candidate, have.first, min(have.end, size))
+            if agreed == have.end:
+                if _is_of(candidate, have.generation):
+                    return candidate
+                equal.append(candidate)
+            if agreed > most:
+                best, most = candidate, agreed
+        if len(equal) > 1:
+            equal = yield from self._without_complete(equal)
+        if equal:
+            return equal[0]
+        return best if have.torn else None
 
-    The oldest of them: a copy that copytruncate made is older than what has the inode still.
-    """
-    for candidate in candidates:
-        if candidate.mtime >= have.generation.born and (yield from _proves(have, candidate)):
-            return candidate
-    return None
+    def _find_empty(self):
+        """Nothing was delivered of the generation: the file with its inode, but for a copy that
+        may have been made of it before it was truncated."""
+        generation = self.have.generation
+        same = [c for c in self.candidates if _is_of(c, generation)]
+        if self.have.closed or (same and not same[-1].live):
+            return same[-1] if same else None
+        known = yield from recognise(self.past, self.candidates)
+        rotated = [c for c in self.candidates if c.rotated and not c.live and not c.trouble]
+        for candidate in arrange(rotated, self.found.path):
+            if _is_held(candidate) and (generation.ino or candidate.size is not None):
+                continue  # its own inode would tell
+            if candidate.size != 0 and candidate.mtime >= generation.born:
+                if (yield from known.entry(candidate, short=True)) is None:
+                    return candidate
+        if self.live is not None and self.live.generation.dev != generation.dev:
+            return self.live  # its inode has another number now
+        return same[-1] if same else None
 
-
-def _find_undurable(have, candidates):
-    """The same when nothing is known to be durable: by all that was delivered.
-
-    When it is not torn it is what was sent, and a file that differs has been rewritten.
-    """
-    best, most = None, -1
-    for candidate in candidates:
-        if candidate.mtime < have.generation.born:
-            continue
-        agreed = yield from common(candidate, have.first, min(have.end, candidate.size))
-        if agreed == have.end:
-            return candidate
-        if agreed > most:
-            best, most = candidate, agreed
-    return best if have.torn else None
-
-
-def _proves(have, candidate):
-    """True when a candidate's content is what the sink recorded of its generation."""
-    generation = have.generation
-    if candidate.size < max(have.mark, generation.head_len):
-        return False
-    if have.closed and candidate.live:
-        return False  # a closed generation is complete, and the live file never is
-    if have.closed and candidate.size != have.mark:
-        if not candidate.generation.ino or not candidate.generation.same_inode(generation):
+    def _proves(self, candidate):
+        """True when a candidate's content is what the sink recorded of its generation."""
+        have, generation = self.have, self.have.generation
+        if candidate.trouble:
             return False
-    ranges = ((0, generation.head_len), (have.mark - have.tail_len, have.tail_len))
-    head, tail = yield Measure(candidate, ranges)
-    return head == generation.head and (tail == have.tail or not have.tail_len)
+        least = max(have.mark, generation.head_len)
+        if candidate.size is not None and candidate.size < least:
+            return False
+        same = _is_of(candidate, generation)
+        if have.closed and candidate.live and not same:
+            return False  # a closed generation is complete, and the live file never is
+        (head,) = yield Measure(candidate, ((0, generation.head_len),))
+        if head != generation.head:
+            return False
+        size = yield from size_of(candidate)
+        if size is None or size < least or (have.closed and size != have.mark and not same):
+            return False
+        if not have.tail_len:
+            return True
+        (tail,) = yield Measure(candidate, ((have.mark - have.tail_len, have.tail_len),))
+        return tail == have.tail
 
+    # --- what comes after
 
-def _lost(have, candidates):
-    """The generation is gone: say so, and go on with whatever came after it."""
-    born = have.generation.born
-    later = [c for c in candidates if c.live or (c.rotated and c.mtime > born)]
-    if not later:
+    def _behind(self, candidate):
+        """What comes after a candidate by name, where nothing else is known."""
+        if candidate.live:
+            return []
+        rotated = [c for c in self.candidates if c.rotated and not c.live or c is candidate]
+        order = arrange(rotated, self.found.path, _seen(rotated), candidate)
+        return order[order.index(candidate) + 1 :] + ([self.live] if self.live else [])
+
+    def _after(self, cursor):
+        """(the candidates after the cursor that were not delivered, the Known of all of them).
+
+        cursor: None when it is not found: then what comes after all that is known.
+        """
+        if cursor is not None and cursor.live:
+            return [], None
+        known = yield from recognise(self.past, self.candidates)
+        rotated = [c for c in self.candidates if not c.live and (c.rotated or c is cursor)]
+        same = [c for c in self.candidates if _is_of(c, self.have.generation)]
+        if any(_is_held(c) for c in (same if cursor is None else [cursor])):  # others are older
+            rotated = [candidate for candidate in rotated if candidate.turn != -1]
+        rank = self._ranks(known, cursor)
+        order = arrange(rotated, self.found.path, rank, cursor)
+        if cursor is not None:
+            order = order[order.index(cursor) + 1 :]
+        else:
+            places = [at for at, candidate in enumerate(order) if rank(candidate) is not None]
+            born = self.have.generation.born
+            order = order[places[-1] + 1 :] if places else [c for c in order if c.mtime > born]
+        later = []
+        for candidate in order:
+            done = yield from known.entry(candidate, short=cursor is None)
+            if done is None and not (yield from self._is_copy(candidate, cursor)):
+                later.append(candidate)
+        return later + ([self.live] if self.live else []), known
+
+    def _ranks(self, known, cursor):
+        """A function: the place of a candidate in the order as far as it is known."""
+        here = len(known.past)
+        turn = cursor.turn if cursor is not None and _is_held(cursor) else None
+        seen = any(_is_held(candidate) for candidate in self.candidates)
+
+        def rank(candidate):
+            if candidate is cursor and (turn is not None or not seen):
+                return here
+            if _is_held(candidate):
+                return here + candidate.turn - (turn or 0)
+            return None if candidate is cursor else known.place(candidate)
+
+        return rank
+
+    def _is_copy(self, candidate, cursor):
+        """True for a copy of the live file, or of the cursor's under a name of another kind."""
+        if candidate.turn is not None:
+            return False
+        for held in self.candidates if candidate.size is None else ():
+            if (
+                held.turn is not None
+                and held.turn >= 0
+                and (yield from begins_with(held, candidate))
+            ):
+                if (yield from begins_with(candidate, held)):
+                    return True
+        originals = [self.live] if self.live else []
+        path = self.found.path
+        if cursor is not None and family(candidate.name, path) != family(cursor.name, path):
+            originals.append(cursor)
+        for original in originals:
+            alike = yield from begins_with(original, candidate)
+            other = original is cursor or family(candidate.name, path) != self._usual(candidate)
+            if alike and (other or candidate.generation.head_len >= HEAD):
+                return True
+        return False
+
+    def _usual(self, candidate):
+        """The family of names that the other rotated files have, or the candidate's own."""
+        path = self.found.path
+        others = {family(c.name, path) for c in self.candidates if c.rotated and not c.live}
+        own = family(candidate.name, path)
+        return own if len(others) < 2 else next(iter(others - {own}))
+
+    def _next(self, cursor):
+        """The generation was delivered to its end: begin the one after it."""
+        have = self.have
+        if cursor.live:
+            return self._from(cursor, have.mark, Why.RESUMED, later=[])
+        later, known = yield from self._after(cursor)
+        start, gaps, later = yield from self._first(later)
+        grown = (cursor, have.mark) if cursor.size is not None and cursor.size > have.mark else None
+        if start is None:
+            return self._from(cursor, have.mark, Why.RESUMED, later=[])
+        plan = yield from self._begin(start, Why.NEXT, gaps, later, known)
+        return plan._replace(late=grown if plan.begin.why == Why.NEXT else None)
+
+    def _first(self, later):
+        """(the first that can be read or None, Gaps of those before it, what comes after)."""
+        gaps = []
+        for at, candidate in enumerate(later):
+            if candidate.trouble:
+                candidate = yield Await(candidate)
+            if not candidate.trouble:
+                return candidate, gaps, later[at + 1 :]
+            reason = f"{candidate.name}: {candidate.trouble}"
+            gaps.append(Gap(candidate.generation, 0, 0, reason.encode(errors="replace")))
+        return None, gaps, []
+
+    def _begin(self, start, why, gaps, later, known):
+        """The Plan that begins with a candidate: at its beginning, unless it was complete once."""
+        entry = (yield from known.entry(start)) if start.live and known is not None else None
+        if entry is None:
+            return self._from(start, 0, why, gaps, later)
+        why = Why.REOPENED if self.have.minor >= REOPENS else Why.WITNESSED
+        return self._from(start, entry.length, why, gaps, later)
+
+    def _late(self, known):
+        """(Candidate, length) of the generation before when it has grown since, or None."""
+        previous = self.have.previous
+        if known is None:
+            known = yield from recognise(self.past, self.candidates)
+        for candidate in self.candidates:
+            place = known.place(candidate)
+            if candidate.live or place is None or candidate.size is None:
+                continue
+            entry = known.past[place]
+            if entry.generation[:4] == previous[:4] and _is_of(candidate, previous):
+                if candidate.size > entry.length and (yield from known.entry(candidate)):
+                    return candidate, entry.length
         return None
-    start = later[0]
-    forked = start.generation.same_inode(have.generation)
-    gap = None
-    if not have.closed:
-        reason = b"rewritten or truncated" if forked else b"deleted before it was read to its end"
-        gap = Gap(have.generation, have.end, 0, reason)
-    return _from(start, 0, Why.FORKED if forked else Why.LOST, gap)
+
+    def _lost(self):
+        """The generation is gone: say so, and go on with whatever came after it."""
+        have = self.have
+        later, known = yield from self._after(None)
+        later = yield from self._without_rests(later)
+        start, gaps, later = yield from self._first(later)
+        if start is None:
+            return None
+        forked = start.generation.same_inode(have.generation)
+        if not have.closed:
+            reason = (
+                b"rewritten or truncated" if forked else b"deleted before it was read to its end"
+            )
+            gaps.insert(0, Gap(have.generation, have.end, 0, reason))
+        return (
+            yield from self._begin(start, Why.FORKED if forked else Why.LOST, gaps, later, known)
+        )
+
+    def _without_rests(self, later):
+        """Without what holds but the beginning of the lost generation: a copy of it."""
+        have, left = self.have, []
+        for candidate in later:
+            size = None if candidate.trouble or candidate.live else (yield from size_of(candidate))
+            if not have.first and size and HEAD <= size <= have.end:
+                if (yield from common(candidate, 0, size)) == size:
+                    continue
+            left.append(candidate)
+        return left
+
+    # --- the ledger is lost, or never was
+
+    def _fresh(self):
+        """From the beginning of what was the live file when we came, or after a lost witness."""
+        born = self.witness.generation.born if self.witness is not None else 0
+        order = arrange(
+            [c for c in self.candidates if not c.live], self.found.path, _seen(self.candidates)
+        )
+        later = [
+            c
+            for c in order
+            if c.rotated and not c.trouble and (c.mtime > born or c.turn is not None)
+        ]
+        later += [self.live] if self.live else []
+        start = later[0] if later else self.candidates[-1]
+        return self._from(start, 0, Why.FRESH, later=later[1:])
+
+    def _adopt(self):
+        """A destination whose whole content is the beginning of a file here."""
+        have = self.have
+        likely = list(reversed(self.candidates))
+        if have.generation.ino:
+            likely.sort(key=lambda candidate: candidate.generation.ino != have.generation.ino)
+        for candidate in likely:
+            size = None if candidate.trouble else (yield from size_of(candidate))
+            if size is None or size < have.end:
+                continue
+            agreed = yield from common(candidate, 0, have.end)
+            if agreed == have.end:
+                return self._from(candidate, agreed, Why.ADOPTED)
+        return None
+
+    def _pointed(self):
+        """A pointer file names an inode, and the destination is not the beginning of any file.
+
+        All of that file comes once more, and what follows it; of a lost one, the live file.
+        """
+        for candidate in self.candidates:
+            if candidate.generation.ino == self.have.generation.ino and not candidate.trouble:
+                return self._from(candidate, 0, Why.FRESH)
+        return self._from(self.candidates[-1], 0, Why.LOST)
+
+    def _witnessed(self, sure=False):
+        """The status file says how far the sink once was.  It may have got further.
+
+        sure: only when the destination ends with what the candidate has there.
+        """
+        have, witness = self.have, self.witness
+        for candidate in self.candidates:
+            if candidate.trouble or not (yield from _is_witnessed(candidate, witness)):
+                continue
+            offset = witness.offset
+            if have.holding != Holding.NOTHING:
+                offset = yield from _end_of(have, candidate, witness.offset)
+            if offset is None and sure:
+                continue
+            offset = witness.offset if offset is None else offset
+            return self._from(candidate, offset, Why.WITNESSED)
+        return None
 
 
-def _next(have, found, candidates):
-    """The generation was delivered to its end: begin the one after it."""
-    at = candidates.index(found) + 1
-    later = [c for c in candidates[at:] if c.live or c.rotated]
-    if later:
-        return _from(later[0], 0, Why.NEXT)
-    return Plan(found, Begin(Why.RESUMED, found.generation, have.mark))
+def _is_of(candidate, generation):
+    """True when a candidate is the very file that a generation was in."""
+    return bool(candidate.generation.ino) and candidate.generation.same_inode(generation)
 
 
-# --- the ledger is lost, or never was
+def _is_held(candidate):
+    """True when it has been held since it stood under the origin's name."""
+    return candidate.turn not in (None, -1)
 
 
-def _fresh(candidates, witness):
-    """From the beginning of what was the live file when we came, or after a lost witness."""
-    born = witness.generation.born if witness is not None else 0
-    later = [c for c in candidates if c.live or (c.rotated and c.mtime > born)]
-    return _from(later[0] if later else candidates[-1], 0, Why.FRESH)
-
-
-def _adopt(have, candidates):
-    """A destination whose whole content is the beginning of a file here."""
-    likely = list(reversed(candidates))
-    if have.generation.ino:
-        likely.sort(key=lambda candidate: candidate.generation.ino != have.generation.ino)
-    for candidate in likely:
-        if candidate.size < have.end:
-            continue
-        agreed = yield from common(candidate, 0, have.end)
-        if agreed == have.end:
-            return _from(candidate, agreed, Why.ADOPTED)
-    return None
-
-
-def _pointed(have, candidates):
-    """A pointer file names an inode, and the destination is not the beginning of any file.
-
-    All of that file comes once more, and what follows it; of a lost one, the live file.
-    """
-    for candidate in candidates:
-        if candidate.generation.ino == have.generation.ino:
-            return _from(candidate, 0, Why.FRESH)
-    return _from(candidates[-1], 0, Why.LOST)
-
-
-def _witnessed(have, candidates, witness):
-    """The status file says how far the sink once was.  It may have got further."""
-    for candidate in candidates:
-        if not (yield from _is_witnessed(candidate, witness)):
-            continue
-        if have.holding == Holding.NOTHING:
-            return _from(candidate, witness.offset, Why.WITNESSED)
-        offset = yield from _end_of(have, candidate, witness.offset)
-        return _from(candidate, offset, Why.WITNESSED)
-    return None
+def _seen(candidates):
+    """A function: the place of a candidate in the order that was seen."""
+    turns = {candidate: candidate.turn for candidate in candidates}
+    return turns.get
 
 
 def _is_witnessed(candidate, witness):
-    if candidate.size < witness.offset:
-        return False
     generation = witness.generation
+    size = yield from size_of(candidate)
+    if size is None or size < witness.offset:
+        return False
     if generation == UNKNOWN:  # an original's status file: an offset, and no more
         return candidate.live
     if not generation.head_len:
@@ -276,21 +526,22 @@ def _is_witnessed(candidate, witness):
 def _end_of(have, candidate, offset):
     """The offset, at or shortly behind a witnessed one, that the destination ends with.
 
-    The destination's last bytes are looked for in the candidate.  The witnessed offset
-    itself when they are not found: then somebody else has written there.
+    The destination's last bytes are looked for in the candidate.  None when they are not found:
+    then somebody else has written there.
     """
-    window = min(offset, have.end, PROOF)
+    window = min(offset, have.end - have.first, PROOF)
     if not window:
         return offset
     (wanted,) = yield Probe(((have.end - window, window),))
-    last = min(candidate.size, offset + REACH)
+    size = yield from size_of(candidate)
+    last = min(size or 0, offset + REACH)
     for base in range(offset, last + 1, MAX_RANGES):
         ends = range(base, min(base + MAX_RANGES, last + 1))
         digests = yield Measure(candidate, tuple((end - window, window) for end in ends))
         for end, digest in zip(ends, digests):
             if digest == wanted:
                 return end
-    return offset
+    return None
 
 
 # --- the first byte that differs

@@ -27,6 +27,13 @@ class Ended(NamedTuple):
     digest: bytes = NO_DIGEST
 
 
+class Reopened(NamedTuple):
+    """A generation that had ended is the origin's again, and goes on from this offset."""
+
+    generation: Generation
+    offset: int
+
+
 class LateBytes(NamedTuple):
     """Bytes that were added to a generation after it had ended."""
 
@@ -42,3 +49,10 @@ class Lost(NamedTuple):
     first: int
     last: int
     reason: str
+
+
+class Note(NamedTuple):
+    """Something that people should know.  `level` is a function of process.report by name."""
+
+    level: str
+    text: str

@@ -9,9 +9,11 @@ from math import inf
 
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.errors import LinkLost
+from tcppipe.rotated import arrange
 from tcppipe.session import news, states
 from tcppipe.session.actions import Say, Search, Send, Start
 from tcppipe.session.keepalive import Keepalive
+from tcppipe.session.known import size_of
 from tcppipe.wire import pull1
 
 QUIET = 60.0  # seconds without data after which a sign of life is sent
@@ -31,41 +33,57 @@ class ByteSource:
         self._inode = inode
         self._offset = offset
         self._number = number
+        self._picking = None
 
     def open(self):
         """The first actions."""
-        return [Search(0)]
+        return [Search()]
 
     @property
     def streaming(self):
         """True when news of the origin may be delivered."""
         return self.state == states.STREAMING
 
-    def done(self, _action, candidates):
-        """The result of the Search -> actions.  Raises LinkLost when there is no answer."""
-        candidates = [one for one in candidates if one.live or one.rotated]
-        if not candidates:
-            raise LinkLost("no such file for now")
-        found, candidate, offset = self._pick(candidates)
-        if offset > candidate.size:
-            raise LinkLost(f"{candidate.name}: asked for from {offset}, has {candidate.size} bytes")
+    def done(self, action, result):
+        """The result of a Search or a Length -> actions.  Raises LinkLost when there is no
+        answer."""
+        if isinstance(action, Search):
+            self._picking = self._pick(result)
+            result = None
+        try:
+            return [self._picking.send(result)]
+        except StopIteration as stop:
+            found, candidate, offset, later = stop.value
+        size = candidate.size
+        if size is not None and offset > size:
+            raise LinkLost(f"{candidate.name}: asked for from {offset}, has {size} bytes")
         self.state = states.STREAMING
         answer = pull1.answer(found, self._number(candidate))
-        quiet = pull1.ALIVE if offset == candidate.size else b""
-        return [Start(candidate, offset, (0, NO_DIGEST)), Send(answer + quiet)]
+        quiet = pull1.ALIVE if offset == size else b""
+        return [Start(candidate, offset, (0, NO_DIGEST), later=tuple(later)), Send(answer + quiet)]
 
-    def _pick(self, candidates):
-        """(is the asked-for one known, the Candidate to serve, from where on)."""
+    def _pick(self, found):
+        """(is the asked-for one known, the Candidate to serve, from where on, what follows)."""
+        candidates = [c for c in found.candidates if c.live or c.rotated]
+        if not candidates:
+            raise LinkLost("no such file for now")
+        live = candidates[-1]
         if not self._inode:
-            return True, candidates[-1], self._offset
-        for at, candidate in enumerate(candidates):
-            if self._number(candidate) != self._inode:
-                continue
-            later = candidates[at + 1 :]
-            if later and candidate.size == self._offset and not candidate.live:
-                return True, later[0], 0
-            return True, candidate, self._offset
-        return False, candidates[-1], 0
+            return True, live, self._offset, []
+        rotated = [c for c in candidates if not c.live]
+        mine = [c for c in candidates if self._number(c) == self._inode and not c.trouble]
+        if not mine:
+            return False, live, 0, []
+        candidate = mine[0]
+        if candidate.live:
+            return True, candidate, self._offset, []
+        row = arrange(rotated if candidate in rotated else [candidate], found.path, None, candidate)
+        later = [c for c in row[row.index(candidate) + 1 :] if not c.trouble]
+        later += [live] if live.live else []
+        size = yield from size_of(candidate)
+        if later and size == self._offset:
+            return True, later[0], 0, later[1:]
+        return True, candidate, self._offset, later
 
     def deliver(self, item):
         """News of the origin -> actions.  Raises LinkLost when the generation has ended."""
@@ -73,6 +91,8 @@ class ByteSource:
             return [Send(pull1.outgoing(bytes(item.data)))]
         if isinstance(item, news.Ended):
             raise LinkLost("the generation has ended")
+        if isinstance(item, news.Note):
+            return [Say(item.level, item.text)]
         if isinstance(item, news.LateBytes):
             return [Say("critical", f"{len(item.data)} late bytes have no place in version 1")]
         if isinstance(item, news.Lost):

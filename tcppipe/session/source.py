@@ -8,8 +8,8 @@ import zlib
 
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import news, states
-from tcppipe.session.actions import Measure, Save, Say, Search, Send, Settle, Start
-from tcppipe.session.agree import agree
+from tcppipe.session.actions import Save, Say, Search, Send, Settle
+from tcppipe.session.agree import REOPENS, agree
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode, packed_header
@@ -62,11 +62,11 @@ class Source(Peer):
         """True when no answer of the sink is waited for."""
         return self.streaming and self.settled
 
-    def done(self, action, result):
-        """The result of a Search or a Measure -> actions."""
-        if isinstance(action, Search):
+    def done(self, _action, result):
+        """The result of what the agreement asked for -> actions."""
+        if self._agreement is None:
             self._agreement = agree(self._have, result, self._witness, self._resend, self._past)
-            return self._agree(None)
+            result = None
         return self._agree(result)
 
     def deliver(self, item):
@@ -84,6 +84,12 @@ class Source(Peer):
             return [Send(encode(late))]
         if isinstance(item, news.Began):
             return self._begin(ev.Begin(ev.Why.NEXT, item.generation, 0))
+        if isinstance(item, news.Note):
+            return [Say(item.level, item.text)]
+        if isinstance(item, news.Reopened):
+            if self._have.minor < REOPENS:
+                raise LinkLost("a rotation was undone")  # the next agreement finds the place
+            return self._begin(ev.Begin(ev.Why.REOPENED, item.generation, item.offset))
         assert isinstance(item, news.Lost)
         gap = ev.Gap(item.generation, item.first, item.last, item.reason.encode(errors="replace"))
         return self._gap(gap)
@@ -130,11 +136,8 @@ class Source(Peer):
         return [Say("info", line)] if line else []
 
     def _look_for(self, have):
-        if have.holding == ev.Holding.RECORDED:
-            return [Search(have.generation.born)]
-        if have.generation.ino:  # an inode, and no more: what the original wrote down
-            return [Search(0)]
-        return [Search(self._witness.generation.born if self._witness else None)]
+        known = have.holding == ev.Holding.RECORDED or have.generation.ino
+        return [Search(alone=not known and self._witness is None)]
 
     def _on_proof(self, proof):
         if self._agreement is None or not self._asked or len(proof.digests) != self._asked:
@@ -171,7 +174,7 @@ class Source(Peer):
             asked = self._agreement.send(digests)
         except StopIteration as stop:
             return self._settle(stop.value)
-        if isinstance(asked, Measure):
+        if not isinstance(asked, ev.Probe):
             return [asked]
         self._asked = len(asked.ranges)
         return [Send(encode(asked))]
@@ -181,9 +184,8 @@ class Source(Peer):
         if plan is None:
             raise LinkLost("the origin has changed or is gone for now")
         # a gap is told once the file has proved to be what it was when the gap was found
-        start = Start(plan.candidate, plan.begin.offset, plan.proof, plan.late)
-        gap = self._gap(plan.gap) if plan.gap else []
-        return [start, *gap, *self._begin(plan.begin)]
+        gaps = [action for gap in plan.gaps for action in self._gap(gap)]
+        return [plan.start(), *gaps, *self._begin(plan.begin)]
 
     def _begin(self, begin):
         self.state = states.STREAMING
@@ -194,6 +196,9 @@ class Source(Peer):
 
     def _gap(self, gap):
         return [
-            Say("critical", f"bytes lost from offset {gap.first} on: {gap.reason.decode()}"),
+            Say(
+                "critical",
+                f"bytes lost from offset {gap.first} on: {gap.reason.decode(errors='replace')}",
+            ),
             Send(encode(gap)),
         ]

@@ -11,7 +11,7 @@ from math import inf
 from tcppipe.cursor import Cursor
 from tcppipe.errors import LinkLost, PeerError
 from tcppipe.session import news, states
-from tcppipe.session.actions import Save, Say, Search, Send, Settle, Start
+from tcppipe.session.actions import Save, Say, Search, Send, Settle
 from tcppipe.session.agree import agree
 from tcppipe.session.keepalive import Keepalive
 from tcppipe.wire import push1
@@ -40,19 +40,16 @@ class LineSource:
 
     def open(self):
         """The first actions."""
-        since = None
-        if self._witness and self._witness.generation.born:
-            since = self._witness.generation.born
-        return [Search(since)]
+        return [Search(alone=self._witness is None or not self._witness.generation.head_len)]
 
     @property
     def streaming(self):
         """True when news of the origin may be delivered: no question is open."""
         return self.state == states.STREAMING and self._asked is None
 
-    def done(self, action, result):
-        """The result of a Search or a Measure -> actions."""
-        if isinstance(action, Search):
+    def done(self, _action, result):
+        """The result of what the agreement asked for -> actions."""
+        if self._agreement is None:
             self._agreement = agree(self._stand_in(), result, self._witness, self._resend)
             result = None
         try:
@@ -63,10 +60,11 @@ class LineSource:
             raise LinkLost("the origin has changed or is gone for now")
         self.state = states.STREAMING
         self._cursor = Cursor(plan.candidate.generation, plan.begin.offset)
-        actions = [Start(plan.candidate, plan.begin.offset, plan.proof), Save(*self._cursor)]
-        if plan.gap:
-            actions.insert(0, Say("critical", f"bytes lost: {plan.gap.reason.decode()}"))
-        return actions
+        lost = [
+            Say("critical", f"bytes lost: {gap.reason.decode(errors='replace')}")
+            for gap in plan.gaps
+        ]
+        return [*lost, plan._replace(late=None).start(), Save(*self._cursor)]
 
     def _stand_in(self):
         """What the sink would say of itself if it could, by the status file."""
@@ -88,6 +86,10 @@ class LineSource:
             if item.why == Why.REMOVED and not self._line and not self._unasked:
                 return [Settle()]  # nothing may follow, and all of it has been answered
             self._ended += 1
+        elif isinstance(item, news.Reopened):
+            self._cursor = Cursor(item.generation, item.offset)
+        elif isinstance(item, news.Note):
+            return [Say(item.level, item.text)]
         elif isinstance(item, news.LateBytes):
             return [Say("critical", f"{len(item.data)} late bytes have no place in version 1")]
         elif isinstance(item, news.Lost):

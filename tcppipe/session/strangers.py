@@ -13,24 +13,30 @@ from tcppipe.session.actions import Measure
 from tcppipe.wire.events import Holding, Probe
 
 
-def without_strangers(have, candidates, witness=None):
+def without_strangers(have, candidates, witness=None, past=()):
     """The candidates without those of no concern to this sink.  Yields Measure and Probe."""
     kept = []
     for candidate in candidates:
         ours = candidate.live or candidate.rotated
-        if ours or (yield from _was_ours(have, candidate, witness)):
+        if ours or (yield from _was_ours(have, candidate, witness, past)):
             kept.append(candidate)
     return kept
 
 
-def _was_ours(have, candidate, witness):
+def _was_ours(have, candidate, witness, past):
+    if candidate.trouble:
+        return False
+    for entry in past:
+        if candidate.generation.same_inode(entry.generation):
+            if (yield from _proves(entry.generation, candidate)):
+                return True
     if witness is not None and witness.generation.head_len:
         inode = candidate.generation.ino and candidate.generation.same_inode(witness.generation)
         if inode or (yield from _proves(witness.generation, candidate)):
             return True
     if have.holding == Holding.RECORDED:
         return (yield from _proves(have.generation, candidate))
-    whole = min(HEAD, candidate.size)
+    whole = _head_of(candidate)
     if have.holding != Holding.UNRECORDED or not 0 < whole <= have.end:
         return False
     (here,) = yield Measure(candidate, ((0, whole),))
@@ -42,9 +48,14 @@ def _proves(generation, candidate):
     """True when this could not be said of a file whose content was never given away."""
     length = generation.head_len
     drawn = generation.igen and generation[:3] == candidate.generation[:3]
-    if not length or length > candidate.size:
+    if not length or length > _head_of(candidate):
         return False
-    if not drawn and length < min(HEAD, candidate.size):
+    if not drawn and length < _head_of(candidate):
         return False
     (digest,) = yield Measure(candidate, ((0, length),))
     return digest == generation.head
+
+
+def _head_of(candidate):
+    """How many first bytes prove it: of a compressed one the size is not known."""
+    return candidate.generation.head_len if candidate.size is None else min(HEAD, candidate.size)

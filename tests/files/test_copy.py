@@ -18,7 +18,7 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import FS, REAL
 from tcppipe.files.syncer import Sync
-from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.actions import Candidate, Found, Measure, Search
 from tcppipe.session.agree import agree
 from tcppipe.wire import events as ev
 from tcppipe.wire.events import Begin, Holding, Why
@@ -73,14 +73,16 @@ class Place:
         copy = self.open()
         have = copy.offer(ME)
         candidate = Candidate("log", generation(data, ino), len(data), 1, True)
-        generator, digests = agree(have, [candidate]), None
+        generator, digests = agree(have, Found("log", [candidate])), None
         while True:
             try:
                 asked = generator.send(digests)
             except StopIteration as stop:
                 plan = stop.value
                 break
-            if isinstance(asked, Measure):
+            if isinstance(asked, Search):
+                digests = Found("log", [candidate])
+            elif isinstance(asked, Measure):
                 digests = tuple(digest_in(data, *item) for item in asked.ranges)
             else:
                 for first, length in asked.ranges:

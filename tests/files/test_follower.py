@@ -13,7 +13,9 @@ import pytest
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import GRACE, LINGER, Follower
+from tcppipe.rotated import arrange
 from tcppipe.session import news
+from tcppipe.session.actions import Start
 from tcppipe.wire.events import Why
 
 
@@ -70,6 +72,12 @@ class Log:
         os.unlink(path)
 
     # --- what the follower makes of it
+
+    def find(self, alone=False):
+        """The candidates of an agreement, by age."""
+        found = self.follower.chain.places.find(alone).candidates
+        rows = arrange([c for c in found if not c.live], self.path, lambda c: c.turn)
+        return rows + [c for c in found if c.live]
 
     def take(self, item):
         """Note one item of news."""
@@ -500,8 +508,9 @@ def test_an_older_copy_is_not_taken_for_the_rest(log):
 
 def again(log, index, offset):
     """Start from a candidate, as after an agreement; all candidates."""
-    candidates = log.follower.chain.candidates(0)
-    assert log.follower.start(candidates[index], offset, (0, NO_DIGEST))
+    candidates = log.find()
+    candidate, *later = candidates[index:] if index else candidates
+    assert log.follower.start(Start(candidate, offset, (0, NO_DIGEST), later=tuple(later)))
     return candidates
 
 
@@ -512,20 +521,18 @@ def test_candidates_are_in_order_and_the_live_one_is_last(log):
             log.rotate()
         log.write(data)
     log.compress(2)
-    rows = log.follower.chain.candidates(0)
+    rows = log.find()
     assert [(os.path.basename(c.name), c.size, c.live) for c in rows] == [
-        ("app.log.2.gz", 3, False), ("app.log.1", 6, False), ("app.log", 0, True),
+        ("app.log.2.gz", None, False), ("app.log.1", 6, False), ("app.log", 0, True),
     ]  # fmt: skip
 
 
-def test_candidates_since(log):
-    """Older siblings need no look; without a time none do."""
+def test_the_origin_alone(log):
+    """Siblings need no look where nothing is known of them."""
     log.write(b"one")
     log.rotate()
     log.write(b"two")
-    assert [c.live for c in log.follower.chain.candidates(None)] == [True]
-    late = os.stat(log.path + ".1").st_mtime_ns + 10**9
-    assert [c.live for c in log.follower.chain.candidates(late)] == [True]
+    assert [c.live for c in log.find(alone=True)] == [True]
 
 
 def test_start_in_a_rotated_file(log):
@@ -539,26 +546,27 @@ def test_start_in_a_rotated_file(log):
     assert log.listen() == [b"one", b"two", b"three"]
 
 
-def test_a_broken_compressed_sibling_is_no_candidate(log):
+def test_a_broken_compressed_sibling_is_a_candidate_with_a_trouble(log):
     """It is complete later, or never."""
     log.write(b"one")
     log.write(b"\x1f\x8b broken", log.path + ".1.gz")
-    assert [c.live for c in log.follower.chain.candidates(0)] == [True]
+    assert [(c.live, bool(c.trouble)) for c in log.find()] == [(False, True), (True, False)]
 
 
 @pytest.mark.parametrize("proof, fits", [(b"two", True), (b"twO", False), (b"", True)])
 def test_start_checks_what_was_agreed(log, proof, fits):
     """The file may have been cut and have grown since it was looked at."""
     log.write(b"one two three")
-    (found,) = log.follower.chain.candidates(None)
+    (found,) = log.find(alone=True)
     digest = hashlib.sha256(proof).digest()
-    assert log.follower.start(found, 7, (len(proof), digest)) is fits
+    assert log.follower.start(Start(found, 7, (len(proof), digest))) is fits
 
 
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_candidates_come_once(log, rounds, settled):
-    """However often they are asked for, and whatever is held already."""
+    """However often they are asked for, and whatever is held already.  (The agreement finds out
+    what a compressed one is a copy of.)"""
     for data in (b"one", b"two", b"three", b"four"):
         if data != b"one":
             log.rotate()
@@ -569,7 +577,7 @@ def test_candidates_come_once(log, rounds, settled):
     log.compress(3)
     for _ in range(rounds):
         rows = again(log, 0, 1)
-        assert [c.size for c in rows] == [3, 3, 5, 4]
+        assert [c.size for c in rows] == [None, *([] if settled else [3]), 3, 5, 4]
         assert bytes(log.follower.next(0.0).data) == b"ne"
 
 
@@ -582,7 +590,7 @@ def test_a_truncated_file_is_one_candidate(log):
     log.touch()
     log.write(b"second")
     log.listen()
-    rows = log.follower.chain.candidates(0)
+    rows = log.find()
     assert [(c.size, c.live) for c in rows] == [(6, True)]
     assert rows[0].generation.born != log.began[0].born
 
@@ -594,9 +602,9 @@ def test_what_is_held_is_a_candidate_without_a_name(log):
     os.unlink(log.path)
     log.write(b"two")
     log.follower.chain.look()
-    rows = log.follower.chain.candidates(None)
+    rows = log.find(alone=True)
     assert [(c.size, c.live) for c in rows] == [(3, False), (3, True)]
-    log.follower.start(rows[0], 3, (0, NO_DIGEST))
+    log.follower.start(Start(rows[0], 3, (0, NO_DIGEST), later=(rows[1],)))
     log.heard = [b"one"]
     assert log.listen() == [b"one", b"two"]
 

@@ -13,10 +13,10 @@ from tcppipe.errors import ConfigError
 from tcppipe.files.generations import (
     CompressedReader,
     Reader,
-    is_rotated,
     open_reader,
     siblings,
 )
+from tcppipe.rotated import is_rotated
 
 DATA = b"".join(b"line %d\n" % n for n in range(30000))
 
@@ -50,6 +50,9 @@ ORDERS = [
     ["-20261119", "-20261120", "-20270101"],
     ["-20261119.gz", "-20261120"],
     [".20261119", ".20261120"],
+    [".2026-11-25.2.gz", ".2026-11-25.10", ".2026-11-26.1"],
+    ["-25112026", "-01122026"],
+    [".20261124-23", ".20261125-04"],
     [".2026-11-19", ".2026-11-20"],
     ["-2026-11-20_01", "-2026-11-20_13.gz", "-2026-11-21_00"],
     ["-20261120", "-20261120-1763600000"],
@@ -65,15 +68,23 @@ def test_order_by_name(log, order):
     assert suffixes(log) == order
 
 
-@pytest.mark.parametrize(
-    "order", [["-20261120", ".1"], [".old", ".1"], [".b", ".a"], [".1.bak", ".2"]]
-)
+@pytest.mark.parametrize("order", [["-20261120", ".1"], [".old", ".1"], [".b", ".a"]])
 def test_order_by_time(log, order):
     """Where kinds are mixed, or names say nothing, the modification time decides."""
     for turn in (order, order[::-1]):
         for age, suffix in enumerate(reversed(turn)):
             make(log, suffix, age)
         assert suffixes(log) == turn
+
+
+@pytest.mark.parametrize("stray", [".bak", ".1.bak", "-notes", ".2.orig"])
+def test_strays_have_no_place_in_the_order(log, stray):
+    """A file that rotation did not name stands behind those that it did, whatever its time."""
+    for age in (-5, 0, 5):
+        make(log, stray, age)
+        for at, suffix in enumerate((".10", ".2", ".1")):
+            make(log, suffix, at)
+        assert suffixes(log) == [".10", ".2", ".1", stray]
 
 
 def test_what_is_no_sibling(log):

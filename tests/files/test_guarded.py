@@ -89,7 +89,7 @@ def test_a_link_that_looks_rotated(place, chain, said):
     make(place / "logs" / "app.log", b"new\n")
     for _ in range(3):
         chain.look()
-        chain.candidates(0)
+        chain.places.find()
     assert held(chain) == [b"line\n", b"new\n"]
     assert said == [f"{place}/logs/app.log.2: not read: a symbolic link is not followed"]
 
@@ -114,7 +114,7 @@ def test_a_rotated_file_of_somebody_else(place, chain, said):
     make(place / "logs" / "app.log.2", b"secret\n", STRANGER)
     for _ in range(3):
         chain.look()
-        chain.candidates(0)
+        chain.places.find()
     assert held(chain) == [b"line\n", b"new\n"]
     assert len(said) == 1 and f"app.log.2: not read: belongs to user {STRANGER}" in said[0]
 

@@ -16,7 +16,7 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.follower import GRACE, Follower
 from tcppipe.session import news
-from tcppipe.session.actions import Measure
+from tcppipe.session.actions import Length, Measure, Search
 from tcppipe.session.agree import agree
 from tcppipe.wire.events import Begin, End, Gap, Holding, Why
 
@@ -274,30 +274,34 @@ class Pipe:
         self.connected = False
         self.copy = Copy(Destination(self.destination), self.ledger, lambda *_said: None)
         have = self.copy.offer(ME)
-        since = have.generation.born if have.holding == Holding.RECORDED else None
-        candidates = self.follower.chain.candidates(since)
-        if not candidates:
+        found = self.follower.chain.places.find(alone=have.holding != Holding.RECORDED)
+        if not found.candidates:
             return
-        plan = self._agree(agree(have, candidates))
+        plan = self._agree(agree(have, found, past=self.copy.past))
         if plan is None:
             return
-        assert plan.gap is None or self.gaps, plan
+        assert not plan.gaps or self.gaps, plan
         if self.rng.random() < 0.1:
             return  # lost during the agreement
-        assert self.follower.start(plan.candidate, plan.begin.offset, plan.proof)
+        assert self.follower.start(plan.start())
         self.copy.begin(plan.begin, ME)
         self.whys.append(plan.begin.why.name)
         self.connected = True
 
     def _agree(self, generator):
         digests = None
+        places = self.follower.chain.places
         while True:
             try:
                 asked = generator.send(digests)
             except StopIteration as stop:
                 return stop.value
-            if isinstance(asked, Measure):
-                digests = self.follower.chain.measure(asked.candidate, asked.ranges)
+            if isinstance(asked, Search):
+                digests = places.find(asked.alone, asked.wanted)
+            elif isinstance(asked, Length):
+                digests = places.length(asked.candidate)
+            elif isinstance(asked, Measure):
+                digests = places.measure(asked.candidate, asked.ranges)
             else:
                 digests = self.copy.prove(asked.ranges)
 

@@ -152,8 +152,8 @@ def test_copytruncate(pipe):
         expected += line
         shutil.copyfile(pipe.origin, f"{pipe.origin}.1")
         os.truncate(pipe.origin, 0)
-        pipe.append(b"x\n")
-        expected += b"x\n"
+        pipe.append(b"x%d\n" % turn)
+        expected += b"x%d\n" % turn
         pipe.arrives(expected)
 
 

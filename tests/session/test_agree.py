@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN, Cursor, Generation
-from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.actions import Candidate, Found, Length, Measure, Search
 from tcppipe.session.agree import PROOF, REACH, agree, common
 from tcppipe.wire.events import Have, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
@@ -55,11 +55,18 @@ class World:
         self.have = have or Have(Holding.NOTHING)
         self.candidates = []
         self.content = {}
+        self.complete = []  # what the source itself knows to be complete
+        self.searched = None
         self.probed = self.measured = 0  # bytes
         for file in files:
             known, size = generation(file.data, file.ino, file.born), len(file.data)
             self.candidates.append(Candidate(file.name, known, size, file.mtime, file.live))
             self.content[file.name] = file.data
+
+    @property
+    def found(self):
+        """What a search finds: every file, in no order but that the live one is the last."""
+        return Found("log", self.candidates, self.complete)
 
     def run(self, generator):
         """Answer what the generator asks for; its result."""
@@ -69,6 +76,13 @@ class World:
                 asked = generator.send(digests)
             except StopIteration as stop:
                 return stop.value
+            if isinstance(asked, Search):
+                self.searched = asked
+                digests = self.found
+                continue
+            if isinstance(asked, Length):
+                digests = len(self.content[asked.candidate.name])
+                continue
             assert len(asked.ranges) <= MAX_RANGES
             if isinstance(asked, Measure):
                 data = self.content[asked.candidate.name]
@@ -86,7 +100,7 @@ class World:
 
     def agree(self, **kw):
         """The plan."""
-        return self.run(agree(self.have, self.candidates, **kw))
+        return self.run(agree(self.have, self.found, **kw))
 
 
 def recorded(data, copy=None, mark=None, ino=1, first=0, **kw):
@@ -249,7 +263,7 @@ def test_a_reused_inode_proves_nothing():
     files = [File("log", NEW + OLD, 1, 30, True)]
     plan = World(files, OLD, recorded(OLD, ino=1)).agree()
     assert decided(plan) == ("log", Why.FORKED, 0)
-    assert plan.gap is not None and plan.gap.first == len(OLD)
+    assert [gap.first for gap in plan.gaps] == [len(OLD)]
 
 
 def test_same_beginning_is_told_apart_at_the_cursor():
@@ -310,10 +324,16 @@ def test_a_closed_generation_without_a_next_waits_at_its_end():
 
 
 def test_a_closed_generation_is_never_the_live_file():
-    """Its inode was given to the new file, which begins in the same way: that is the next one."""
-    plan = World([File("log", OLD, 1, 10, True)], OLD, closed(OLD)).agree()
+    """Another file that begins in the same way stands under the name: that is the next one."""
+    plan = World([File("log", OLD, 2, 10, True)], OLD, closed(OLD)).agree()
     assert plan.begin.offset == 0 and plan.begin.why in (Why.LOST, Why.FORKED)
-    assert plan.gap is None
+    assert not plan.gaps
+
+
+def test_a_closed_generation_whose_rotation_was_undone():
+    """The very file stands under the name again: it goes on where it was complete."""
+    plan = World([File("log", OLD + b"more", 1, 10, True)], OLD, closed(OLD)).agree()
+    assert decided(plan) == ("log", Why.RESUMED, len(OLD))
 
 
 def test_a_closed_generation_matches_only_its_length():
@@ -352,15 +372,15 @@ def test_a_generation_that_is_gone_is_a_gap():
     files = [File("log.1", NEW, 2, 20), File("log", b"", 3, 30, True)]
     plan = World(files, OLD[:100], recorded(OLD, OLD[:100])).agree()
     assert decided(plan) == ("log.1", Why.LOST, 0)
-    assert (plan.gap.first, plan.gap.last, plan.gap.generation.ino) == (100, 0, 1)
-    assert b"deleted" in plan.gap.reason
+    assert (plan.gaps[0].first, plan.gaps[0].last, plan.gaps[0].generation.ino) == (100, 0, 1)
+    assert b"deleted" in plan.gaps[0].reason
 
 
 def test_a_closed_generation_that_is_gone_is_no_gap():
     """It was delivered to its end."""
     files = [File("log", NEW, 3, 30, True)]
     plan = World(files, OLD, closed(OLD)).agree()
-    assert decided(plan) == ("log", Why.LOST, 0) and plan.gap is None
+    assert decided(plan) == ("log", Why.LOST, 0) and not plan.gaps
 
 
 def test_files_older_than_what_is_gone_are_not_sent():
@@ -375,7 +395,7 @@ def test_a_rewritten_origin_is_a_fork():
     """The same inode, other content: the new content from its beginning, behind the old."""
     plan = World([File("log", NEW, 1, 30, True)], OLD[:900], recorded(OLD, OLD[:900])).agree()
     assert decided(plan) == ("log", Why.FORKED, 0)
-    assert b"rewritten" in plan.gap.reason
+    assert b"rewritten" in plan.gaps[0].reason
 
 
 def test_a_rewritten_origin_brings_no_older_file_back():
@@ -515,8 +535,19 @@ def test_a_ledger_counts_more_than_a_witness():
 def test_resending_begins_the_live_file_again():
     """-n: whatever the sink has, the whole origin goes behind it."""
     files = [File("log.1", NEW, 5, 20), LIVE]
-    for have in (recorded(OLD), Have(Holding.NOTHING), unrecorded(OLD)):
+    for have in (recorded(OLD), unrecorded(OLD)):
         assert decided(World(files, OLD, have).agree(resend=True)) == ("log", Why.RESENT, 0)
+    assert decided(World([LIVE]).agree(resend=True)) == ("log", Why.RESENT, 0)
+
+
+def test_resending_leaves_no_rotated_file_out():
+    """-n: what was rotated and not delivered comes first; behind it comes the whole live file."""
+    files = [File("log.2", OLD, 1, 10), File("log.1", b"x", 2, 20), File("log", NEW, 3, 30, True)]
+    plan = World(files, OLD[:100], recorded(OLD, OLD[:100])).agree(resend=True)
+    assert decided(plan) == ("log.2", Why.RESUMED, 100)
+    assert [candidate.name for candidate in plan.later] == ["log.1", "log"]
+    plan = World(files, OLD, closed(OLD)).agree(resend=True)
+    assert decided(plan) == ("log.1", Why.NEXT, 0)
 
 
 def test_resending_happens_once():

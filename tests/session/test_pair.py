@@ -45,10 +45,11 @@ class Origin:
         """Carry out one action; its result or None."""
         if isinstance(action, act.Search):
             last = len(self.files) - 1
-            return [
-                act.Candidate(str(i), generation(data, i + 1), len(data), i + 1, i == last)
+            candidates = [
+                act.Candidate(str(i), generation(data, i + 1), len(data), i + 1, i == last, turn=i)
                 for i, data in enumerate(self.files)
             ]
+            return act.Found("log", candidates)
         if isinstance(action, act.Measure):
             data = self.files[int(action.candidate.name)]
             return tuple(sha(data[first : first + length]) for first, length in action.ranges)

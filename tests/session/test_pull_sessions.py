@@ -13,7 +13,8 @@ from tcppipe.wire.events import Why
 
 def candidate(ino, size, live=False, rotated=True):
     """A file of so many bytes."""
-    return act.Candidate(f"/f{ino}", Generation(ino=ino), size, 0, live, rotated)
+    name = "/f" if live else f"/f.{9 - ino}"
+    return act.Candidate(name, Generation(ino=ino), size, 0, live, rotated)
 
 
 OLD, OLDER, LIVE = candidate(2, 20), candidate(1, 10), candidate(3, 30, live=True)
@@ -24,7 +25,7 @@ def served(inode, offset, chain=CHAIN):
     """(the file, from where on, the bytes that are sent at once)."""
     session = ByteSource(inode, offset, lambda c: c.generation.ino, 0.0)
     (search,) = session.open()
-    start, send = session.done(search, chain)
+    start, send = session.done(search, act.Found("/f", chain))
     assert session.streaming
     return start.candidate, start.offset, send.data
 
@@ -66,7 +67,7 @@ def test_no_answer_to_what_cannot_be():
 def test_news_of_an_origin():
     """Bytes without 0x07; the end of a generation is the end of the connection."""
     session = ByteSource(0, 0, lambda c: c.generation.ino, 0.0)
-    session.done(session.open()[0], [LIVE])
+    session.done(session.open()[0], act.Found("/f", [LIVE]))
     assert session.deliver(news.Piece(30, memoryview(b"a\7"))) == [act.Send(b"a\xff")]
     (said,) = session.deliver(news.Lost(LIVE.generation, 5, 0, "gone"))
     assert said.level == "critical"
@@ -78,7 +79,7 @@ def test_signs_of_life():
     """After a minute without a word, not before, and none before the answer."""
     session = ByteSource(0, 0, lambda c: c.generation.ino, 0.0)
     assert session.tick(QUIET * 2) == [] and session.due() == float("inf")
-    session.done(session.open()[0], [LIVE])
+    session.done(session.open()[0], act.Found("/f", [LIVE]))
     session.keepalive.sent = 5.0
     assert session.due() == QUIET + 5
     assert session.tick(QUIET + 4.9) == []

@@ -35,11 +35,12 @@ def started(witness=None, candidates=(HERE,), content=CONTENT, **kw):
     """A session that follows a file, and the plan's actions."""
     session = LineSource(0.0, witness, **kw)
     actions = session.open()
-    result = list(candidates)
     while len(actions) == 1 and isinstance(actions[0], (act.Search, act.Measure)):
-        actions = session.done(actions[0], result)
         if isinstance(actions[0], act.Measure):
             result = tuple(sha(content[a : a + n]) for a, n in actions[0].ranges)
+        else:
+            result = act.Found("log", list(candidates))
+        actions = session.done(actions[0], result)
     return session, actions
 
 

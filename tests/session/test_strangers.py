@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from tcppipe.cursor import HEAD, UNKNOWN, Cursor, Generation
-from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.actions import Candidate, Found, Measure, Search
 from tcppipe.session.agree import agree
 from tcppipe.wire.events import Have, Holding, Probe
 
@@ -32,11 +32,15 @@ CONTENT = {STRANGER: KEY, LIVE: LOG}
 
 def agreed(have, knows=b"", witness=None, candidates=(STRANGER, LIVE)):
     """(the file that is gone on with, how many digests of the stranger were made)."""
-    agreement = agree(have, list(candidates), witness)
+    found = Found("log", list(candidates))
+    agreement = agree(have, found, witness)
     asked, digests = 0, None
     try:
         while True:
             item = agreement.send(digests)
+            if isinstance(item, Search):
+                digests = found
+                continue
             data = knows if isinstance(item, Probe) else CONTENT[item.candidate]
             assert isinstance(item, (Measure, Probe))
             if data is KEY and isinstance(item, Measure):
@@ -100,7 +104,7 @@ def test_our_own_status_file():
 def test_only_strangers():
     """The log is missing for now: nothing is sent in its place."""
     for resend in (False, True):
-        agreement = agree(Have(Holding.NOTHING), [STRANGER], None, resend)
+        agreement = agree(Have(Holding.NOTHING), Found("log", [STRANGER]), None, resend)
         with pytest.raises(StopIteration) as stop:
             next(agreement)
         assert stop.value.value is None

@@ -102,21 +102,21 @@ def whole_blocks(monkeypatch):
 def no_siblings(monkeypatch):
     """Rotated files are not looked for."""
     monkeypatch.setattr(generations, "siblings", lambda *args, **kw: [])
-    monkeypatch.setattr("tcppipe.files.chain.siblings", lambda *args, **kw: [])
+    for user in ("chain", "places"):
+        monkeypatch.setattr(f"tcppipe.files.{user}.beside", lambda *args, **kw: [])
 
 
 def identity_by_inode(monkeypatch):
     """The file with the inode is the generation, whatever it holds."""
 
-    def by_inode(have, candidates):
-        for candidate in candidates:
-            if candidate.generation.ino == have.generation.ino:
+    def by_inode(agreement):
+        for candidate in agreement.candidates:
+            if candidate.generation.ino == agreement.have.generation.ino:
                 return candidate
         return None
         yield
 
-    monkeypatch.setattr(agree, "_find", by_inode)
-    monkeypatch.setattr(agree, "_find_undurable", by_inode)
+    monkeypatch.setattr(agree._Agreement, "_find", by_inode)
 
 
 def no_draining(monkeypatch):

@@ -1,0 +1,87 @@
+"""What this process has delivered to its end: content that is not delivered again.
+
+The sink's list of complete generations goes before it, as far as the sink has one.  An entry
+counts for an agreement only when the sink has confirmed it.
+"""
+
+from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.session.known import merged
+from tcppipe.wire.events import Complete
+
+REMEMBERED = 1000  # generations
+
+
+class History:
+    """past: what the last agreement knew to be complete, as Complete, oldest first."""
+
+    def __init__(self):
+        self.past = []
+        self._own = []  # as Complete, oldest first …
+        self._open = 0  # … the last so many are not confirmed
+        self._taken = {}  # entry: the file that it was found in again
+
+    @property
+    def complete(self):
+        """What we have delivered and the sink has confirmed."""
+        return self._own[: len(self._own) - self._open]
+
+    @property
+    def entries(self):
+        """Everything that was delivered to its end."""
+        return merged(self.past, self._own)
+
+    def end(self, generation, length, digest):
+        """A generation was delivered to its end."""
+        self._own.append(Complete(generation, length, digest))
+        self._open += 1
+        del self._own[:-REMEMBERED]
+
+    def settle(self):
+        """The sink has confirmed the oldest that it had not."""
+        self._open = max(0, self._open - 1)
+
+    def unsettle(self):
+        """The connection is gone, and with it what was not confirmed: it comes again."""
+        del self._own[len(self._own) - self._open :]
+        self._open = 0
+
+    def grow(self, generation, length, digest):
+        """Late bytes have come."""
+        for at, entry in enumerate(self._own):
+            if entry.generation[:4] == generation[:4]:
+                self._own[at] = entry._replace(length=length, digest=digest)
+
+    def knows(self, file):
+        """True when a generation that was in this file (device and inode) has ended."""
+        return any(entry.generation[:2] == file for entry in self.entries)
+
+    def find(self, reader, digest, exists):
+        """The entry whose content a reader's file holds, or None: it is a generation of its own.
+
+        digest(reader, first, length); exists(generation): that its own file is still there,
+        other than the reader's.  Raises Busy and OSError.
+        """
+        for entry in reversed(self.entries):
+            if self._holds(reader, entry, digest, exists):
+                if not reader.generation(b"").same_inode(entry.generation):
+                    self._taken[entry] = reader.file
+                return entry
+        return None
+
+    def _holds(self, reader, entry, digest, exists):
+        generation = entry.generation
+        mine = reader.generation(b"")
+        same = bool(mine.ino) and mine.same_inode(generation)
+        if not same:
+            if not entry.length or self._taken.get(entry, reader.file) != reader.file:
+                return False
+            if exists(generation) or (entry.length < HEAD and not reader.compressed):
+                return False
+        if reader.digest(0, generation.head_len) != generation.head and generation.head_len:
+            return False
+        size = reader.status()[0]
+        if size < entry.length or (size > entry.length and not same):
+            return False
+        if entry.digest == NO_DIGEST:
+            return bool(generation.head_len)
+        return digest(reader, 0, entry.length) == entry.digest

@@ -1,0 +1,240 @@
+"""Finding the place again, after a time without one: what an agreement asks of the files.
+
+Candidates are the files that are held, the live one and its rotated siblings; when the
+generation that is looked for is not among them, whatever has its inode or its first bytes
+in the same directory, and then whatever has a name of that shape.
+"""
+
+import time
+
+from tcppipe.cursor import HEAD, Generation
+from tcppipe.errors import Blocked, TcppipeError, reason
+from tcppipe.files.generations import beside
+from tcppipe.files.reader import Absent, Broken, is_open
+from tcppipe.rotated import arrange, is_rotated, shape
+from tcppipe.session.actions import Candidate, Found
+
+PATIENCE = 60.0  # seconds after its last change for which a file that cannot be read is waited for
+TRIES = 5  # to find an origin that is not being rotated
+SETTLING = 10.0  # seconds after which a compressed file that is not whole never will be
+
+
+class Places:
+    """The candidates of a Chain.  Methods raise OSError, and Busy: then they are called again."""
+
+    def __init__(self, chain):
+        self.chain = chain
+        self._readers = {}  # {Candidate: Reader or Absent}, in the order of the candidates
+        self._held = []  # what the chain held when they were looked for
+        self._older = {}
+
+    # --- candidates
+
+    def find(self, alone=False, wanted=()):
+        """What a generation may be found in, as Found; see Search."""
+        chain = self.chain
+        chain.history.unsettle()
+        chain.digests.forget()
+        for _ in range(TRIES):
+            with chain.opening():
+                found = self._find(alone, wanted)
+            live = chain.live
+            status = chain.stat()
+            if live is None and status is None or live is not None and is_open(live, status):
+                break  # nothing was rotated meanwhile
+        return found
+
+    def _find(self, alone, wanted):
+        chain = self.chain
+        self.forget()
+        held = _newest(reader for reader in chain.held() if not isinstance(reader, Absent))
+        status = chain.stat()
+        live = next((reader for reader in held if is_open(reader, status)), None)
+        if live is None and status is not None:
+            live = chain.open(chain.path)
+        readers = {}
+        names = {sibling.file: sibling.name for sibling in chain.rotated()}
+        for turn, reader in enumerate(held):
+            reader.path = names.get(reader.file, chain.path)  # that of another file tells nothing
+            if reader is not live:
+                self._add(readers, reader, True, turn if reader.sure else None)
+        if not alone:
+            files = {reader.file for reader in [*held, live] if reader is not None}
+            for sibling, rotated in self._beside(wanted, files):
+                reader = chain.open_sibling(sibling)
+                if reader is not None:
+                    older = bool(held) and chain.is_older(sibling)
+                    self._add(readers, reader, rotated, -1 if older else None)
+        if live is not None:
+            self._add(readers, live, True, held.index(live) if live in held else None, live=True)
+        self._older = (
+            chain.older()
+            if alone
+            else {
+                reader.file: reader.inode_generation for c, reader in readers.items() if not c.live
+            }
+        )
+        self._held = [*held, *([live] if live and live not in held else [])]
+        chain.hold(self._held, live)
+        self._readers = readers
+        chain.appeared += 1
+        return Found(chain.path, list(readers), chain.history.complete)
+
+    def _beside(self, wanted, files):
+        """(Sibling, whether its name is one that rotation gives), each file once."""
+        chain = self.chain
+        if wanted:
+            others = self._learn(wanted)
+        else:
+            others = []
+        rotated = arrange(chain.rotated(), chain.path)
+        for sibling in [*reversed(rotated), *others]:
+            if sibling.file not in files:
+                files.add(sibling.file)
+                yield sibling, sibling not in others
+
+    def _learn(self, wanted):
+        """Look for generations under any name, and learn the shape of the names."""
+        chain = self.chain
+        found = []
+        for sibling in beside(chain.path, chain.olddir, chain.fs, every=True):
+            if is_rotated(sibling.name, chain.path, chain.patterns, chain.shapes):
+                continue
+            mine = [g for g in wanted if g.ino and g[:2] == sibling.file]
+            if any(self._is_of(sibling, generation) for generation in [*mine, wanted[0]]):
+                form = shape(sibling.name)
+                if "0" in form:
+                    chain.shapes.add(form)
+                found.append(sibling)
+        return found
+
+    def _is_of(self, sibling, generation):
+        """True when a file shows that it was this generation: who names it may be lying."""
+        reader = self.chain.open_sibling(sibling)
+        if reader is None or isinstance(reader, Absent):
+            return False
+        try:
+            drawn = generation.igen and reader.generation(b"")[:3] == generation[:3]
+            length = generation.head_len
+            enough = HEAD if reader.compressed else min(HEAD, reader.status()[0])
+            if not length or not (drawn or length >= enough):
+                return False
+            return reader.digest(0, length) == generation.head
+        except (OSError, TcppipeError):
+            return False
+        finally:
+            reader.close()
+
+    def _add(self, readers, reader, rotated, turn=None, live=False):
+        candidate = self._candidate(reader, rotated, turn, live)
+        if candidate.trouble:
+            if not isinstance(reader, Absent):
+                reader.close()
+                reader = Absent(reader.path, candidate.trouble, False, reader.file, candidate.mtime)
+        readers[candidate] = reader
+
+    def _candidate(self, reader, rotated, turn, live):
+        if isinstance(reader, Absent):
+            generation = reader.generation()
+            trouble = reader.trouble
+            return Candidate(reader.path, generation, 0, reader.mtime, live, rotated, trouble, turn)
+        mtime = self.chain.fs.fstat(reader.fd).st_mtime_ns
+        reader.born = max(0, mtime)  # it may have been truncated since it was opened
+        try:
+            generation = reader.generation()
+            size = None if reader.compressed else reader.status()[0]
+        except Broken as error:
+            generation, trouble = Generation(*reader.file), reason(error)
+            return Candidate(reader.path, generation, 0, mtime, live, rotated, trouble)
+        return Candidate(reader.path, generation, size, mtime, live, rotated, "", turn)
+
+    def forget(self):
+        """Close what was opened for candidates, and is not held by the chain."""
+        held = self.chain.held()
+        for reader in self._readers.values():
+            if reader not in held:
+                reader.close()
+        self._readers = {}
+
+    # --- what is asked of them
+
+    def measure(self, candidate, ranges):
+        """The SHA-256 digests of (first, length) ranges of a candidate."""
+        reader = self._readers[candidate]
+        return tuple(self.chain.digests.of(reader, first, length) for first, length in ranges)
+
+    def length(self, candidate):
+        """The size of a candidate's content; -1: it cannot be had."""
+        try:
+            return self._readers[candidate].status()[0]
+        except Broken:
+            return -1
+
+    def wait(self, candidate):
+        """The Candidate again, when it can be read or never will.  Raises Blocked until then."""
+        chain, absent = self.chain, self._readers[candidate]
+        sibling = next((s for s in chain.rotated() if s.file == absent.file), None)
+        if sibling is None:
+            return candidate._replace(trouble="deleted before it could be read")
+        reader = chain.open_sibling(sibling)
+        if reader is None:
+            return candidate._replace(trouble="deleted before it could be read")
+        if isinstance(reader, Absent) and reader.passing and age(sibling.changed) < PATIENCE:
+            raise Blocked(f"{sibling.name}: cannot read, waiting: {reader.trouble}")
+        again = self._candidate(reader, candidate.rotated, None, False)
+        if again.trouble and not isinstance(reader, Absent) and unfinished(reader, sibling.changed):
+            reader.close()
+            raise Blocked(f"{sibling.name}: is being compressed, waiting")
+        self._readers[again] = reader
+        return again
+
+    # --- going on
+
+    def reader(self, candidate):
+        """The open file of a candidate."""
+        return self._readers[candidate]
+
+    def start(self, action):
+        """Go on as a Start says; the Reader of its late candidate, or None."""
+        chain, readers = self.chain, self._readers
+        chosen = [readers[candidate] for candidate in (action.candidate, *action.later)]
+        late = readers[action.late[0]] if action.late else None
+        live = next((reader for candidate, reader in readers.items() if candidate.live), None)
+        chain.history.past = list(action.past)
+        for reader in chosen:
+            reader.sure = reader is not live or not chain.history.knows(reader.file)
+        chosen[0].sure = True
+        chosen += [reader for reader in chain.readers if reader not in self._held]
+        kept = [late, *chosen] if late is not None else chosen
+        for reader in readers.values():
+            if reader not in kept:
+                reader.close()
+        chain.hold(kept, chain.live if chain.live in chosen else None)
+        chain.readers = chosen
+        chain.know(self._older)
+        self._readers = {}
+        return late
+
+
+def age(changed):
+    """Seconds since something was done to a file or its name, as far as clocks tell."""
+    return max(0.0, time.time() - changed)
+
+
+def unfinished(reader, changed=None):
+    """True when a compressed file may still become whole."""
+    if changed is None:
+        changed = reader.fs.fstat(reader.fd).st_mtime_ns / 1e9
+    return reader.fs.has_writer(reader.fd) is True or age(changed) < SETTLING
+
+
+def _newest(readers):
+    """Without those whose file another one, opened later, reads as another generation."""
+    readers = list(readers)
+    kept = []
+    for at, reader in enumerate(readers):
+        if any(reader.file == other.file for other in readers[at + 1 :]):
+            reader.close()
+        else:
+            kept.append(reader)
+    return kept

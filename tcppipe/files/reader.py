@@ -1,0 +1,165 @@
+"""An open file that a generation is, or was, in.
+
+It holds a descriptor, so a file that is renamed or deleted afterwards can still be read to
+its end.  Reads only.
+"""
+
+import hashlib
+import os
+import stat
+
+from tcppipe.cursor import HEAD, NO_DIGEST, Generation
+from tcppipe.errors import ConfigError
+from tcppipe.files.fs import REAL
+from tcppipe.files.rolling import Rolling, digest_of
+
+
+def kind_of(mode):
+    """What a file is that is not a regular one, in a word for a message."""
+    kinds = {
+        stat.S_IFDIR: "a directory",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+class Reader:
+    """An open file that a generation is, or was, in.
+
+    Raises OSError when it cannot be opened, ConfigError when it is not a regular file.
+    """
+
+    compressed = False
+    sure = True  # it is known to be a generation of its own
+    reopened = None  # the complete generation that it goes on with
+
+    def __init__(self, path, fs=REAL, fd=None):
+        self.path = path
+        self.fs = fs
+        self.fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK) if fd is None else fd
+        try:
+            status = fs.fstat(self.fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{path}: {kind_of(status.st_mode)}, not a regular file")
+        except (OSError, ConfigError):
+            fs.close(self.fd)
+            raise
+        self.file = self.dev, self.ino = status.st_dev, status.st_ino
+        self.igen = self.inode_generation = fs.inode_generation(self.fd)
+        self.born = max(0, status.st_mtime_ns)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.path} {self.ino}>"
+
+    def status(self):
+        """(size in bytes, modification time in nanoseconds)."""
+        now = self.fs.fstat(self.fd)
+        return now.st_size, now.st_mtime_ns
+
+    def read(self, length, offset):
+        """`length` bytes from `offset` on; fewer only where the file ends."""
+        data = self.fs.pread(self.fd, length, offset)
+        while data and len(data) < length:
+            more = self.fs.pread(self.fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def fill(self, view, offset, least):
+        """Read into `view` (a memoryview) from `offset` on: how many bytes, `least` of them or
+        more unless the file ends before."""
+        count = self.fs.preadv(self.fd, [view], offset)
+        while 0 < count < least:
+            more = self.fs.preadv(self.fd, [view[count:]], offset + count)
+            if not more:
+                break
+            count += more
+        return count
+
+    def digest(self, first, length):
+        """The SHA-256 of a range; NO_DIGEST when the file is shorter."""
+        if first < 0:
+            return NO_DIGEST
+        return digest_of(self.read, first, length) or NO_DIGEST
+
+    def generation(self, head=None):
+        """What identifies it, by its first bytes: those given, or as they are now."""
+        head = self.read(HEAD, 0) if head is None else head[:HEAD]
+        digest = hashlib.sha256(head).digest() if head else NO_DIGEST
+        return Generation(self.dev, self.ino, self.igen, self.born, len(head), digest)
+
+    def rolling(self):
+        """What makes the digest of its beginning."""
+        return Rolling(self.read)
+
+    def again(self):
+        """A new Reader of the same open file, which has become another generation."""
+        return Reader(self.path, self.fs, self.fs.dup(self.fd))
+
+    def has_writer(self):
+        """Whether a process has it open for writing: True, False, or None when nobody tells.
+
+        Only for files that have already left their name (see FS.has_writer).
+        """
+        return self.fs.has_writer(self.fd)
+
+    def descriptors(self):
+        """The numbers of the descriptors that it holds."""
+        return [self.fd]
+
+    def close(self):
+        """Let go of the descriptor."""
+        if self.fd >= 0:
+            self.fs.close(self.fd)
+            self.fd = -1
+
+
+class Broken(OSError):
+    """A compressed file's content is not what a compressor writes: it will not get better."""
+
+
+def is_open(reader, status):
+    """True when a reader's open file is the one of a stat result."""
+    return status is not None and reader.file == (status.st_dev, status.st_ino)
+
+
+class Absent:
+    """Takes a reader's turn for a generation that cannot be read.
+
+    trouble: why, in words.  passing: it may be readable later.  file: device and inode, or None.
+    """
+
+    compressed = False
+    inode_generation = 0
+    born = 0
+    sure = False
+    reopened = None
+
+    fd = -1
+
+    def __init__(self, path, trouble, passing, file=None, mtime=0):
+        self.path = path
+        self.mtime = mtime
+        self.trouble = trouble
+        self.passing = passing
+        self.file = file
+        self.since = None  # when its turn came
+
+    def __repr__(self):
+        return f"<Absent {self.path}: {self.trouble}>"
+
+    def generation(self, _head=None):
+        """What is known of it."""
+        return Generation(*(self.file or (0, 0)))
+
+    def descriptors(self):
+        """None is held."""
+        return []
+
+    def close(self):
+        """Nothing is held."""

@@ -1,0 +1,159 @@
+"""Names that rotation gives, and the order that they stand for.
+
+Numbers are numbers, dates are dates.  Whether numbers grow with age (logrotate), with time
+(log4j2) or go round (a JVM's filecount) no name tells: that is seen in what is known of the
+files, and where nothing is known they are taken to grow with age.  Modification times are
+the weaker evidence: they put kinds of names side by side that say nothing of each other.
+"""
+
+import fnmatch
+import os
+import re
+
+EXTENSIONS = (".gz", ".bz2", ".xz", ".lzma", ".zst")  # compressed in ways that are read here …
+FOREIGN = (".Z", ".lz4", ".lz", ".lzo", ".br", ".zip", ".7z", ".sz", ".rar")  # … and that are not
+ROTATED = re.compile(r"[.-]\d[-+_.:\dTZ]*|\.(old|prev|previous)")  # suffixes that rotation gives
+WORDS = re.compile(  # the same where a pattern allows it: .25Nov2026, -Mon, .1, or nothing
+    r"([-._](\d[\w:+]*|mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov"
+    r"|dec|old|prev|previous|last|bak|save|saved|orig))*",
+    re.IGNORECASE | re.ASCII,
+)
+WILD = re.compile(r"[*?[]")
+LABEL = re.compile(r"@([0-9a-f]{24})([._]?[a-z])?")  # TAI64N: multilog, svlogd, s6-log
+_DAY = r"(0[1-9]|[12]\d|3[01])"
+_MONTH = r"(0[1-9]|1[0-2])"
+_YEAR = r"((?:19|20)\d\d)"
+_DATED = re.compile(rf"(?<!\d){_YEAR}[-_.]?{_MONTH}(?:[-_.]?{_DAY})?")
+_DAY_FIRST = re.compile(rf"(?<!\d){_DAY}[-_.]?{_MONTH}[-_.]?{_YEAR}(?!\d)")
+_EPOCH = re.compile(r"(?<!\d)(1\d{9})(?!\d)")
+ROUND = 100  # numbers that may go round at most
+
+
+def split(name):
+    """(name without a compressor's extension, the extension or "")."""
+    stem, extension = os.path.splitext(name)
+    return (stem, extension) if extension in EXTENSIONS + FOREIGN else (name, "")
+
+
+def shape(path):
+    """A file's name with its numbers left out: what rotation gives has one shape."""
+    name = split(os.path.basename(path))[0]
+    return re.sub(r"\d+", lambda run: "0" * (len(run[0]) if len(run[0]) > 3 else 1), name)
+
+
+def is_rotated(path, origin, patterns=(), shapes=()):
+    """True when a file's name is one that rotation gives; else it may be anybody's copy.
+
+    shapes: those of other names that rotated files are known to have.
+    """
+    if any(_is_named(path, origin, pattern) for pattern in patterns):
+        return True
+    name, base = split(os.path.basename(path))[0], os.path.basename(origin)
+    if shape(path) in shapes:
+        return name != base
+    if base == "current" and LABEL.fullmatch(name):
+        return True
+    return name.startswith(base) and ROTATED.fullmatch(name[len(base) :]) is not None
+
+
+def _is_named(path, origin, pattern):
+    """True when a pattern names a rotated file, and not just anything that stands there."""
+    if not fnmatch.fnmatchcase(path, pattern):
+        return False
+    if not WILD.search(pattern):
+        return True
+    name, base = split(os.path.basename(path))[0], os.path.basename(origin)
+    if name == base or re.match(re.escape(base) + "[.-]", name):
+        return WORDS.fullmatch(name[len(base) :]) is not None
+    return re.search(r"\d", path[WILD.search(pattern).start() :]) is not None
+
+
+def arrange(files, origin, rank=None, cursor=None):
+    """Files (with a name and an mtime) in the order of their age, oldest first.
+
+    rank(file): its place among those whose order is known, or None.  cursor: the file of
+    which something is known to be older, and the rest younger, or None.
+    """
+    families = {}
+    for file in files:
+        family, key = _place(file.name, origin)
+        families.setdefault(family, []).append((key, file))
+    rank = rank or (lambda _file: None)
+    lines = []
+    for family, members in families.items():
+        orders = list(_orders(family, members))
+        lines.append(min(orders, key=lambda order: _against(order, rank, cursor)))
+    return _merge(lines, rank)
+
+
+def family(path, origin):
+    """What tells whether two rotated files' names can be compared."""
+    return _place(path, origin)[0]
+
+
+def _place(path, origin):
+    """(the family of names that can be compared, what to compare)."""
+    name, base = split(os.path.basename(path))[0], os.path.basename(origin)
+    text = name.removeprefix(base)
+    label = LABEL.fullmatch(name)
+    if label:
+        return "label", (int(label[1], 16),)
+    for pattern, turned in (_DATED, False), (_DAY_FIRST, True):
+        found = pattern.search(text)
+        if found:
+            date = [int(part) for part in found.groups() if part]
+            return "date", (*(date[::-1] if turned else date), *_numbers(text[found.end() :]))
+    found = _EPOCH.search(text)
+    if found:
+        return "date since 1970", (int(found[1]), *_numbers(text[found.end() :]))
+    return shape(text), _numbers(text)
+
+
+def _numbers(text):
+    return tuple(int(run) for run in re.findall(r"\d+", text))
+
+
+def _orders(family, members):
+    """The orders that these names may stand for, the likeliest first."""
+    members = sorted(members, key=lambda member: (member[0], member[1].mtime, member[1].name))
+    up = [file for _key, file in members]
+    if family == "label":
+        yield up
+    elif family.startswith("date"):
+        yield up
+        last = sorted(members, key=lambda member: (member[0][:-1], -member[0][-1]))
+        yield [file for _key, file in last]
+    elif not members[0][0]:
+        yield sorted(up, key=lambda file: (file.mtime, file.name))
+    else:
+        yield up[::-1]
+        yield up
+        if len(up) <= ROUND:
+            for turn in range(1, len(up)):
+                yield up[turn:] + up[:turn]
+
+
+def _against(order, rank, cursor):
+    """What speaks against an order, the strongest first."""
+    ranks = [known for known in map(rank, order) if known is not None]
+    wrong = sum(before > after for before, after in zip(ranks, ranks[1:]))
+    if cursor is not None:
+        older = order[: order.index(cursor)] if cursor in order else []
+        return wrong, sum(rank(file) is None and file.mtime > cursor.mtime for file in older)
+    times = [file.mtime for file in order]
+    backwards = len(times) > 2 and all(a > b for a, b in zip(times, times[1:]))
+    return wrong, bool(rank(order[0]) is not None or ranks) and backwards
+
+
+def _merge(lines, rank):
+    """Several lines as one, by time; what is known to be older comes first."""
+    lines = [list(reversed(line)) for line in lines]
+    merged = []
+    while lines:
+        ranked = [line for line in lines if rank(line[-1]) is not None]
+        first = min(lines, key=lambda line: (line[-1].mtime, rank(line[-1]) is not None))
+        if first in ranked:
+            first = min(ranked, key=lambda line: rank(line[-1]))
+        merged.append(first.pop())
+        lines = [line for line in lines if line]
+    return merged

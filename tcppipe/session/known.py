@@ -1,0 +1,142 @@
+"""Which files at the origin hold generations that are complete at the sink already.
+
+A complete generation is known by its content, its length and SHA-256, whatever name, time or
+inode it turns up under.  Several may be equal: then the inode tells them apart.  First bytes
+are enough to see an order; what is left out because it was delivered is compared in full.
+The functions are generators that ask for what they need of a candidate, cheap things first.
+"""
+
+from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.session.actions import Length, Measure
+from tcppipe.wire.frames import MAX_RANGES
+
+
+class Known:
+    """What candidates show of complete generations by their first bytes and their inodes.
+
+    past: complete generations, oldest first, as Complete.
+    """
+
+    def __init__(self, past, places):
+        self.past = past
+        self._places = places  # {candidate: places in `past` that begin like it}
+        self._taken = set()
+
+    def place(self, candidate):
+        """The place of the generation that a candidate seems to hold, or None."""
+        places = self._places.get(candidate, [])
+        same = [place for place in places if _same_inode(candidate, self.past[place])]
+        if same:
+            return same[-1]
+        alone = len(places) == 1 and self.past[places[0]].length >= HEAD
+        return places[0] if alone else None
+
+    def entry(self, candidate, short=False):
+        """The complete generation that a candidate holds, or None; each is held once.
+
+        short: a short one with another inode counts, too.  It may be another of the same content.
+        """
+        places = self._places.get(candidate, [])
+        places = sorted(places, key=lambda place: not _same_inode(candidate, self.past[place]))
+        for place in places:
+            entry = self.past[place]
+            same = _same_inode(candidate, entry)
+            if place in self._taken or (not same and self._is_elsewhere(place, candidate)):
+                continue
+            if not same and not short and entry.length < HEAD:
+                continue
+            if (yield from holds(candidate, entry)):
+                self._taken.add(place)
+                return entry
+        return None
+
+    def _is_elsewhere(self, place, candidate):
+        """True when the file that the generation was in is another candidate."""
+        return any(
+            place in places and other is not candidate and _same_inode(other, self.past[place])
+            for other, places in self._places.items()
+        )
+
+
+def recognise(past, candidates):
+    """See which complete generations the candidates may hold -> Known."""
+    lengths = {}  # {length of a head: {head: places}}
+    for place, entry in enumerate(past):
+        head = entry.generation.head if entry.generation.head_len else NO_DIGEST
+        lengths.setdefault(entry.generation.head_len, {}).setdefault(head, []).append(place)
+    found = {}
+    for candidate in candidates:
+        if candidate.trouble:
+            continue
+        mine = list(lengths.get(0, {}).get(NO_DIGEST, []))
+        heads = [
+            n for n in sorted(lengths) if n and (candidate.size is None or n <= candidate.size)
+        ]
+        for at in range(0, len(heads), MAX_RANGES):
+            asked = heads[at : at + MAX_RANGES]
+            digests = yield Measure(candidate, tuple((0, length) for length in asked))
+            for length, digest in zip(asked, digests):
+                mine += lengths[length].get(digest, [])
+        if mine:
+            found[candidate] = sorted(mine)
+    return Known(past, found)
+
+
+def size_of(candidate):
+    """A candidate's size: that of a compressed one has to be asked for.  None: it is broken."""
+    if candidate.size is not None:
+        return candidate.size
+    size = yield Length(candidate)
+    return None if size < 0 else size
+
+
+def _same_inode(candidate, entry):
+    return bool(candidate.generation.ino) and candidate.generation.same_inode(entry.generation)
+
+
+def holds(candidate, entry):
+    """True when a candidate has the content of a complete generation.
+
+    The very file may have grown since; any other has exactly that length.
+    """
+    same = _same_inode(candidate, entry)
+    if not entry.length:
+        return same and candidate.size == 0
+    size = yield from size_of(candidate)
+    if size is None or size < entry.length or (size > entry.length and not same):
+        return False
+    if entry.digest == NO_DIGEST:
+        return bool(entry.generation.head_len)
+    (digest,) = yield Measure(candidate, ((0, entry.length),))
+    return digest == entry.digest
+
+
+def begins_with(longer, candidate):
+    """True when all that a candidate holds is the beginning of what another one holds."""
+    head = candidate.generation
+    if longer.trouble or candidate.trouble or not head.head_len:
+        return False
+    (digest,) = yield Measure(longer, ((0, head.head_len),))
+    if digest != head.head:
+        return False
+    size = yield from size_of(candidate)
+    other = yield from size_of(longer)
+    if not size or other is None or other < size:
+        return False
+    (mine,) = yield Measure(candidate, ((0, size),))
+    (theirs,) = yield Measure(longer, ((0, size),))
+    return mine == theirs
+
+
+def merged(past, own):
+    """The sink's list of complete generations, and ours, as one; ours is newer where both know."""
+    rows = list(past)
+    at = len(rows)
+    for entry in reversed(own):
+        same = [n for n, row in enumerate(rows[:at]) if row.generation[:4] == entry.generation[:4]]
+        if same:
+            at = same[-1]
+            rows[at] = entry
+        else:
+            rows.insert(at, entry)
+    return rows
