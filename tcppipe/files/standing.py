@@ -102,10 +102,8 @@ class Standing:
             tail = self.digest(mark.offset - mark.tail_len, mark.tail_len)
             damaged = tail != mark.tail
         if damaged:
-            text = "is not what was durable here: damaged, or restored from a backup"
-            self._say(
-                "critical", f"{self.destination.path}: {text}; it is compared with the origin"
-            )
+            text = "damaged below what was durable, or restored from a backup"
+            self._say("critical", f"{self.destination.path}: {text}; compared with the origin")
             closed = closed and end >= run.ended[0]
         self.past = self._past(run, closed)
         previous = self.past[:-1] if closed else self.past
