@@ -230,7 +230,7 @@ class Copy:
             self.destination.open()
         first = offset
         if self._mirror:
-            piece = self._piece_of(done) if done is not None else None
+            piece = self._piece_of(done.complete) if done is not None else None
             self._set_aside()
             if piece is not None:
                 self.fs.rename(piece, self.destination.path)
@@ -247,18 +247,15 @@ class Copy:
     def _is_present(self, generation):
         return generation[:4] == self.generation[:4]
 
-    def _piece_of(self, done):
+    def _piece_of(self, complete):
         """The path of the rotated file that holds a complete generation and nothing else."""
-        complete = done.complete
-        head = complete.generation.head_len, complete.generation.head
+        length, digest = complete.length, complete.digest
+        if digest == NO_DIGEST:
+            length, digest = complete.generation.head_len, complete.generation.head
         for reader in self._standing.plain():
             with closing(reader):
-                same = reader.status()[0] == complete.length and (
-                    digest_of(reader.read, 0, head[0]) == head[1]
-                )
-                if same and (not complete.length or complete.digest in (
-                    NO_DIGEST, digest_of(reader.read, 0, complete.length)
-                )):  # fmt: skip
+                whole = reader.status()[0] == complete.length
+                if whole and digest_of(reader.read, 0, length) == digest:
                     return reader.path
         return None
 
@@ -284,6 +281,8 @@ class Copy:
     def _resume(self, offset):
         self._go_back(offset)
         part = self._standing.part_of(offset)
+        if self._standing.unproved:
+            self._keep_strangers(offset)
         stretch, size = self._ledger.stretch, self.destination.size()
         keep = stretch.at + offset - stretch.first
         if part is not None:
@@ -302,13 +301,22 @@ class Copy:
             self.end, self._size = offset, keep
             self._start = None
 
+    def _keep_strangers(self, offset):
+        """Nothing but its name says that the file is ours, and little or nothing of it is the
+        origin's: then it is somebody else's, and stays."""
+        stretch, size = self._ledger.stretch, self.destination.size()
+        if offset - stretch.first < min(size - stretch.at, LIKELY):
+            self._stretch(stretch.generation, stretch.first, size, Why.RESUMED)
+            text = "somebody else has written here; connects anew to go on behind that"
+            raise LinkLost(f"{self.destination.path}: {text}")
+
     def _keeps(self, keep, size):
         """False, and a word, when what should be cut off stands where nothing can be."""
         if keep < size and not self.destination.writable:
             text = (
                 f"its rotated file ends in {size - keep} bytes that are not the origin's, and can"
             )
-            self._say("critical", f"{self.destination.path}: {text} only be read: they stay")
+            self._say("critical", f"{self.destination.path}: {text} only be read")
             return False
         return True
 

@@ -61,6 +61,7 @@ class Standing:
         self.old = None
         self.later = []
         self.back = None
+        self.unproved = False  # nothing but the name says that it stands here
         self.stretch = None  # the Stretch that was offered
         self.past = []  # the generations that are here to their end, as Complete, oldest first
         self._say = say
@@ -146,6 +147,9 @@ class Standing:
         older = self._take_older()
         if older is not None:
             return older
+        if not later and stretch.at == 0 and self.destination.size():
+            self.unproved = True  # nothing is known of the bytes yet; the origin tells
+            self._take(stretch, self.destination)
         if later and self._is_number(stretch, self.destination) and self.destination.size():
             self._take(stretch, self.destination)  # damaged; the origin tells from where on
         return run, stretch
@@ -408,6 +412,7 @@ class Standing:
             if reader is not None:
                 reader.close()
         self._open, self._parts, self.later = [], [], []
+        self.unproved = False
         self.old = self._scan = self.back = None
 
 

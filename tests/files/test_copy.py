@@ -4,16 +4,19 @@ A kill is an object that is dropped without a word; the next one finds what is o
 """
 
 import errno
+import gzip
 import hashlib
 import os
 import random
+import shutil
 import zlib
 
 import pytest
 
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
-from tcppipe.errors import Blocked, Busy, SyncFailed
+from tcppipe.errors import Blocked, Busy, LinkLost, SyncFailed
 from tcppipe.files import copy as copies
+from tcppipe.files import standing as standings
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import FS, REAL
@@ -52,11 +55,16 @@ class Place:
         self.path = str(directory / "a.log")
         self.ledger = str(directory / "a.ledger")
         self.said = []
+        self.mirror = False
 
     def open(self, fs=REAL):
         """A new process: a Copy."""
         destination = Destination(self.path, fs=fs)
-        return Copy(destination, self.ledger, lambda *said: self.said.append(said), fs=fs)
+        return Copy(destination, self.ledger, self.say, fs=fs, mirror=self.mirror)
+
+    def say(self, *said):
+        """What a copy says."""
+        self.said.append(said)
 
     def content(self, name=None):
         """The bytes of the destination, or of a file beside it."""
@@ -861,3 +869,263 @@ def test_what_is_left_behind_is_durable_first(place):
     copy.offer(ME)
     copy.begin(Begin(Why.FORKED, generation(b"other", 6), 0), ME)
     assert Recorded.synced[1] == 100  # behind the ledger, whose end was not clean either
+
+
+# --- a destination is its content
+
+
+def beside(place):
+    """The destination's bytes by name, of it and what was rotated."""
+    return {name: place.content(os.path.join(os.path.dirname(place.path), name))
+            for name in sorted(os.listdir(os.path.dirname(place.path))) if "ledger" not in name}  # fmt: skip
+
+
+def move_away(path):
+    """The same file with another inode, as `cp -a` brings it back from a backup."""
+    os.rename(path, path + "~")
+    shutil.copy2(path + "~", path)
+    os.unlink(path + "~")
+
+
+def copied(place, upto, marks=(400, 800, 1500, 2000)):
+    """A copy that was brought so far, with some marks, and killed."""
+    copy = begun(place)
+    for at in (*[mark for mark in marks if mark < upto], upto):
+        copy.append(copy.end, DATA[copy.end : at])
+        copy.sync()
+        copy.mark()
+    return copy
+
+
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize(
+    "ledger_at, copy_at", [(2000, 2000), (800, 2000), (2000, 800), (2000, 900)]
+)
+def test_restored_from_a_backup(place, clean, ledger_at, copy_at):
+    """Copy and ledger come back with other inodes, of the same time or of different times: the
+    copy goes on exactly where it ends."""
+    copied(place, ledger_at).close(clean=clean)
+    ledger = place.content(place.ledger)
+    copied_bytes = DATA[:copy_at]
+    os.unlink(place.path)
+    with open(place.path, "wb") as file:
+        file.write(copied_bytes)
+    os.unlink(place.ledger)
+    with open(place.ledger, "wb") as file:
+        file.write(ledger)
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, copy_at)
+    copy.append(copy_at, DATA[copy_at:])
+    copy.close(clean=True)
+    assert place.content() == DATA
+    assert place.open().offer(ME).clean
+
+
+@pytest.mark.parametrize("name", ["a.log", "a.log.1", "a.log-20261125"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_found_by_content_wherever_it_stands(place, name, packed):
+    """Moved, rotated or compressed while the pipe is down, with another inode."""
+    if name == "a.log" and not packed:
+        return  # that is where it always is
+    copied(place, 2000).close(clean=True)
+    move_away(place.path)
+    target = os.path.join(os.path.dirname(place.path), name)
+    os.rename(place.path, target)
+    if packed:
+        with open(target, "rb") as plain, gzip.open(target + ".gz", "wb") as file:
+            file.write(plain.read())
+        os.unlink(target)
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 2000)
+    copy.append(2000, DATA[2000:])
+    assert place.content() == DATA[2000:]
+
+
+def test_a_compressed_piece_is_read_once_and_in_steps(place, monkeypatch):
+    """Others have their turn meanwhile, and what it holds is remembered by the next process."""
+    monkeypatch.setattr(standings, "STEP", 1 << 16)
+    copied(place, 2000).close(clean=True)
+    for n in (1, 2):
+        with gzip.open(f"{place.path}.{n}.gz", "wb") as file:
+            file.write(random.Random(n).randbytes(300_000))
+    os.unlink(place.path)
+    turns = []
+    for _ in range(2):
+        copy, turns_now = place.open(), 0
+        while True:
+            try:
+                have = copy.offer(ME)
+                break
+            except Busy:
+                turns_now += 1
+        turns.append(turns_now)
+        copy.close(clean=True)
+        assert have.end == have.mark == 2000
+    assert turns[0] >= 8 and turns[1] == 0
+
+
+def test_the_ledger_is_older_than_a_rotation(place):
+    """The copy was rotated after the ledger's backup: its pieces go on one behind the other."""
+    copied(place, 800).close(clean=False)
+    ledger = place.content(place.ledger)
+    with open(place.path, "ab") as file:
+        file.write(DATA[800:1500])
+    os.rename(place.path, place.path + ".1")
+    with open(place.path, "wb") as file:
+        file.write(DATA[1500:1900])
+    with open(place.ledger, "wb") as file:
+        file.write(ledger)
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 1900)
+    copy.append(1900, DATA[1900:])
+    assert beside(place) == {"a.log": DATA[1500:], "a.log.1": DATA[:1500]}
+
+
+def test_pieces_that_cannot_be_read_are_named_and_skipped(place):
+    """A dangling link and a directory beside the copy hold up nobody."""
+    copied(place, 2000).close(clean=True)
+    os.rename(place.path, place.path + ".2")
+    os.symlink("/nonexistent", place.path + ".1")
+    os.mkdir(place.path + ".README")
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 2000
+
+
+def test_a_piece_that_can_only_be_read(place):
+    """It is enough: the copy goes on behind it in a new file."""
+
+    class ReadOnly(FS):
+        @staticmethod
+        def open(path, flags, mode=0o600):
+            if path.endswith(".1") and flags & os.O_RDWR:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+            return FS.open(path, flags, mode)
+
+    copied(place, 2000).close(clean=False)
+    os.rename(place.path, place.path + ".1")
+    copy = place.open(ReadOnly())
+    assert copy.offer(ME).end == 2000
+    copy.begin(Begin(Why.RESUMED, generation(DATA), 2000), ME)
+    copy.append(2000, DATA[2000:])
+    assert beside(place) == {"a.log": DATA[2000:], "a.log.1": DATA[:2000]}
+
+
+@pytest.mark.parametrize("loss", [0, 300, 900])
+def test_truncated_under_load(place, loss):
+    """copytruncate: what came between copy and truncation is in neither file, and is read again
+    at the origin by a new connection, which goes on where the rotated copy ends."""
+    copy = copied(place, 2000)
+    shutil.copyfile(place.path, place.path + ".1")
+    copy.append(2000, DATA[2000 : 2000 + loss])
+    os.truncate(place.path, 0)
+    at = 2000 + loss
+    if loss:
+        with pytest.raises(LinkLost, match="connects anew"):
+            copy.append(at, DATA[at : at + 100])
+        copy.close(clean=True)
+        copy, begin = place.connect(DATA)
+        at = begin.offset
+        assert at == 2000
+    copy.append(at, DATA[at:])
+    assert beside(place) == {"a.log": DATA[2000:], "a.log.1": DATA[:2000]}
+
+
+def test_what_was_not_durable_is_written_again(place):
+    """After an end that was not clean, what stands behind the mark is not believed because it
+    can be read: the kernel counts pages as clean that it could not write."""
+
+    class Recorded(FS):
+        written = []
+
+        def overwrite(self, fd, data, offset):
+            if data == DATA[offset : offset + len(data)]:
+                self.written.append((offset, len(data)))
+            return FS.overwrite(fd, data, offset)
+
+    copy = copied(place, 800)
+    copy.append(800, DATA[800:2000])
+    copy.destination.fs = FullDisk()
+    with pytest.raises(SyncFailed):
+        copy.sync()
+    copy.close(clean=False)
+    copy = place.open(Recorded())
+    have = copy.offer(ME)
+    assert (have.clean, have.torn, have.mark, have.end) == (False, True, 800, 2000)
+    copy.begin(Begin(Why.RESUMED, generation(DATA), 2000), ME)
+    assert Recorded.written == [(800, 1200)] and place.content() == DATA[:2000]
+
+
+def test_late_bytes_are_counted_when_they_are_there(place):
+    """The disk is full in the middle of them: the same call goes on, and they are there once."""
+
+    class Filling(FS):
+        full = True
+
+        def write(self, fd, data):
+            if bytes(data[:4]) in (b"late", b"e la") and self.full:
+                if len(data) > 3:
+                    Filling.full = None
+                    return os.write(fd, data[:3])
+            if self.full is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return os.write(fd, data)
+
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    copy.finish(ended(DATA[:500]))
+    copy.begin(Begin(Why.NEXT, generation(b"new", 6), 0), ME)
+    copy.append(0, b"new\n")
+    copy.destination.fs = Filling()
+    for _ in range(2):
+        with pytest.raises(Blocked):
+            copy.append_late(generation(DATA[:500]), 500, b"late line\n")
+        assert copy._ledger.complete[-1].length == 500
+    Filling.full = False
+    copy.append_late(generation(DATA[:500]), 500, b"late line\n")
+    assert [(c.length, c.digest) for c in copy._ledger.complete] == [
+        (510, sha(DATA[:500] + b"late line\n"))
+    ]
+    copy.append_late(generation(DATA[:500]), 500, b"late line\n")
+    copy.append(4, b"more\n")
+    assert place.content() == DATA[:500] + b"new\nlate line\nmore\n"
+
+
+def test_what_is_cut_off_is_not_for_more_people_than_the_copy(place):
+    """Mode and owner are those of the copy."""
+    copied(place, 800).close(clean=False)
+    os.chmod(place.path, 0o600)
+    place.append(b"torn")
+    place.connect(DATA)
+    (kept,) = [name for name in os.listdir(os.path.dirname(place.path)) if ".cut" in name]
+    assert os.stat(os.path.join(os.path.dirname(place.path), kept)).st_mode & 0o777 == 0o600
+
+
+def test_a_forgotten_ledger_with_a_rotated_copy_is_said(place):
+    """The whole origin comes again, and the log says why."""
+    copied(place, 2000).close(clean=True)
+    os.rename(place.path, place.path + ".1")
+    os.unlink(place.ledger)
+    begun(place)
+    assert any("rotated files stand here" in text for text in place.said_of("critical"))
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_rotation_that_was_undone(place, mirror):
+    """The generation that was complete goes on at its end; in a mirror its piece does."""
+    place.mirror = mirror
+    copy = begun(place)
+    copy.append(0, DATA[:500])
+    copy.finish(ended(DATA[:500]))
+    copy.begin(Begin(Why.NEXT, generation(b"new", 6), 0), ME)
+    copy.append(0, b"new\n")
+    copy.finish(ended(b"new\n"))
+    copy.begin(Begin(Why.REOPENED, generation(DATA[:500]), 500), ME)
+    copy.append(500, DATA[500:900])
+    assert copy.finish(ended(DATA[:900]))[0] == 900
+    assert [c.length for c in copy._ledger.complete] == [4, 900]
+    if mirror:
+        assert sorted(beside(place).values()) == sorted([DATA[:900], b"new\n"])
+    else:
+        assert place.content() == DATA[:500] + b"new\n" + DATA[500:900]
+    have = place.open().offer(ME)
+    assert have.closed and have.end == 900
