@@ -56,6 +56,7 @@ class Copy:
         self._failed = self._disturbed = False  # a sync has failed; somebody truncated the file
         self._complete = None  # the generation that ended last, and its SHA-256 as it goes on
         self._begun = False  # the agreement is over, so the destination may change its file
+        self._reopened = False  # it has changed, and the ledger does not say so yet
         self._syncing = None  # (offset, check, Sync): what is being made durable beside us
         self._checked = False  # the source says what it has read: nothing else is durable
         self._check = (0, 0)  # offset and CRC-32 that it said last
@@ -749,16 +750,19 @@ class Copy:
         During an agreement this waits: what was offered stands in the old file.
         """
         with blocked(self.destination.path, "cannot reopen"):
-            if not self._begun or not self.destination.moved():
+            if not self._begun or not (self._reopened or self.destination.moved()):
                 return
-            if self._ledger.late is not None:
-                self._standing.undo_late()
-            self._flush()  # a file that was moved to another disk counts as rotated, too
-            self.mark()
-            self._catch_up()
-            self.destination.open()
+            if not self._reopened:
+                if self._ledger.late is not None:
+                    self._standing.undo_late()
+                self._flush()  # a file that was moved to another disk counts as rotated, too
+                self.mark()
+                self._catch_up()
+                self.destination.open()
+                self._reopened = True  # all that is missing is the stretch
             generation = self._ledger.stretch.generation
             self._stretch(generation, self.end, self.destination.size(), Why.RESUMED)
+            self._reopened = False
 
     def begin_lines(self):
         """Make ready for bytes whose generation nobody tells (version 1).  Raises Blocked."""

@@ -154,7 +154,7 @@ class Ledger:
         self._limit = COMPACT
         self._good = 0  # bytes up to the last whole line
         self._unsafe = False  # a sync of the ledger has failed: what stands in it may not last
-        self._nameless = False  # its name is not durable yet
+        self._nameless = True  # whoever made or replaced it may have died before its name lasted
         fs.makedirs(os.path.dirname(path))
         self._fd = fs.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         try:
@@ -224,8 +224,6 @@ class Ledger:
             self.fs.ftruncate(self._fd, self._good)
             if self._good and rest.strip(b"\0"):
                 self.note("doubtful")
-        if not self._good:
-            self._nameless = True
 
     def _replay(self, lines):
         """Apply the records in these lines in the order of their numbers: the damaged lines."""

@@ -712,9 +712,6 @@ QUIET = {"write", "banner", "time_passes", "disk_well", "readable", "backup_copy
 ALWAYS = {"write", "time_passes", "disk_well", "readable"}
 NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with it all the same
     "alter": "altered bytes behind the last check stay after a clean end",
-    "write_back_fails": "pages that were lost are believed",
-    "memory_short": "pages that were lost are believed",
-    "failed syncs forget": "pages that were lost are believed, the ledger's as well",
     "ledger_bit": "what stands behind a bad line is forgotten",
     "device_changes": "a number is believed", "archive_moves": "a number is believed",
     "restore": "a number is believed",
@@ -728,11 +725,9 @@ NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with
     "begin_equal": "the first that fits is taken", "begin_longer": "the first that fits is taken",
     "stray": "any file beside it is a candidate", "copy_beside": "so is a copy",
     "copy_as_rotated": "so is a copy", "delete_oldest": "no gap says so",
-    "truncate": "what goes behind bytes that are not durable may be acknowledged before them",
     "unreadable": "passed over in silence",
     "copytruncate_copy": "what lies between copy and truncation is lost",
     "copytruncate_twice": "the same, and a negative offset",
-    "copy_moved_away": "appended twice",
     "foreign": "taken for ours where nothing is durable",
     "compress_strangely": "passed over in silence", "link_beside": "delivered twice",
     "coarse times": "the time of a file decides",
