@@ -79,8 +79,10 @@ class Archive:
         self.copytruncate_copy()
 
     def copy_moved_away(self):
-        """mv to another disk, and HUP."""
-        if COPY in self.a._names and self.store is not None and self.store._open:
+        """mv to another disk, and HUP, while the disk is well: else nobody knows what was moved."""
+        well = not self.a.failing and self.a.plan is None
+        inode = self.a._names.get(COPY)
+        if inode and well and not inode.error and self.store is not None and self.store._open:
             self.reach("copy moved away")
             self.a.put(self._next_piece(ELSEWHERE), self.a.content(COPY))
             self.pieces()
