@@ -115,7 +115,7 @@ class _Agreement:
             if (
                 have.doubtful
                 and witness is not None
-                and witness.generation[:4] != have.generation[:4]
+                and not witness.generation.same_inode(have.generation)
             ):
                 plan = yield from self._witnessed(sure=True)
             return plan or (yield from self._recorded())
@@ -487,7 +487,7 @@ class _Agreement:
             offset = witness.offset
             if have.holding != Holding.NOTHING:
                 offset = yield from _end_of(have, candidate, witness.offset)
-            if offset is None and sure:
+            if sure and not (offset and witness.offset):
                 continue
             offset = witness.offset if offset is None else offset
             return self._from(candidate, offset, Why.WITNESSED)
