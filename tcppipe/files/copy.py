@@ -454,8 +454,10 @@ class Copy:
         """The copy is known by the first bytes of a stretch that has no mark yet: note them."""
         run, start = self._ledger.runs[-1], bytes(self._start or b"")
         known = any(stretch is run.stretches[-1] for stretch, _mark in run.proofs)
-        if there is not None and not known and start:
-            stretch, mark = run.stretches[-1], run.mark
+        stretch, mark = run.stretches[-1], run.mark
+        if there == stretch.first:
+            self._ledger.note_back(stretch, there, False)
+        elif there is not None and not known and start:
             start = start[: there - stretch.first]
             digest = hashlib.sha256(start).digest()
             self._ledger.note_mark(

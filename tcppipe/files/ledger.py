@@ -439,8 +439,10 @@ class Ledger:
         self._write("stretch", _stretch_value(stretch), durable=True)
 
     def note_mark(self, mark):
-        """Record a mark, after the sync that it speaks of.  Not made durable by itself."""
-        self._write("mark", _mark_value(self.stretch, mark))
+        """Record a mark, after the sync that it speaks of.  Only a stretch's first one is made
+        durable: it is what the stretch's file is known by at the least."""
+        first = not any(stretch is self.stretch for stretch, _mark in self.runs[-1].proofs)
+        self._write("mark", _mark_value(self.stretch, mark), durable=first)
 
     def note_clean(self):
         """Record that the destination was synced and closed in order; the mark is its end."""

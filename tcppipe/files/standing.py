@@ -10,6 +10,7 @@ of the bytes proves the file.  Writes nothing but the undoing of late bytes that
 import errno
 import hashlib
 import os
+from contextlib import closing
 from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN
@@ -147,9 +148,8 @@ class Standing:
         older = self._take_older()
         if older is not None:
             return older
-        if not later and stretch.at == 0 and self.destination.size():
-            self.unproved = True  # nothing is known of the bytes yet; the origin tells
-            self._take(stretch, self.destination)
+        if not later and stretch.at == 0:
+            self._take_likely(stretch)
         if later and self._is_number(stretch, self.destination) and self.destination.size():
             self._take(stretch, self.destination)  # damaged; the origin tells from where on
         return run, stretch
@@ -176,7 +176,9 @@ class Standing:
     def _take_numbers(self, stretch):
         """The same where nothing is known of the bytes yet: by device and inode, and by what
         stands below."""
-        if self._is_number(stretch, self.destination) and self.destination.size() >= stretch.at:
+        size = self.destination.size()
+        emptied = self.ledger.unsynced and size == stretch.at  # for something was appended
+        if self._is_number(stretch, self.destination) and size >= stretch.at and not emptied:
             self._take(stretch, self.destination)
             return True
         for path in reversed(siblings(self.destination.path, fs=self.destination.fs)):
@@ -190,6 +192,18 @@ class Standing:
             finally:
                 reader.close()
         return False
+
+    def _take_likely(self, stretch):
+        """The same where nothing is known but the name: the newest file that holds something."""
+        self.unproved = True  # the origin tells
+        if self.destination.size():
+            self._take(stretch, self.destination)
+            return
+        for reader in self.plain():
+            with closing(reader):
+                if reader.status()[0]:
+                    self._take_rotated(stretch, reader)
+                    return
 
     def _is_number(self, stretch, file):
         """True when the file has the stretch's inode.
@@ -326,6 +340,8 @@ class Standing:
                     if found:
                         reader.fs.fsync(reader.fd)
                         return stretch.first + size
+            if stretch.at == 0 and readers and not readers[0].status()[0]:
+                return stretch.first  # the newest was made before anything stood here
         finally:
             for reader in readers:
                 reader.close()
