@@ -243,8 +243,8 @@ class _Agreement:
         known = yield from recognise(self.past, self.candidates)
         rotated = [c for c in self.candidates if c.rotated and not c.live and not c.trouble]
         for candidate in arrange(rotated, self.found.path):
-            if _is_held(candidate) and (generation.ino or candidate.size is not None):
-                continue  # its own inode would tell
+            if _is_held(candidate) and candidate.generation.ino:
+                continue  # its own inode would tell; a compressed file's does not
             if candidate.size != 0 and candidate.mtime >= generation.born:
                 if (yield from known.entry(candidate, short=True)) is None:
                     return candidate
