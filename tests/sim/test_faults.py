@@ -27,7 +27,7 @@ FAULTS = {
 }  # fmt: skip
 SECOND = ["dies", "EIO", "power", "ENOSPC"]
 LATER = [1, 4, 12]  # calls between the first fault and the second
-ROUNDS = 40  # of work, after which a pipe without faults is at rest
+ROUNDS = 120  # of work, after which a pipe without faults is at rest
 CAN_BE_SHORT = {"pread", "write", "pwrite"}
 SIDES = ["archive", "origin"]
 
