@@ -20,6 +20,7 @@ PAUSE = 0.01  # seconds without data after which the stream has paused
 GROUP = 0.1  # seconds that a byte waits for its sync at most, while more arrive …
 GROUP_BYTES = 8 << 20  # … and how many bytes wait together at most
 MARK = 0.2  # seconds between two marks in the ledger
+SLOW = 1.0  # seconds between two looks at a sync that is under way
 LOOKS = (1.0, 5.0)  # seconds after the last byte when the destination is looked at
 QUIET = 10.0  # seconds without data after which memory is given back
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
@@ -205,6 +206,8 @@ class Store:
         """When tend() has something to do at the latest."""
         times = [now + 60.0, self.pump.due(), self._sync_at()]
         times.append(self._leisure.due(self.copy.behind))
+        if self.copy.syncing:
+            times.append(now + SLOW)  # it may have to be said that it takes long
         times.append(self._look_at)
         if self._open and self.copy.unmarked:
             times.append(self._marked_at + MARK)

@@ -209,7 +209,11 @@ class Footing:
     def _found_since(self, path, end):
         """The ledger may be older than what was rotated: what stands behind `end` in the rotated
         file `path`, in those that came after it, and in the destination."""
-        for name, size, dev, ino in pieces.since(self.destination, path):
+        known = {}  # the first record that there is of each older file
+        for row in self.ledger.history():
+            if "crc" in row and row["bytes"] and row.get("piece", 0) < self.piece:
+                known.setdefault(row.get("piece", 0), row)
+        for name, size, dev, ino in pieces.since(self.destination, path, known.values()):
             if size > end:
                 self._found(end, size, True, (name, dev, ino))
             end = 0

@@ -173,31 +173,35 @@ class MergedCopy:
         """
         if begin.why == Why.ADOPTED:
             raise ConfigError(f"{self.destination.path}: merged, nothing can be adopted")
-        self._turns.take(("begin", begin), "cannot begin", lambda _turn: self._begin(begin, sender))
-        self.end = self.durable = begin.offset
+        held = self._turns.take(
+            ("begin", begin), "cannot begin", lambda _turn: self._begin(begin, sender)
+        )
+        self.end, self.durable = begin.offset, begin.offset - len(held)
         self.generation = generation_of(self._ledger.state)
-        self._head = None if begin.offset else b""
-        self._before, self._gathered = b"", bytearray()
+        self._head = None if self.durable else b""
+        self._before, self._gathered = b"", bytearray(held)
         self._sha = None if begin.offset else hashlib.sha256()
         self._begun, self._late, self.dirty = True, (None, b""), True
         self._checked, self._unchecked, self._crc = checked, bytearray(), 0
 
     def _begin(self, begin, sender):
+        held = b""
         if self._unmerged is not None:
             if begin.why == Why.RESUMED:
-                self._unmerged.carry_over(begin, sender, self._key, self._footing.piece, WINDOW)
+                held = self._unmerged.carry_over(begin, sender, self._key)
             self._let_go()
         record = self._ledger.state
         if begin.why == Why.RESUMED and record is not None:
-            if record["to"] != begin.offset:
+            if record["to"] != begin.offset - len(held):
                 raise self._set_back()
-            return
+            return held
         if begin.why in WHY:
             self._turns.note("warning", WHY[begin.why])
         resent = sender.hex() if begin.why == Why.RESENT else (record or {}).get("resent", "")
         new = empty_record(self._key, begin.generation, begin.offset, resent)
         new["claimed"] = (record or {}).get("claimed")
         self._ledger.write(new)
+        return b""
 
     def _set_back(self):
         return SyncFailed(f"{self.destination.path}: holds less than was sent; goes on from there")
@@ -247,8 +251,12 @@ class MergedCopy:
             self._turns.begin("put", "cannot append", lambda _turn: self._put(text), worker)
 
     def synced(self):
-        """True when the turn that was begun is over.  Raises Blocked and SyncFailed."""
+        """True when the turn that was begun is over.  Raises Blocked and SyncFailed.
+
+        Blocked also when it takes long.
+        """
         if not self._turns.over("put"):
+            self._turns.complain()
             return False
         self._put_done(self._turns.end().result)
         return True

@@ -83,14 +83,17 @@ def _readers(destination):
             reader.close()
 
 
-def since(destination, path):
-    """(path, size, device, inode) of a rotated file and of those that came after it, in order."""
+def since(destination, path, known):
+    """(path, size, device, inode) of a rotated file and of those that came after it, in order.
+
+    known: records of bytes that stand in older ones: a file that has such is none of them.
+    """
     found = []
     for name, reader in _readers(destination):
-        if name:
+        if name and (name == path or not any(holds(reader.read, row) for row in known)):
             found.append((name, _size(reader), reader.dev, reader.ino))
-            if name == path:
-                break
+        if name == path:
+            break
     return reversed(found)
 
 

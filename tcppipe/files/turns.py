@@ -123,6 +123,11 @@ class Turns:
         )
         return Blocked(f"{self._path}: {turn.why}, waiting: {what}")
 
+    def complain(self):
+        """Raise Blocked if a turn takes too long."""
+        if self.present is not None and not isinstance(error := self.waiting(), Busy):
+            raise error
+
     def end(self):
         """The Turn that is over.  Raises what it has raised."""
         turn, self.present = self.present, None

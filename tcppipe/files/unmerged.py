@@ -15,6 +15,9 @@ from tcppipe.files.sharedledger import SharedLedger
 from tcppipe.files.sharedrecords import done_record, empty_record, proved_generation
 from tcppipe.wire.events import Have, Holding, Why
 
+LONGEST = 1 << 20  # bytes of a line that is held back when its pipe becomes merged
+WINDOW = 1024  # bytes below the cursor whose digest proves the origin later
+
 
 class Unmerged:
     """The pipe as the ledger `own` (a path, or None) knows it, from before it was merged.
@@ -49,23 +52,37 @@ class Unmerged:
         """Digests of what was offered."""
         return self._copy.prove(ranges)
 
-    def carry_over(self, begin, sender, key, piece, window):
-        """The pipe goes on from what was agreed, in the shared ledger."""
+    def carry_over(self, begin, sender, key):
+        """The pipe goes on from what was agreed, in the shared ledger.
+
+        Returns the beginning of a line, which is held back from now on.
+        """
         copy, generation = self._copy, self._have.generation
-        tail_len = max(0, min(window, begin.offset - self._have.first))
+        tail_len = max(0, min(WINDOW, begin.offset - self._have.first))
         tail = copy.prove(((begin.offset - tail_len, tail_len),))[0] if tail_len else NO_DIGEST
         copy.begin(begin, sender)
         copy.sync()
         for complete in copy.past:
             if complete.generation[:4] not in (*self._shared.lengths, generation[:4]):
                 self._shared.write(done_record(key, complete), durable=False)
-        record = empty_record(key, generation, begin.offset)
-        if tail != NO_DIGEST:
+        held = self._unfinished(copy, begin.offset - self._have.first)
+        record = empty_record(key, generation, begin.offset - len(held))
+        if tail != NO_DIGEST and not held:
             record.update(tail_len=tail_len, tail=tail.hex())
-        size = self._destination.size()
-        if copy.destination.size() == size and not self._destination.moved():
-            record["open"] = [piece, size]  # if a line is unfinished there, it is its own
         self._shared.write(record)
+        if held:
+            self._destination.cut(self._destination.size() - len(held))
+        return held
+
+    def _unfinished(self, copy, most):
+        """The beginning of a line at the destination's end, if that is ours and nobody's behind."""
+        where = self._destination
+        size = where.size()
+        if copy.destination.size() != size or where.moved():
+            return b""
+        length = min(size, most, LONGEST)
+        text = where.read(length, size - length)
+        return text[text.rfind(b"\n") + 1 :] if b"\n" in text or length == size else b""
 
     def close(self):
         """Let go of its ledger."""
