@@ -17,6 +17,7 @@ from tcppipe.conf import pipes
 from tcppipe.errors import ConfigError
 
 MAX_PATTERNS = 64  # that one GLOB may stand for
+HOLD_NULS = "hold-nuls"  # a word in a GLOB that is no pattern, but says how the file is written
 
 _SINGLE = r"'(?:[^'\\]|\\.)*'"
 _DOUBLE = r'"(?:[^"\\]|\\.)*"'
@@ -92,7 +93,12 @@ def patterns(glob):
             todo[:0] = [before + word + after for word in braces[1].split(",")]
         if len(todo) + len(found) > MAX_PATTERNS:
             raise ValueError(f"more than {MAX_PATTERNS} patterns")
-    return [pattern for pattern in dict.fromkeys(found) if pattern]
+    return [pattern for pattern in dict.fromkeys(found) if pattern not in ("", HOLD_NULS)]
+
+
+def holds_nuls(glob):
+    """True when a run of NULs at the end of the file is no content yet."""
+    return HOLD_NULS in glob.split()
 
 
 def _statements(line):

@@ -139,7 +139,8 @@ class Files(Service):
                 link.drain(1.0)
             raise Refused(f"{link.peer}:{report.name(path)}: refused: not in {self.path}")
         origin, patterns, fs = self._origins[path]
-        follower = Follower(Chain(origin, fs=fs, patterns=patterns))
+        held = numbers.holds_nuls(self.numbers.files[path])
+        follower = Follower(Chain(origin, None, fs, patterns, held))
         now = time.monotonic()
         if version2:
             about = f"{socket.gethostname()}, pid {os.getpid()}"

@@ -14,6 +14,7 @@ from tcppipe.files.digests import Digests
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import beside, open_reader
 from tcppipe.files.guarded import Untrusted
+from tcppipe.files.held import HeldReader
 from tcppipe.files.history import History
 from tcppipe.files.places import PATIENCE, Places, age
 from tcppipe.files.reader import Absent, Broken, Reader, is_open
@@ -25,18 +26,20 @@ MOST = 64  # generations held open at once; what comes after is found again by n
 class Chain:
     """The open files of the origin at `path` (str, absolute) and its rotated siblings.
 
-    patterns: absolute paths with wildcards that fit rotated files of other names.
+    patterns: absolute paths with wildcards that fit rotated files of other names.  hold_nuls: a
+    run of NULs at the end of a file is no content yet, see HeldReader.
 
     readers: those still to be read, oldest first; an Absent among them stands for one that
     cannot be.  live: the one that stands under the origin's name, or None.  history: what was
     read to its end.  Raises OSError when a file cannot be looked at for now.
     """
 
-    def __init__(self, path, olddir=None, fs=REAL, patterns=()):
+    def __init__(self, path, olddir=None, fs=REAL, patterns=(), hold_nuls=False):
         self.path = path
         self.olddir = olddir
         self.fs = fs
         self.patterns = patterns
+        self.hold_nuls = hold_nuls
         self.shapes = set()  # of rotated files' names, as far as they are unusual
         self.readers = []
         self.live = None
@@ -252,12 +255,16 @@ class Chain:
             passing = not isinstance(error, Untrusted)
             return Absent(sibling.name, reason(error), passing, sibling.file, sibling.mtime)
 
+    def _opened(self, path):
+        live = path == self.path
+        if not live and split(path)[1]:
+            return open_reader(path, self.fs, STEP)
+        return HeldReader(path, self.fs, live=live) if self.hold_nuls else Reader(path, self.fs)
+
     def open(self, path):
         """A Reader, or None for what is gone, or is no file.  Raises OSError."""
         try:
-            opened = (
-                Reader(path, self.fs) if path == self.path else open_reader(path, self.fs, STEP)
-            )
+            opened = self._opened(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TcppipeError:

@@ -64,6 +64,7 @@ class Follower:
     def restless(self):
         """True while something is awaited that no notification will tell."""
         alone = len(self.chain.readers) == 1 and self.chain.readers[0] is self.chain.live
+        alone = alone and not self.chain.live.holding
         watched = any(watched.restless for watched in self._watched.values())
         return not alone or watched or bool(self._pending)
 

@@ -60,6 +60,12 @@ class FS:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
     @staticmethod
+    def next_data(fd, at):
+        """Where the next bytes from an offset on stand that are not a hole.  Raises OSError when
+        there are none."""
+        return os.lseek(fd, at, os.SEEK_DATA) if hasattr(os, "SEEK_DATA") else at
+
+    @staticmethod
     def stream(fd):
         """A buffered binary stream that reads the open file from its beginning."""
         stream = os.fdopen(os.dup(fd), "rb")

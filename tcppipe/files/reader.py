@@ -34,6 +34,7 @@ class Reader:
     """
 
     compressed = False
+    holding = False  # there are bytes that are not to be read yet
     sure = True  # it is known to be a generation of its own
     reopened = None  # the complete generation that it goes on with
 

@@ -29,7 +29,7 @@ def make_push(pipe, dialler, kind, **more):
     packer = _packer(pipe)
     link = _link_maker(pipe)
     return kind(
-        Follower(Chain(pipe.path, pipe.olddir, *pipe_files(pipe))),
+        Follower(Chain(pipe.path, pipe.olddir, *pipe_files(pipe), pipe.hold_nuls)),
         lambda now: dialler.dial(os.fsencode(pipe.path), now, link),
         _greeter(pipe, packer),
         StatusFile(pipe.statusfile, pipe.originalfile),

@@ -33,6 +33,8 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [
   --pointer PATTERN
                FILE is a link, symbolic or hard, that is turned from one dated file to the
                next, all of which this pattern fits
+  --hold-nuls  NULs at the end of the file are room that is written over later: hold them
+               back until something stands behind them
   -c LIST      keep a tcppipe for each pipe that is listed in a file, with options as above
                in each line, and wildcards in -f; -d, -I, -K and --keep-alive as above
   -T           check LIST, print what it says, and end
@@ -42,7 +44,7 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [
 SPEC = {
     "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "z": None, "limit": "RATE",
     "d": None, "I": None, "K": "SIGNAL", "keep-alive": None, "olddir": "DIR",
-    "pointer": "PATTERN", "run-dir": "DIR",
+    "pointer": "PATTERN", "hold-nuls": None, "run-dir": "DIR",
     "c": "LIST", "T": None,
 }  # fmt: skip
 
@@ -106,6 +108,7 @@ class Options:
         self.resend = "n" in options
         self.packed = "z" in options
         self.limit = rate("--limit", options["limit"]) if "limit" in options else None
+        self.hold_nuls = "hold-nuls" in options
         self.foreground = "d" in options
         self.olddir = os.path.realpath(options["olddir"]) if "olddir" in options else None
         self.run_dir = rundir.run_dir(options.get("run-dir"))

@@ -221,3 +221,12 @@ def test_parse_raises_nothing_but_config_errors(text):
     for path, glob in result.files.items():
         assert path.startswith("/")
         assert all(pattern.startswith("/") for pattern in numbers.patterns(glob))
+
+
+def test_a_word_that_is_no_pattern():
+    """hold-nuls says how the file is written; other words are paths, or errors."""
+    glob = one('$files{"/a"} = "/a.* hold-nuls /b*";').files["/a"]
+    assert numbers.holds_nuls(glob) and numbers.patterns(glob) == ["/a.*", "/b*"]
+    assert not numbers.holds_nuls("/a-hold-nuls /hold-nuls")
+    with pytest.raises(ConfigError, match="not an absolute path"):
+        one('$files{"/a"} = "hold-nul";')
