@@ -12,7 +12,7 @@ from math import inf
 
 from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
-from tcppipe.errors import Blocked, LinkLost
+from tcppipe.errors import Blocked, Busy, LinkLost
 from tcppipe.files.buffer import Buffer
 from tcppipe.session import actions as act
 
@@ -23,6 +23,7 @@ MARK = 0.2  # seconds between two marks in the ledger
 SLOW = 1.0  # seconds between two looks at a sync that is under way
 LOOKS = (1.0, 5.0)  # seconds after the last byte when the destination is looked at
 QUIET = 10.0  # seconds without data after which memory is given back
+LONG_STEP = 2.0  # seconds of work after which the source is told
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
 BUFFER = 1 << 20  # bytes read from the link at a time
 
@@ -55,6 +56,8 @@ class Store:
         self._looks = 0  # how many there were since the last byte
         self._marked_at = 0.0
         self._prove_by = None
+        self._unmarked = False  # a mark could not be written, and this was said
+        self._busy_since = None  # a long step takes its time
         self._told = None  # the blocking that the source was told of
         self._unsynced = None  # the Blocked that a sync has ended with …
         self._sync_again = 0.0  # … and when it is tried again
@@ -199,8 +202,12 @@ class Store:
         self._marked_at = self._now
         try:
             self.copy.mark()
+            self._unmarked = False
         except Blocked as error:
-            self._say("warning", str(error))
+            if not self._unmarked:  # nothing waits for it: the stream goes on without marks
+                self._unmarked = True
+                text = str(error).replace(", waiting: ", "; goes on without marks: ")
+                self._say("warning", text)
 
     def due(self, now):
         """When tend() has something to do at the latest."""
@@ -248,12 +255,23 @@ class Store:
         """Let go of the copy; clean: with everything synced and recorded as such."""
         self.copy.close(clean)
 
+    def _long_step(self):
+        """The Busy that the source has to know of, lest it take us for dead."""
+        if not isinstance(self.pump.blocked, Busy):
+            self._busy_since = None
+            return None
+        if self._busy_since is None:
+            self._busy_since = self._now
+        return self.pump.blocked if self._now >= self._busy_since + LONG_STEP else None
+
     def _report(self):
         """Say once that, and why, we wait; and once that we go on."""
         error = self.trouble
+        if error is None:
+            error = self._long_step()
         if error is not None and str(error) != self._told:
             self._told = str(error)
-            self._say("critical", self._told)
+            self._say("info" if isinstance(error, Busy) else "critical", self._told)
             self.pump.say(self.pump.session.wait(self._told), self._now)
         elif error is None and self._told is not None:
             self._told = None
