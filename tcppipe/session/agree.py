@@ -243,7 +243,8 @@ class _Agreement:
         known = yield from recognise(self.past, self.candidates)
         rotated = [c for c in self.candidates if c.rotated and not c.live and not c.trouble]
         for candidate in arrange(rotated, self.found.path):
-            if _is_held(candidate) and candidate.generation.ino:
+            here = candidate.generation
+            if _is_held(candidate) and here.ino and here.dev == generation.dev:
                 continue  # its own inode would tell; a compressed file's does not
             if candidate.size != 0 and candidate.mtime >= generation.born:
                 if (yield from known.entry(candidate, short=True)) is None:
@@ -328,13 +329,12 @@ class _Agreement:
 
     def _is_copy(self, candidate, cursor):
         """True for a copy of the live file, or of the cursor's under a name of another kind."""
-        if candidate.turn is not None:
+        if _is_held(candidate):
             return False
         for held in self.candidates if candidate.size is None else ():
-            if (
-                held.turn is not None
-                and held.turn >= 0
-                and (yield from begins_with(held, candidate))
+            nameless = held.name == self.found.path and not held.live  # what became of it?
+            if (nameless or held.turn not in (None, -1)) and (
+                yield from begins_with(held, candidate)
             ):
                 if (yield from begins_with(candidate, held)):
                     return True
