@@ -210,12 +210,12 @@ class _Agreement:
     def _find_undurable(self):
         """The same when nothing is known to be durable: by all that was delivered.
 
-        When it is not torn it is what was sent, and a file that differs has been rewritten.
+        When it may not differ it is what was sent, and a file that differs has been rewritten.
         """
         have = self.have
         if have.end == have.first:
             return (yield from self._find_empty())
-        best, most, equal = None, -1, []
+        best, most, equal = [], -1, []
         for candidate in self._likeliest_first():
             size = None if candidate.trouble else (yield from size_of(candidate))
             if size is None:
@@ -226,12 +226,27 @@ class _Agreement:
                     return candidate
                 equal.append(candidate)
             if agreed > most:
-                best, most = candidate, agreed
+                best, most = [], agreed
+            if agreed == most:
+                best.append(candidate)
         if len(equal) > 1:
             equal = yield from self._without_complete(equal)
         if equal:
             return equal[0]
-        return best if have.torn else None
+        if len(best) > 1:
+            best = yield from self._without_complete(best)
+        return best[0] if best and self._may_differ(best[0], most) else None
+
+    def _may_differ(self, candidate, agreed):
+        """True when what stands at the sink may be another's, or lost, from `agreed` on.
+
+        A file that was rotated is not rewritten; of one that was, hardly anything is the same.
+        """
+        have = self.have
+        if have.torn:
+            return True
+        same = not have.clean and _is_of(candidate, have.generation)
+        return same and (not candidate.live or 2 * (agreed - have.first) > have.end - have.first)
 
     def _find_empty(self):
         """Nothing was delivered of the generation: the file with its inode, but for a copy that
