@@ -317,9 +317,10 @@ class _Agreement:
         if cursor is not None:
             order = order[order.index(cursor) + 1 :]
         else:
-            places = [at for at, candidate in enumerate(order) if rank(candidate) is not None]
+            places = [at for at, c in enumerate(order) if known.place(c) is not None]
             born = self.have.generation.born
-            order = order[places[-1] + 1 :] if places else [c for c in order if c.mtime > born]
+            later = [c for c in order if c.mtime > born or _is_held(c)]
+            order = order[places[-1] + 1 :] if places else later
         later = []
         for candidate in order:
             done = yield from known.entry(candidate, short=cursor is None)

@@ -189,7 +189,8 @@ class Archive:
     def memory_short(self):
         """Pages that are clean are read from the disk again."""
         self.reach("memory short")
-        self.a.short_of_memory()
+        if self.a.short_of_memory():
+            self.altered = True  # what was lost can be seen
 
     def ledger_bit(self):
         """One bit of the ledger turns over."""

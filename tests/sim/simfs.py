@@ -340,9 +340,11 @@ class SimFS:
         self._inode(path).mtime = mtime
 
     def short_of_memory(self):
-        """What is clean is forgotten, and read from the disk again."""
+        """What is clean is forgotten, and read from the disk again; True: some was lost."""
+        before = [bytes(inode.data) for inode in self._inodes]
         for inode in self._inodes:
             inode.evict()
+        return before != [bytes(inode.data) for inode in self._inodes]
 
     def write_back_fails(self, path):
         """The kernel writes a file's dirty pages, and fails: the next sync of it tells."""

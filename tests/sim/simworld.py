@@ -242,7 +242,7 @@ class World(Origin, Archive):
         def note(lost):
             gap(lost)
             self.reach("gap recorded")
-            self.gaps.add((lost.generation[:4], lost.first, lost.reason))
+            self.gaps.add((lost.generation[:2], lost.first))  # one that is told again is the same
 
         return note
 
