@@ -146,12 +146,17 @@ def _against(order, rank, cursor):
 
 
 def _merge(lines, rank):
-    """Several lines as one, by time; what is known to be older comes first."""
+    """Several lines as one, by time; what is known comes first where times are equal.
+
+    Some compressors keep whole seconds only.
+    """
+    coarse = any(file.mtime % 10**9 == 0 for line in lines for file in line)
+    unit = 10**9 if coarse else 1
     lines = [list(reversed(line)) for line in lines]
     merged = []
     while lines:
         ranked = [line for line in lines if rank(line[-1]) is not None]
-        first = min(lines, key=lambda line: (line[-1].mtime, rank(line[-1]) is not None))
+        first = min(lines, key=lambda line: (line[-1].mtime // unit, rank(line[-1]) is None))
         if first in ranked:
             first = min(ranked, key=lambda line: rank(line[-1]))
         merged.append(first.pop())

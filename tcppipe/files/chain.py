@@ -8,6 +8,7 @@ not anybody reads, so that what appears under the origin's name is held in time.
 import os
 from contextlib import contextmanager
 
+from tcppipe.cursor import HEAD
 from tcppipe.errors import Busy, TcppipeError, reason
 from tcppipe.files.compressed import STEP
 from tcppipe.files.digests import Digests
@@ -18,7 +19,7 @@ from tcppipe.files.held import HeldReader
 from tcppipe.files.history import History
 from tcppipe.files.places import PATIENCE, Places, age
 from tcppipe.files.reader import Absent, Broken, Reader, is_open
-from tcppipe.rotated import FOREIGN, arrange, is_rotated, split
+from tcppipe.rotated import FOREIGN, arrange, is_rotated, shape, split
 
 MOST = 64  # generations held open at once; what comes after is found again by name
 
@@ -69,6 +70,8 @@ class Chain:
             self._remember(newest)
             return False
         self.live = None
+        if newest is not None and not isinstance(newest, Absent):
+            self._learn(newest)
         if len(self.readers) >= MOST:
             return True
         with self.opening():
@@ -168,6 +171,41 @@ class Chain:
             return False
         known = self._older[sibling.file]
         return not known or self._igen(sibling.name) in (known, None)
+
+    def _learn(self, reader):
+        """A file has left the origin's name: what it is called now is how rotated files are."""
+        if reader.fd < 0:
+            return
+        named = self.fs.fstat(reader.fd).st_nlink > 0
+        rotated = self.rotated()
+        if any(sibling.file == reader.file for sibling in rotated):
+            return
+        if not named and any(not self.is_older(sibling) for sibling in rotated):
+            return
+        for sibling in beside(self.path, self.olddir, self.fs, every=True):
+            if sibling.file == reader.file if named else self._packs(sibling, reader):
+                self.learn(sibling)
+
+    def _packs(self, sibling, reader):
+        """True when a file is a compressed one that begins as what was held."""
+        if split(sibling.name)[1] in ("", *FOREIGN) or reader.compressed:
+            return False
+        packed = self.open_sibling(sibling)
+        if packed is None or isinstance(packed, Absent):
+            return False
+        try:
+            head = reader.read(HEAD, 0)
+            return len(head) == HEAD and packed.read(HEAD, 0) == head
+        except (Broken, Busy):
+            return False
+        finally:
+            packed.close()
+
+    def learn(self, sibling):
+        """A file that was a generation has this name: others of the same shape are, too."""
+        form = shape(sibling.name)
+        if "0" in form and form != shape(self.path):
+            self.shapes.add(form)
 
     def rotated(self):
         """The Siblings with names that rotation gives, in no order."""

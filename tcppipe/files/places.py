@@ -11,7 +11,7 @@ from tcppipe.cursor import HEAD, Generation
 from tcppipe.errors import Blocked, TcppipeError, reason
 from tcppipe.files.generations import beside
 from tcppipe.files.reader import Absent, Broken, is_open
-from tcppipe.rotated import arrange, is_rotated, shape
+from tcppipe.rotated import arrange, is_rotated
 from tcppipe.session.actions import Candidate, Found
 
 PATIENCE = 60.0  # seconds after its last change for which a file that cannot be read is waited for
@@ -102,9 +102,7 @@ class Places:
                 continue
             mine = [g for g in wanted if g.ino and g[:2] == sibling.file]
             if any(self._is_of(sibling, generation) for generation in [*mine, wanted[0]]):
-                form = shape(sibling.name)
-                if "0" in form:
-                    chain.shapes.add(form)
+                chain.learn(sibling)
                 found.append(sibling)
         return found
 

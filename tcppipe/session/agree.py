@@ -313,7 +313,7 @@ class _Agreement:
         if any(_is_held(c) for c in (same if cursor is None else [cursor])):  # others are older
             rotated = [candidate for candidate in rotated if candidate.turn != -1]
         rank = self._ranks(known, cursor)
-        order = arrange(rotated, self.found.path, rank, cursor)
+        order = yield from self._arrange(rotated, rank, cursor)
         if cursor is not None:
             order = order[order.index(cursor) + 1 :]
         else:
@@ -327,6 +327,23 @@ class _Agreement:
             if done is None and not (yield from self._is_copy(candidate, cursor)):
                 later.append(candidate)
         return later + ([self.live] if self.live else []), known
+
+    def _arrange(self, rotated, rank, cursor):
+        """They in their order.  What is held and has no name any more has the place of the
+        compressed file that was made of it, if there is one."""
+        twins = {}
+        for held in rotated:
+            if not _is_held(held) or held.name != self.found.path:
+                continue
+            for packed in rotated:
+                if packed.size is None and packed not in twins and not _is_held(packed):
+                    if (yield from _same_content(held, packed)):
+                        twins[packed] = held
+                        break
+        rows = [candidate for candidate in rotated if candidate not in twins.values()]
+        place = next((twin for twin, held in twins.items() if held is cursor), cursor)
+        order = arrange(rows, self.found.path, lambda c: rank(twins.get(c, c)), place)
+        return [twins.get(candidate, candidate) for candidate in order]
 
     def _ranks(self, known, cursor):
         """A function: the place of a candidate in the order as far as it is known."""
@@ -513,6 +530,10 @@ class _Agreement:
 def _is_of(candidate, generation):
     """True when a candidate is the very file that a generation was in."""
     return bool(candidate.generation.ino) and candidate.generation.same_inode(generation)
+
+
+def _same_content(one, other):
+    return (yield from begins_with(one, other)) and (yield from begins_with(other, one))
 
 
 def _is_held(candidate):

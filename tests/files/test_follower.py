@@ -29,6 +29,7 @@ class Log:
         self.follower = Follower(Chain(self.path))
         self.heard, self.ends, self.lost = [], [], []
         self.began = []
+        self.reasons = []  # of what was lost
 
     # --- what happens to the file
 
@@ -97,9 +98,11 @@ class Log:
             if item.digest != bytes(32):
                 assert item.digest == hashlib.sha256(whole).digest()
             self.ends.append(item.why)
-        else:
-            assert isinstance(item, news.Lost)
+        elif isinstance(item, news.Lost):
             self.lost.append((item.first, item.last))
+            self.reasons.append(item.reason)
+        else:
+            assert isinstance(item, news.Note)
 
     def listen(self, later=0.0, limit=1 << 20):
         """Take all the news that there is `later` seconds from now; what was heard so far."""
@@ -577,7 +580,7 @@ def test_candidates_come_once(log, rounds, settled):
     log.compress(3)
     for _ in range(rounds):
         rows = again(log, 0, 1)
-        assert [c.size for c in rows] == [None, *([] if settled else [3]), 3, 5, 4]
+        assert [c.size for c in rows] == [*([] if settled else [3]), None, 3, 5, 4]
         assert bytes(log.follower.next(0.0).data) == b"ne"
 
 
@@ -673,3 +676,152 @@ def test_a_glance_is_not_enough_while_something_is_awaited(log):
         log.write(b"new")
         log.listen()
         assert not log.follower.unchanged()
+
+
+# --- known by content
+
+
+def pack(log, name, to, keep=False):
+    """As docker and a Python rotator do it: the time is not kept."""
+    with open(f"{log.path}{name}", "rb") as plain, gzip.open(f"{log.path}{to}", "wb") as packed:
+        packed.write(plain.read())
+    log.touch(f"{log.path}{to}")
+    if not keep:
+        os.unlink(f"{log.path}{name}")
+
+
+@pytest.mark.parametrize("moment", ["before a look", "after a look"])
+def test_compressed_at_a_later_time(log, moment):
+    """Renamed, compressed, unlinked, in each rotation: nothing comes twice."""
+    for n in range(6):
+        log.write(b"generation %d\n" % n * 200)
+        log.listen(0.1)
+        for k in range(n, 0, -1):
+            os.rename(f"{log.path}.{k}.gz", f"{log.path}.{k + 1}.gz")
+        os.rename(log.path, log.path + ".1")
+        if moment == "after a look":
+            log.write(b"")
+            log.listen(0.1)
+        pack(log, ".1", ".1.gz")
+    log.write(b"last\n")
+    assert log.listen(60) == [b"generation %d\n" % n * 200 for n in range(6)] + [b"last\n"]
+
+
+def test_missed_and_compressed_at_a_later_time(log):
+    """Those that nobody saw are delivered, those that somebody saw are not delivered again."""
+    log.write(b"seen\n" * 300)
+    log.listen()
+    for n in range(3):
+        for k in range(n, 0, -1):
+            os.rename(f"{log.path}.{k}.gz", f"{log.path}.{k + 1}.gz")
+        os.rename(log.path, log.path + ".1")
+        pack(log, ".1", ".1.gz")
+        log.write(b"missed %d\n" % n)
+    expected = [b"seen\n" * 300, *(b"missed %d\n" % n for n in range(3))]
+    assert log.listen(60) == expected and log.listen(60) == expected
+
+
+def test_equal_generations_are_each_delivered(log):
+    """A day's log may be the same as that of the day before."""
+    for _ in range(3):
+        log.write(b"ok\n")
+        log.listen()
+        log.rotate()
+        log.write(b"ok\n")
+        log.rotate()
+        log.write(b"")
+        log.listen(60)
+    assert b"".join(log.heard) == b"ok\n" * 6
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_steps(log, hours):
+    """A rotated file's time, and the live one's, tell nothing."""
+    for data in (b"one", b"two", b"three", b"four"):
+        if data != b"one":
+            log.rotate()
+        log.write(data)
+        log.tick += hours * 3600 * 10**9
+        log.touch()
+        if data == b"one":
+            log.listen()
+    assert log.listen(60) == [b"one", b"two", b"three", b"four"]
+
+
+def test_a_time_before_1970(log):
+    """Is a time like any other."""
+    log.write(b"one")
+    os.utime(log.path, ns=(-(10**18), -(10**18)))
+    assert log.listen() == [b"one"] and log.began[0].born == 0
+
+
+@pytest.mark.parametrize("stray", [".bak", "-notes", ".1.orig", ".save.gz"])
+def test_a_stray_is_never_delivered(log, stray):
+    """A file that rotation did not name, between generations that nobody saw."""
+    log.write(b"one")
+    log.listen()
+    log.rotate()
+    log.write(b"two")
+    log.write(b"stray", log.path + stray)
+    log.rotate()
+    log.write(b"three")
+    assert log.listen(60) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("more", [b"", b"and more\n"], ids=["equal", "longer"])
+def test_replaced_by_a_copy_of_itself(log, more):
+    """cp -a and mv, rsync, sed -i: the old file is gone, the new one begins with all of it."""
+    content = b"line\n" * 400
+    log.write(content)
+    log.listen()
+    shutil.copy2(log.path, log.path + "~")
+    log.write(more, log.path + "~")
+    os.replace(log.path + "~", log.path)
+    assert log.listen(60) == [content + more] and log.ends == []
+    log.write(b"on\n")
+    assert log.listen(60) == [content + more + b"on\n"]
+
+
+def test_replaced_by_one_that_begins_in_the_same_way(log):
+    """While the old file still stands there under another name it is another generation."""
+    content = b"line\n" * 400
+    log.write(content)
+    log.listen()
+    log.rotate()
+    log.write(content + b"more\n")
+    assert log.listen(60) == [content, content + b"more\n"]
+
+
+@pytest.mark.parametrize("between", [b"", b"between\n"])
+def test_an_undone_rotation(log, between):
+    """The old file, which had ended, stands under the name again: it goes on where it was."""
+    log.write(b"one\n")
+    log.listen()
+    os.rename(log.path, log.path + ".20261125")
+    if between:
+        log.write(between)
+    log.listen(60)
+    if between:
+        os.unlink(log.path)
+    os.rename(log.path + ".20261125", log.path)
+    log.write(b"on\n")
+    came = []
+    while (item := log.follower.next(log.now + 60)) is not None:
+        came.append(item)
+    reopened, *pieces = [n for n in came if isinstance(n, (news.Reopened, news.Piece))]
+    assert reopened.offset == 4 and [bytes(p.data) for p in pieces] == [b"on\n"]
+
+
+def test_what_cannot_be_read_is_a_gap_that_names_it(log):
+    """Unknown compression and damage between generations that nobody saw: said in their place."""
+    log.write(b"one")
+    log.listen()
+    for data in (b"two", b"three", b"four"):
+        log.rotate()
+        log.write(data)
+    os.rename(log.path + ".2", log.path + ".2.lz4")
+    os.rename(log.path + ".1", log.path + ".1.gz")
+    os.utime(log.path + ".1.gz", ns=(10**17, 10**17))
+    assert log.listen(60) == [b"one", b"four"]
+    first, second = log.reasons
+    assert ".2.lz4: compressed as .lz4" in first and ".1.gz: cannot be decompressed" in second

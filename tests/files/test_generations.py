@@ -5,12 +5,15 @@ import gzip
 import hashlib
 import lzma
 import os
+import subprocess
 
 import pytest
 
 from tcppipe.cursor import NO_DIGEST
-from tcppipe.errors import ConfigError
+from tcppipe.errors import Busy, ConfigError
+from tcppipe.files.compressed import STEP
 from tcppipe.files.generations import (
+    Broken,
     CompressedReader,
     Reader,
     open_reader,
@@ -142,6 +145,54 @@ def test_compressed_readers(log, suffix, compress):
     plain = open_reader(make(log, ".2", content=DATA))
     assert reader.generation()[4:] == plain.generation()[4:]
     reader.close()
+    reader.close()
+
+
+PROGRAMS = {
+    ".gz": ("gzip", "-n"),
+    ".bz2": ("bzip2",),
+    ".xz": ("xz", "-T2", "--block-size=65536"),
+    ".zst": ("zstd", "-q"),
+}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("suffix", PROGRAMS)
+def test_what_the_real_programs_make(log, need, suffix, parts):
+    """Several members or frames behind each other are one content; it is read to its end, and
+    again from anywhere."""
+    need(PROGRAMS[suffix][0])
+    size = len(DATA) // parts + 1
+    packed = b"".join(
+        subprocess.run([*PROGRAMS[suffix], "-c"], input=DATA[at : at + size],
+                       stdout=subprocess.PIPE, check=True).stdout
+        for at in range(0, len(DATA), size)
+    )  # fmt: skip
+    reader = open_reader(make(log, ".1" + suffix, content=packed))
+    assert reader.status()[0] == len(DATA)
+    assert reader.whole()[1] == hashlib.sha256(DATA).digest()
+    for offset in (0, len(DATA) - 10, 5, 200_000):
+        assert reader.read(1000, offset) == DATA[offset : offset + 1000]
+    reader.close()
+    cut = open_reader(make(log, ".2" + suffix, content=packed[:-3]))
+    with pytest.raises(Broken, match="cannot be decompressed"):
+        cut.status()
+    cut.close()
+
+
+def test_decompressing_goes_in_steps(log):
+    """Each call does a bounded part, and the next one goes on from there."""
+    data = bytes(50 << 20)
+    path = make(log, ".1.gz", content=gzip.compress(data, 1))
+    reader = open_reader(path, step=STEP)
+    steps = 0
+    while True:
+        try:
+            assert reader.status()[0] == len(data)
+            break
+        except Busy:
+            steps += 1
+    assert steps >= len(data) // STEP - 1
     reader.close()
 
 

@@ -15,25 +15,7 @@ TURNS = 4
 LONG = b", and so on" * 40  # some lines of a generation are more than its head
 
 # Those that wait for a mend: patterns of "ROTATOR-KIND-LIFE".
-WAITING = {
-    "docker*",
-    "kubelet-Pushed*",
-    "log4j2*",
-    "logback*",
-    "lumberjack*",
-    "loguru*",
-    "pm2-Pushed*",
-    "logrotate copy-*",
-    "logrotate dateformat*",
-    "logrotate extension*",
-    "logrotate zstd*",
-    "savelog bzip2*",
-    "savelog dates*",
-    "multilog*",
-    "svlogd*",
-    "s6-log*",
-    "*andler gzip*",
-}
+WAITING = {}
 
 
 class Pushed:

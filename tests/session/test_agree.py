@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN, Cursor, Generation
-from tcppipe.session.actions import Candidate, Found, Length, Measure, Search
+from tcppipe.session.actions import Await, Candidate, Found, Length, Measure, Search
 from tcppipe.session.agree import PROOF, REACH, agree, common
-from tcppipe.wire.events import Have, Holding, Probe, Why
+from tcppipe.wire.events import Complete, Have, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
 KEY = b"k" * 16
@@ -79,6 +79,9 @@ class World:
             if isinstance(asked, Search):
                 self.searched = asked
                 digests = self.found
+                continue
+            if isinstance(asked, Await):
+                digests = asked.candidate
                 continue
             if isinstance(asked, Length):
                 digests = len(self.content[asked.candidate.name])
@@ -647,3 +650,131 @@ def test_a_pointer_file_and_other_content():
     files = [File("log.1", NEW, 6, 6, False), LIVE]
     assert pointed(b"else" * 9, 6, files) == ("log.1", Why.FRESH, 0)
     assert pointed(b"else" * 9, 9, files) == ("log", Why.LOST, 0)
+
+
+# --- what is complete is known by its content
+
+
+def complete(data, ino=1, born=0):
+    """A complete generation, as sink and source remember it."""
+    return Complete(generation(data, ino, born), len(data), digest_in(data, 0, len(data)))
+
+
+def later(plan):
+    """The names of what comes after the start."""
+    return [candidate.name for candidate in plan.later]
+
+
+@pytest.mark.parametrize("mtimes", [(30, 20, 10), (10, 10, 10), (20, 30, 10)])
+def test_times_decide_nothing(mtimes):
+    """A clock that stepped: the file of the cursor is found, and those after it come."""
+    files = [
+        File("log.2", OLD, 1, mtimes[0]),
+        File("log.1", NEW, 2, mtimes[1]),
+        File("log", b"x", 3, mtimes[2], True),
+    ]
+    have = recorded(OLD, OLD[:4000])
+    have = have._replace(generation=have.generation._replace(born=10**9))
+    plan = World(files, OLD[:4000], have).agree()
+    assert decided(plan) == ("log.2", Why.RESUMED, 4000) and later(plan) == ["log.1", "log"]
+
+
+def test_a_header_and_what_begins_with_it():
+    """The generation before holds but the header that this one begins with, too."""
+    header = b"time,host,value\n"
+    files = [File("log.1", header, 1, 5), File("log", header + OLD, 2, 10, True)]
+    for done in (500, len(header)):
+        copy = (header + OLD)[:done]
+        world = World(files, copy, recorded(header + OLD, copy, len(header), ino=2))
+        assert decided(world.agree(past=[complete(header)])) == ("log", Why.RESUMED, done)
+
+
+def test_equal_files_are_told_apart_by_their_inodes():
+    """Three days' logs are the same: each is delivered once."""
+    days = [File(f"log.{3 - n}", b"ok\n", n + 1, 5 + n) for n in range(3)]
+    files = [*days, File("log", b"", 4, 9, True)]
+    for n in range(3):
+        past = [complete(b"ok\n", k + 1) for k in range(n + 1)]
+        have = recorded(b"ok\n", ino=n + 1, closed=True)
+        plan = World(files, b"ok\n", have).agree(past=past)
+        assert [plan.candidate.name, *later(plan)] == [f.name for f in files[n + 1 :]]
+
+
+def test_what_is_complete_is_left_out_whatever_it_is_called():
+    """Compressed at a later time, under another inode: content tells."""
+    first, second = lines("first", 3000), lines("second", 4000)
+    files = [
+        File("log.3", OLD, 1, 5),
+        File("log.2", first, 77, 99),
+        File("log.1", second, 78, 98),
+        File("log", b"x", 4, 100, True),
+    ]
+    past = [complete(OLD), complete(first, 2)]
+    plan = World(files, OLD, closed(OLD)).agree(past=past)
+    assert decided(plan) == ("log.1", Why.NEXT, 0) and later(plan) == ["log"]
+
+
+@pytest.mark.parametrize(
+    "names, delivered",
+    [
+        (["log.4", "log.3", "log.2", "log.1"], 2),  # logrotate
+        (["log.1", "log.2", "log.3", "log.4"], 2),  # log4j2
+        (["log.9", "log.10", "log.11", "log.12"], 2),
+        (["log.2", "log.3", "log.0", "log.1"], 2),  # a JVM's filecount
+        (["log.2026-11-25.9", "log.2026-11-25.10", "log.2026-11-25.11", "log.2026-11-26.1"], 1),
+        (["log.2026-11-25.9", "log.2026-11-25.8", "log.2026-11-26.2", "log.2026-11-26.1"], 2),
+    ],
+)
+def test_the_direction_of_numbers_is_seen(names, delivered):
+    """In what was delivered: what comes after it comes in the order of the names."""
+    content = [lines(f"generation {n}", 2000) for n in range(4)]
+    files = [File(name, content[n], n + 1, 10 + n) for n, name in enumerate(names)]
+    files = sorted(files) + [File("log", b"x", 9, 50, True)]
+    past = [complete(content[n], n + 1) for n in range(delivered)]
+    have = recorded(content[delivered], ino=delivered + 1, closed=True)
+    plan = World(files, content[delivered], have).agree(past=past)
+    assert [plan.candidate.name, *later(plan)] == [*names[delivered + 1 :], "log"]
+
+
+@pytest.mark.parametrize("name", ["log.1", "log-20261125", "log.orig"])
+def test_a_copy_beside_the_live_file(name):
+    """cp, then a lost connection: the file with the inode goes on."""
+    files = [File(name, OLD, 8, 99), LIVE]
+    if name == "log.orig":
+        files = files[1:]
+    assert decided(World(files, OLD[:4000], recorded(OLD, OLD[:4000])).agree()) == (
+        "log",
+        Why.RESUMED,
+        4000,
+    )
+
+
+def test_a_copy_of_the_live_file_behind_the_cursor():
+    """Made under a dated name after the rotation: the live file comes once."""
+    files = [
+        File("log.1", OLD, 1, 5),
+        File("log-20261125", NEW[:2000], 8, 30),
+        File("log", NEW, 2, 20, True),
+    ]
+    plan = World(files, OLD, closed(OLD)).agree()
+    assert decided(plan) == ("log", Why.NEXT, 0)
+
+
+def test_what_cannot_be_read_is_a_gap():
+    """Between the cursor and what follows: named, with the reason."""
+    files = [File("log.3", OLD, 1, 5), File("log.2.lz4", b"?", 2, 6), File("log.1", NEW, 3, 7)]
+    world = World([*files, File("log", b"x", 4, 9, True)], OLD, closed(OLD))
+    world.candidates[1] = world.candidates[1]._replace(trouble="compressed as .lz4")
+    plan = world.agree()
+    assert decided(plan) == ("log.1", Why.NEXT, 0)
+    assert [gap.reason for gap in plan.gaps] == [b"log.2.lz4: compressed as .lz4"]
+
+
+def test_a_reopened_generation_between_others():
+    """The cursor's file is gone, and one that was complete stands under the name again."""
+    gone = lines("gone", 900)
+    past = [complete(OLD)]
+    have = recorded(gone, ino=2)
+    for minor, why in (2, Why.REOPENED), (1, Why.WITNESSED):
+        world = World([File("log", OLD + b"more", 1, 9, True)], gone, have._replace(minor=minor))
+        assert decided(world.agree(past=past)) == ("log", why, len(OLD))
