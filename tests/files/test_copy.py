@@ -991,6 +991,26 @@ def test_pieces_that_cannot_be_read_are_named_and_skipped(place):
     assert begin.offset == 2000
 
 
+@pytest.mark.parametrize("name", [".README", ".1", ".1.gz", "-20261125"])
+def test_a_file_beside_it_that_nobody_may_read(place, name):
+    """It holds up nobody, and is named where it was looked into."""
+
+    class Guarded(FS):
+        @staticmethod
+        def open(path, flags, mode=0o600):
+            if path == place.path + name:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return FS.open(path, flags, mode)
+
+    copied(place, 2000).close(clean=True)
+    os.rename(place.path, place.path + ".2")
+    with open(place.path + name, "wb") as file:
+        file.write(b"x")
+    os.utime(place.path + name, ns=(1, 1))  # older, so it is looked into first
+    assert place.open(Guarded()).offer(ME).end == 2000
+    assert all(place.path + name in text for text in place.said_of("warning"))
+
+
 def test_a_piece_that_can_only_be_read(place):
     """It is enough: the copy goes on behind it in a new file."""
 
