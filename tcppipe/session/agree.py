@@ -112,11 +112,7 @@ class _Agreement:
         have, witness = self.have, self.witness
         plan = None
         if have.holding == Holding.RECORDED:
-            if (
-                have.doubtful
-                and witness is not None
-                and not witness.generation.same_inode(have.generation)
-            ):
+            if have.doubtful and witness is not None and not self._knows(witness):
                 plan = yield from self._witnessed(sure=True)
             return plan or (yield from self._recorded())
         if have.holding == Holding.UNRECORDED:
@@ -126,6 +122,11 @@ class _Agreement:
         if plan is None and witness is not None:
             plan = yield from self._witnessed()
         return plan or self._fresh()
+
+    def _knows(self, witness):
+        """True when the ledger tells of the generation that the status file was written for."""
+        told = [self.have.generation, *(entry.generation for entry in self.past)]
+        return any(generation.same_inode(witness.generation) for generation in told)
 
     def _from(self, candidate, offset, why, gaps=(), later=None):
         """The Plan that goes on with a candidate; later: what comes after it."""
