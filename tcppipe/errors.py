@@ -44,6 +44,7 @@ class Busy(Blocked):
     """A long step has done a part of its work: try it again at once, nothing is wrong."""
 
     pause = 0.0
+    long = True  # it may take so long that the other side has to be told
 
 
 class SyncFailed(TcppipeError):

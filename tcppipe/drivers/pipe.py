@@ -365,3 +365,4 @@ class Asking(Busy):
     """Somebody else has the pipe, and was asked whether he lives."""
 
     pause = 0.02
+    long = False

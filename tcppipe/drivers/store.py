@@ -257,7 +257,7 @@ class Store:
 
     def _long_step(self):
         """The Busy that the source has to know of, lest it take us for dead."""
-        if not isinstance(self.pump.blocked, Busy):
+        if not isinstance(self.pump.blocked, Busy) or not self.pump.blocked.long:
             self._busy_since = None
             return None
         if self._busy_since is None:
