@@ -8,7 +8,9 @@ name, its path) is checked here before it becomes part of a local path.
 Does not read files, resolve names, or look up users.
 """
 
+import functools
 import ipaddress
+import os
 import re
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -18,17 +20,25 @@ from tcppipe.errors import ConfigError
 
 BLANKS = " \t\r"
 BYTE_ORDER_MARK = "\ufeff"
+LONGEST = 255  # bytes of a file name
+ASIDE = len(".YYYYmmddHHMMSS.NNN")  # that the name of a mirror's destination grows by
 
 _BRACKETED = re.compile(r"(\[[^\]]*\](?:/\d+)?)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _BARE = re.compile(r"(.*?)[ \t]*:[ \t]*(/.*)", re.DOTALL)
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _PERCENT = re.compile(r"%(.?)", re.DOTALL)
+_DOTS = re.compile(r"/\.\.(/|$)")
+_TWO_VALUES = re.compile(r"%[hfp]([^/%]|%%)*%[hf]")  # side by side: who can tell them apart?
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 class Entry(NamedTuple):
-    """One line of the file.  Exactly one of network, pattern and name is not None."""
+    """One line of the file.  Exactly one of network, pattern and name is not None.
+
+    merge: all its pipes are merged.  meets: some of them may come to a file of others', which
+    reach.merged() knows of each.  hidden: by the entry in that line, which takes all of it.
+    """
 
     line: int
     host: str
@@ -40,6 +50,8 @@ class Entry(NamedTuple):
     merge: bool = False
     mirror: bool = False
     sync: str = "group"
+    meets: bool = False
+    hidden: int = 0
 
     @property
     def network(self):
@@ -59,7 +71,7 @@ class Entry(NamedTuple):
     @property
     def shares(self):
         """True when several pipes of this one line can have the same local file."""
-        return not (self.one_host or "h" in self.letters) or not self.tells_files_apart
+        return not (self.label is not None or "h" in self.letters) or not self.tells_files_apart
 
     @property
     def letters(self):
@@ -67,19 +79,25 @@ class Entry(NamedTuple):
         return {found[1] for found in _PERCENT.finditer(self.local)}
 
     @property
-    def one_host(self):
-        """True when HOST stands for one host only."""
-        return self.name is not None or (
-            self.network is not None and self.network.num_addresses == 1
-        )
+    def label(self):
+        """What %h stands for when HOST is one host, else None."""
+        network = self.network
+        if network is not None:
+            return str(network.network_address) if network.num_addresses == 1 else None
+        return self.name
+
+    @property
+    def only_pipe(self):
+        """(host, path) when one pipe alone can be for this entry, else None."""
+        return None if self.label is None or is_wild(self.remote) else (self.label, self.remote)
 
     @property
     def tells_files_apart(self):
         """True when LOCAL is another one for each file that REMOTE means."""
         directory, _, name = self.remote.rpartition("/")
-        if _is_wild(directory):
+        if is_wild(directory):
             return "p" in self.letters
-        return bool(self.letters & {"f", "p"}) or not _is_wild(name)
+        return bool(self.letters & {"f", "p"}) or not is_wild(name)
 
     def matches_file(self, path):
         """Is this remote path meant?  Either literally, or by the rules of glob(7):
@@ -87,7 +105,7 @@ class Entry(NamedTuple):
         if path == self.remote:
             return True
         wanted, given = self.remote.split("/"), path.split("/")
-        return len(wanted) == len(given) and all(map(_matches_component, wanted, given))
+        return len(wanted) == len(given) and all(map(matches_component, wanted, given))
 
     def destination(self, host, path):
         """The local path for this remote path of this host.
@@ -104,29 +122,40 @@ class Entry(NamedTuple):
             else:
                 parts = [host if letter == "h" else path.rpartition("/")[2]]
             for part in parts:
-                if not _is_file_name(part):
+                if not is_file_name(part):
                     raise ConfigError(f"{self.local}: cannot use {part!r} for %{letter}")
             return ("/" if letter == "p" else "") + "/".join(parts)
 
-        return _plain(_PERCENT.sub(value, self.local))
+        local = plain(_PERCENT.sub(value, self.local))
+        above, _, last = local.rpartition("/")
+        if {".", ".."} & set(local.split("/")) and not _DOTS.search(self.local):
+            raise ConfigError(f"{self.local}: {path!r} would lead out of its directory")
+        for part, room in (*((part, 0) for part in above.split("/")), (last, ASIDE * self.mirror)):
+            if len(os.fsencode(part)) > LONGEST - room:
+                behind = " of a mirror" if room else ""
+                raise ConfigError(f"{local}: {part[:40]!r}... is too long for a name{behind}")
+        return local
 
 
-def _is_wild(text):
+def is_wild(text):
+    """May this be several names?"""
     return any(letter in text for letter in "*?[")
 
 
-def _matches_component(wanted, given):
+def matches_component(wanted, given):
+    """Is a name meant by what stands between two slashes of a pattern?"""
     if given[:1] in ("", ".") and wanted[:1] != given[:1]:
         return False
     return fnmatchcase(given, wanted)
 
 
-def _plain(path):
+def plain(path):
     """A path without repeated slashes and "." in it."""
     return re.sub(r"/(\.?/)+", "/", path)
 
 
-def _is_file_name(text):
+def is_file_name(text):
+    """Can a name of a peer become one here?"""
     return text not in ("", ".", "..") and "/" not in text and not _CONTROL.search(text)
 
 
@@ -154,58 +183,91 @@ def parse(text, name):
             entries.append(_entry(number, line))
         except ValueError as error:
             errors.append(f"{name}:{number}: {error}")
-    entries = _merged(entries, name, errors)
+    entries = _related(entries, name, errors)
     if errors:
         raise ConfigError("\n".join(errors))
     return entries
 
 
-def _merged(entries, name, errors):
-    """The entries, with `merge` where several pipes can write to one file anyhow."""
-    hidden = {later.line for _earlier, later in shadowed(entries)}
-    meeting = set()
+def _related(entries, name, errors):
+    """The entries, each with what the others are to it."""
+    hidden = {later.line: earlier.line for earlier, later in shadowed(entries)}
+    meeting = {}
     for one, other in meetings([entry for entry in entries if entry.line not in hidden]):
-        meeting |= {one.line, other.line}
+        meeting.setdefault(one.line, other)
+        meeting.setdefault(other.line, one)
+        if one.only_pipe and other.only_pipe and (one.mirror or other.mirror):
+            errors.append(f"{name}:{other.line}: mirror, but line {one.line} is for this file, too")
     result = []
     for entry in entries:
-        merge = entry.merge or entry.shares or entry.line in meeting
-        if merge and entry.mirror:
+        if entry.mirror and (entry.merge or entry.shares):
             errors.append(f"{name}:{entry.line}: mirror, but several pipes go to this file")
-        result.append(entry._replace(merge=merge))
+        result.append(
+            entry._replace(
+                merge=entry.merge or entry.shares,
+                meets=entry.line in meeting or _TWO_VALUES.search(entry.local) is not None,
+                hidden=hidden.get(entry.line, 0),
+            )
+        )
     return result
 
 
 def meetings(entries):
-    """Pairs of entries that can lead two pipes to one file."""
+    """Pairs of entries that can lead two pipes to one file; each such entry is in one at least."""
     tree = meet.Tree()
     for entry in entries:
         parts = meet.local_parts(entry)
-        for others in tree.find(parts, meet.Part.meets):
-            for other in others:
-                if not _one_pipe(entry, other):
-                    yield other, entry
-                    break
-        _put(tree, parts, entry)
+        found = False
+        for group in tree.find(parts, meet.Part.meets):
+            for other in group.meet(entry):
+                yield other, entry
+                found = True
+        leaf = tree.at(parts)
+        leaf.value = leaf.value or _Group()
+        leaf.value.add(entry, found)
 
 
-def _put(tree, parts, entry):
-    leaf = tree.at(parts)
-    leaf.value = [*(leaf.value or []), entry]
+class _Group:
+    """Entries with one set of destinations, kept so that another one costs the same as ever.
+
+    Entries of one kind meet in one and the same pipe only.
+    """
+
+    def __init__(self):
+        self._kinds = {}  # an entry of each of the first two kinds
+        self._alone = []  # those that have met no other
+
+    def meet(self, entry):
+        """Those that an entry meets: all that have met none so far, or one for all of them."""
+        kind = _kind(entry)
+        others = [other for known, other in self._kinds.items() if known != kind]
+        if not others:
+            return []
+        others = self._alone if len(self._kinds) == 1 and self._alone else others[:1]
+        self._alone = []
+        return others
+
+    def add(self, entry, met):
+        """One more; met: whether it has met another one."""
+        kind = _kind(entry)
+        if len(self._kinds) < 2:
+            self._kinds.setdefault(kind, entry)
+        if not met:
+            self._alone.append(entry)
 
 
-def _one_pipe(one, other):
-    """True when two entries lead to one file only for one and the same file of one host."""
-    if one.local != other.local:
-        return False
-    hosts = "h" in one.letters or (one.host.lower() == other.host.lower() and one.one_host)
-    directories = {entry.remote.rpartition("/")[0] for entry in (one, other)}
-    same_directory = len(directories) == 1 and not any(map(_is_wild, directories))
-    files = (
-        "p" in one.letters
-        or ("f" in one.letters and same_directory)
-        or (one.remote == other.remote and not _is_wild(one.remote))
-    )
-    return hosts and files
+def _kind(entry):
+    """Two entries with one kind lead to one file only for one and the same file of one host."""
+    directory, _, _name = entry.remote.rpartition("/")
+    host = None if "h" in entry.letters else entry.label and entry.label.lower()
+    if "p" in entry.letters:
+        file = None
+    elif "f" in entry.letters and not is_wild(directory):
+        file = directory
+    else:
+        file = entry.remote
+    many = (host is None and "h" not in entry.letters) or entry.shares
+    return entry.local, host, file, many and entry.line
 
 
 def shadowed(entries):
@@ -256,7 +318,7 @@ def _entry(number, line):
     host, remote = _split_origin(fields[0])
     _host(host)
     _check_path("remote", remote)
-    local = _plain(fields[1])
+    local = plain(fields[1])
     _check_path("local", local)
     for found in _PERCENT.finditer(local):
         if found[1] not in tuple("hfp%"):
@@ -291,6 +353,7 @@ def _check_path(which, path):
         raise ValueError(f"{which} file {path!r} holds a NUL")
 
 
+@functools.lru_cache(maxsize=1 << 17)
 def _host(host):
     """HOST as (network, None, None), (None, pattern, None) or (None, None, name)."""
     if not host:

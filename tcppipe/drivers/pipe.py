@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-from tcppipe.conf import pipes
+from tcppipe.conf import pipes, reach
 from tcppipe.errors import Blocked, Busy, ConfigError, LinkLost, NotNow, Refused, reason
 from tcppipe.files import configuration
 from tcppipe.files.copy import Copy
@@ -140,6 +140,7 @@ class Pipe:
         self._came = time.monotonic()
         self._labels = {}  # what is known for good of *.domain patterns, by pattern
         self._entry = self._host = self._destination = self._lock = None
+        self._merged = False
         self._established = False
         self._asked = None  # the signal that whoever has the pipe was sent
         self._claim_until = 0.0
@@ -168,7 +169,8 @@ class Pipe:
         self._try(destination, base + ".lock", first=not os.path.exists(base + ".ledger"))
         shared = os.path.join(self._state_dir, rundir.file_name(path) + ".merge")
         own = base + ".ledger"
-        if entry.merge:
+        self._merged = self._shares(entry, self._host)
+        if self._merged:
             return MergedCopy(destination, shared, self.name, report.say, own=own)
         return Copy(
             destination,
@@ -188,6 +190,9 @@ class Pipe:
             os.close(held)
             raise
         return held
+
+    def _shares(self, entry, host):
+        return reach.merged(self._knowledge.table.entries, entry, host, self.path)
 
     def _try(self, destination, lock, first):
         """The first time, what cannot be written is a reason to refuse: somebody reads it."""
@@ -342,7 +347,8 @@ class Pipe:
             return  # it goes on as it is until somebody can say
         if entry is None:
             raise self._no("no longer configured")
-        if self._writes(entry, host) != self._writes(old, self._host):
+        merged = self._shares(entry, host)
+        if (*self._writes(entry, host), merged) != (*self._writes(old, self._host), self._merged):
             raise LinkLost("configured otherwise; connect again")
         if (entry.mode, entry.owner) != (old.mode, old.owner):
             self._dress(entry)
@@ -358,7 +364,7 @@ class Pipe:
     def _writes(self, entry, host):
         """What cannot change while it is written to."""
         path = entry.destination(host, self.path)
-        return path, host, entry.merge, entry.mirror, entry.sync
+        return path, host, entry.mirror, entry.sync
 
 
 class Asking(Busy):

@@ -44,13 +44,14 @@ def test_merged_is_what_can_meet(lines, merged):
 
     The first ones, and those with other texts, fail at 51998aa."""
     entries = pipes.parse("\n".join(lines), "c")
-    assert "".join("-+"[entry.merge] for entry in entries) == merged
+    assert "".join("-+"[entry.merge or entry.meets] for entry in entries) == merged
 
 
-def test_mirror_is_refused_only_where_pipes_meet():
+def test_mirror_is_refused_only_where_pipes_surely_meet():
     """And then the line is named."""
-    with pytest.raises(ConfigError, match="c:2: mirror, but several pipes go to this file"):
-        pipes.parse("a:/x/*.log | /b/%f\nb:/y/z.log | /b/z.log | mirror", "c")
+    with pytest.raises(ConfigError, match="c:2: mirror, but line 1 is for this file, too"):
+        pipes.parse("a:/x/z.log | /b/%f\nb:/y/z.log | /b/z.log | mirror", "c")
+    pipes.parse("a:/x/*.log | /b/%f\nb:/y/z.log | /b/z.log | mirror", "c")
 
 
 SHADOWS = [

@@ -338,3 +338,25 @@ def test_no_substitution_escapes(local, host, path):
     assert result.startswith(base)
     assert posixpath.normpath(result) == result
     assert "\0" not in result
+
+
+@pytest.mark.parametrize("local, path", [
+    ("/top/..%p", "/0"),
+    ("/top/x/.%f", "/a/."),
+    ("/top/..%p/x", "/a"),
+    ("/top/%h%f", "/a/."),
+])  # fmt: skip
+def test_what_becomes_two_dots_leads_nowhere(local, path):
+    """It is the result that counts: the parts may have been harmless."""
+    with pytest.raises(ConfigError, match=r"cannot use|lead out"):
+        one(f"foo:/* | {local}").destination(".", path)
+
+
+def test_a_name_that_is_too_long_is_refused_before_it_is_tried():
+    """A mirror needs room for the time in the names of its old pieces."""
+    name = "n" * 245
+    assert one(f"foo:/a | /b/{name}").destination("foo", "/a") == f"/b/{name}"
+    with pytest.raises(ConfigError, match="too long for a name of a mirror"):
+        one(f"foo:/a | /b/{name} | mirror").destination("foo", "/a")
+    with pytest.raises(ConfigError, match="too long for a name"):
+        one("foo:/* | /b/%f/x").destination("foo", "/" + "\u00e9" * 128)
