@@ -27,6 +27,7 @@ from tcppipe.process.turns import Turns
 
 REFRESH = 60.0  # seconds between two look-ups of the servers' names
 PAUSE = 1.0  # seconds until what failed is tried again
+CALM = 60.0  # seconds without such a failure after which it is over
 GLANCE = 0.2  # seconds between two looks at whether we are to end
 SHOW = 0.2  # seconds that a change may wait until SNMP is told
 SYNCS = 8  # files that are made durable at the same time
@@ -97,7 +98,7 @@ class Fetchers:
         self._looking = None
         self._look_at = self._tend_at = 0.0
         self._turns = Turns(lambda level, text: tell(None, level, text))
-        self._going = Trouble(lambda level, text: tell(None, level, text), "critical")
+        self._going = Trouble(lambda level, text: tell(None, level, text), "critical", CALM)
         self._resolving = Trouble(lambda level, text: tell(None, level, text))
         self._unsettled = False  # something failed in between: who waits for what?
         self._came = []  # signals that were not answered yet
@@ -123,7 +124,10 @@ class Fetchers:
                 )
             self._fetches[key].hurry(now)
             self._settle(self._fetches[key], now)
-        self._stop_looking()
+        if self._names.young(now):
+            self._look_at = 0.0  # once more, after this one
+        else:
+            self._stop_looking()
         self._show_at = now
 
     def _addresses(self, host):

@@ -22,6 +22,7 @@ from tcppipe.files import wakeup
 from tcppipe.net.dial import Diallers
 from tcppipe.process import report, rundir
 from tcppipe.process.children import Children
+from tcppipe.process.trouble import Trouble
 from tcppipe.process.turns import Turns
 
 LOOK = 5.0  # seconds between two looks at the directories, whatever notification says
@@ -35,6 +36,7 @@ CRASHED = (0.5, 60.0)
 BUSY = (2.0, 60.0)
 STEADY = 60.0  # seconds after which a child that crashes is one that crashes for the first time
 FAILED = 1  # the status of a child that has said why it ends
+CALM = 60.0  # seconds without a failure of ours after which it is over
 GATHER = 1.0  # seconds in which pipes without a connection join one line of the log
 
 
@@ -94,6 +96,9 @@ class Keeper:
         self._resent = set()  # keys of pipes that were started with -n once
         self._stopping = False
         self._said = set()  # errors of files, said once
+        self._troubles = {
+            level: Trouble(report.say, level, CALM) for level in ("error", "critical")
+        }
 
     # --- parent
 
@@ -126,6 +131,8 @@ class Keeper:
         """Whatever goes wrong with us, the pipes go on."""
         try:
             step()
+            for trouble in self._troubles.values():
+                trouble.over(f"{self.wanted.path}: goes on without trouble", time.monotonic())
         except Exception as error:
             passing = isinstance(error, (OSError, MemoryError))
             what = reason(error) if passing else f"bug: {type(error).__name__}: {error}"
@@ -133,9 +140,7 @@ class Keeper:
             if os.getpid() != self._pid:  # a child never does
                 report.critical(text)
                 os._exit(FAILED)
-            if text not in self._said:
-                self._said.add(text)
-                report.say("error" if passing else "critical", text)
+            self._troubles["error" if passing else "critical"].failed(text, time.monotonic())
             time.sleep(1.0)  # it may be the waiting that fails
 
     def _turn(self):
@@ -238,6 +243,7 @@ class Keeper:
         if child.pid is None:
             del self._pipes[key]
             self._waiting.discard(key)
+            self._outages.works(key)
         elif not any(map(child.is_of, self.wanted.lines)):
             self._tell(child, signal.SIGTERM)
         elif os.path.lexists(key[2]):
@@ -309,6 +315,7 @@ class Keeper:
             child = self._pipes[key]
             child.pid, child.since, child.told = pid, now, None
             self._waiting.discard(key)
+            self._outages.works(key)  # it could not be started, and what comes next it tells itself
             self._children.add(pid, key)
             if child.pipe.resend:
                 self._resent.add(key)

@@ -11,6 +11,7 @@ from math import inf
 from tcppipe.process.trouble import REMIND, duration
 
 TOGETHER = 60.0  # seconds that a reminder may come earlier, so that it shares a line
+REASONS = 5  # that are said between two reminders
 LONGEST = 1000  # bytes that a child tells at once: a write of so few is never torn
 WORTH = 60.0  # seconds that an outage has to last for its length to be of interest
 
@@ -18,12 +19,13 @@ WORTH = 60.0  # seconds that an outage has to last for its length to be of inter
 class _Outage:
     """One pipe's.  It is over when the pipe works, not when it is connected."""
 
-    __slots__ = ("down", "open", "remind_at", "since", "text")
+    __slots__ = ("down", "open", "remind_at", "said", "since", "text")
 
     def __init__(self, now):
         self.since = now
         self.remind_at = now + REMIND
-        self.text = None  # what was said last
+        self.text = None  # why there is none
+        self.said = set()  # what was said since the last reminder
         self.down = True  # there is no connection
         self.open = False  # a loss was said, and no end of it
 
@@ -43,14 +45,17 @@ class Outages:
         self._say_at = self._remind_at = inf
 
     def lost(self, pipe, text, now, level="warning"):
-        """A pipe has no connection, and why.  The same is not said twice."""
+        """A pipe has no connection, and why.  The same is not said twice, nor are many reasons
+        that take turns."""
         outage = self._outages.get(pipe)
         if outage is None:
             outage = self._outages[pipe] = _Outage(now)
             self._remind_at = min(self._remind_at, outage.remind_at)
         outage.down = True
-        if text != outage.text:
-            outage.text, outage.open = text, True
+        outage.text = text
+        if text not in outage.said and len(outage.said) < REASONS:
+            outage.said.add(text)
+            outage.open = True
             self._add(level, pipe, text, now)
 
     def connected(self, pipe, text, now):
@@ -67,7 +72,8 @@ class Outages:
         self._add("info", pipe, text + lasted, now)
 
     def works(self, pipe):
-        """A pipe has more than a connection: the other side has made something durable."""
+        """A pipe has more than a connection: the other side has made something durable.  Or it
+        is a pipe no more."""
         self._outages.pop(pipe, None)
         if not self._outages:
             self._remind_at = inf
@@ -92,6 +98,7 @@ class Outages:
         for pipe, outage in self._outages.items():
             if now >= outage.remind_at - TOGETHER:
                 outage.remind_at = now + REMIND
+                outage.said = {outage.text}
                 if outage.down:
                     lasts = duration(now - outage.since)
                     self._add("warning", pipe, f"not connected for {lasts}: {outage.text}", now)

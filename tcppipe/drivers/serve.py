@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import time
+from math import inf
 
 from tcppipe.conf import pipes
 from tcppipe.drivers.pipe import Knowledge, Pipe
@@ -42,6 +43,7 @@ HANDSHAKE = 5.0  # seconds that a client has for its request
 REFRESH = 60.0  # seconds between two look-ups of the names in the configuration …
 AGAIN = 2.0  # … and at least, when a child asks for one
 PAUSE = 1.0  # seconds until what failed in the parent is tried again
+CALM = 60.0  # seconds without such a failure after which it is over
 STOP = 10.0  # seconds that children have to end when the server stops
 STRANGERS = "strangers"  # whom messages are about that nobody in the configuration is meant by
 WHERE = signal.SIGUSR2  # to a child: say where you are
@@ -100,17 +102,19 @@ class Server:
         self._turns = Turns(report.say)
         self._accepting = Trouble(report.say)
         self._resolving = Trouble(report.say)
-        self._going = Trouble(report.say, "critical")
+        self._going = Trouble(report.say, "critical", CALM)
         self._nameless = {}  # a Trouble for each name that had no answer
         self._broken = None  # what was said of the configuration last
+        self._publish_at = inf  # when what could not be told to children is told again
+        self._publishing = Trouble(report.say)
         self._stopped = False
+        self._lifeline, self._held = os.pipe()
+        report.share()
+        service.open()
 
     def run(self, signals):
         """Serve until TERM or INT."""
-        self._lifeline, self._held = os.pipe()
-        report.share()
-        self.service.open()
-        self._publish()
+        self._publish(time.monotonic())
         # A page that a child writes to becomes its own: what can be done before, is done here.
         hashlib.sha256(b"").digest()  # the first one makes OpenSSL read its tables
         gc.collect()
@@ -150,7 +154,7 @@ class Server:
         for fd in (signals.fileno(), self._looking, self.service.asking):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
-        times = [self._tend_at]
+        times = [self._tend_at, self._publish_at]
         if self._looking is None:
             times.append(self._look_at)
         if now < self._accept_at:
@@ -164,6 +168,10 @@ class Server:
         if now >= self._tend_at:
             self._tend_at = now + REFRESH
             report.tend()
+        if now >= self._publish_at:
+            self._publish(now)
+            if self._publish_at == inf:  # they were told of HUP when there was nothing to see
+                self._children.signal_all(signal.SIGHUP)
 
     def _answer(self, came):
         if signal.SIGCHLD in came:
@@ -216,18 +224,23 @@ class Server:
     def _refresh(self):
         try:
             if self.service.refresh():
-                self._publish()
+                self._publish(time.monotonic())
             self._broken = None
         except ConfigError as error:
             if str(error) != self._broken:
                 self._broken = str(error)
                 _say_broken(error)
 
-    def _publish(self):
+    def _publish(self, now):
         try:
             self.service.publish()
-        except OSError as error:
-            report.error(f"cannot tell children what is new: {reason(error)}")
+        except (OSError, MemoryError) as error:
+            self._publish_at = now + PAUSE
+            text = f"{self.service.path}: cannot tell children what is new: {reason(error)}"
+            self._publishing.failed(text, now)
+        else:
+            self._publish_at = inf
+            self._publishing.over(f"{self.service.path}: children know what is new again", now)
 
     def _reap(self):
         for pid, status, note in self._children.reap():
@@ -245,9 +258,11 @@ class Server:
             self._broken = None
         except ConfigError as error:
             _say_broken(error)
-        self._publish()
-        self.names.close()  # one look-up at a time
-        self._looking = None
+        now = time.monotonic()
+        self._publish(now)
+        if not self.names.young(now):  # one look-up at a time, and each has time for its answers
+            self.names.close()
+            self._looking = None
         self._look_at = 0.0
         self._children.signal_all(signal.SIGHUP)
 
@@ -270,7 +285,7 @@ class Server:
         if self.names.collect():
             self._looking = None
             self._say_nameless(now)
-        self._publish()
+        self._publish(now)
 
     def _say_nameless(self, now):
         """Names without an answer: said once, and each hour."""

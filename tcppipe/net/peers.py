@@ -21,6 +21,7 @@ from tcppipe.conf import pipes
 from tcppipe.errors import TcppipeError, reason
 
 THREADS = 32
+YOUNG = 5.0  # seconds that a look-up is not ended in favour of another one
 SECONDS = 60
 CLAIMS = 8
 DESCRIPTORS = 65536
@@ -126,6 +127,11 @@ class Names:
         self.began = time.monotonic()
         self.failures = {name: "the name server does not answer" for name in names}
         return reading
+
+    def young(self, now):
+        """True when a look-up is under way that has to have some more time for its answers:
+        whoever wants another one often would never get any."""
+        return self._fd is not None and now < self.began + YOUNG
 
     def collect(self):
         """Take the answers that are there, without waiting.  True: no more will come,

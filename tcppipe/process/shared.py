@@ -55,9 +55,17 @@ class Shared:
 
 def _nameless():
     """A descriptor of a file that has no name and lives as long as somebody has it open."""
-    if hasattr(os, "memfd_create"):
+    try:
         return os.memfd_create("tcppipe")
-    import tempfile
+    except (
+        AttributeError,
+        OSError,
+    ):  # this system has none, or a filter of system calls forbids it
+        import tempfile
 
-    with tempfile.TemporaryFile(buffering=0) as file:
-        return os.dup(file.fileno())
+    try:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            return os.dup(file.fileno())
+    except OSError as error:
+        error.filename = tempfile.tempdir or "/tmp"
+        raise

@@ -7,11 +7,15 @@ REMIND = 3600.0  # seconds
 
 
 class Trouble:
-    """One thing that may fail.  say: a function (level, text).  level: that of a failure."""
+    """One thing that may fail.  say: a function (level, text).  level: that of a failure.
+    calm: seconds without a failure after which it is over; else what fails every other time
+    would be said each time."""
 
-    def __init__(self, say, level="error"):
+    def __init__(self, say, level="error", calm=0.0):
         self._say = say
         self._level = level
+        self._calm = calm
+        self._failed_at = 0.0
         self._text = None  # what was said last; None: nothing is wrong
         self._since = self._remind_at = 0.0
         self._count = 0  # failures so far
@@ -23,6 +27,7 @@ class Trouble:
 
     def failed(self, text, now):
         """It has failed, for this reason."""
+        self._failed_at = now
         if text == self._text and now < self._remind_at:
             self._count += 1
             return
@@ -36,7 +41,7 @@ class Trouble:
 
     def over(self, text, now):
         """It works; if it did not, that is said in these words."""
-        if self._text is not None:
+        if self._text is not None and now >= self._failed_at + self._calm:
             self._text = None
             self._say("warning", f"{text} after {duration(now - self._since)}")
 

@@ -96,9 +96,10 @@ def _run(options, path, limit):
                            signal.SIGUSR1, WHERE])  # fmt: skip
         if lock is not None:
             lock.acquire()  # only now somebody can find us to send a signal to
+        server = Server(files, sockets)
         report.info(f"started, port {port}, {holds} in {path}")
         ready()
-        Server(files, sockets).run(signals)
+        server.run(signals)
     except (TcppipeError, OSError, rundir.lock_errors()) as error:
         report.fatal(error)
         ready(1, f"gen_numbers: {report.one_line(error)}")

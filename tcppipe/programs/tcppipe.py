@@ -77,7 +77,8 @@ def main(argv=None):
     except TcppipeError as error:
         return _fatal(error)
     except (OSError, MemoryError, ImportError) as error:  # too little of something
-        return _fatal(f"{pipe.path}: cannot start: {reason(error)}")
+        what = "ask who runs" if options.keys() & {"I", "K"} else "start"
+        return _fatal(f"{pipe.path}: cannot {what}: {reason(error)}")
 
 
 def _fatal(message):

@@ -39,6 +39,21 @@ def test_the_same_reason_is_said_once(one, said):
     assert said == [f"/a: {WHY}", "/a: another"]
 
 
+def test_reasons_that_take_turns(one, said):
+    """Two reasons in turn are said once each, and of many that never come again only some; the
+    reminder has the last one."""
+    for now in range(0, 600, 2):
+        one.lost("/a", WHY, now)
+        one.lost("/a", "h:1: said nothing in time", now + 1)
+    assert said == [f"/a: {WHY}", "/a: h:1: said nothing in time"]
+    for now in range(600, 1600):
+        one.lost("/a", f"bad bytes at {now}", now)
+    assert len(said) < 10
+    del said[:]
+    one.tend(REMIND)
+    assert said == ["/a: not connected for 60 min: bad bytes at 1599"]
+
+
 def test_it_comes_back(one, said):
     """That is said, and after more than a minute how long it took."""
     one.lost("/a", WHY, 0.0)

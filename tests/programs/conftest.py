@@ -60,6 +60,9 @@ def getaddrinfo(host, port, *more, **others):
     answer = names.get(host.decode() if isinstance(host, bytes) else host)
     if answer == "hang":
         time.sleep(600)
+    if answer and answer.startswith("slow="):
+        time.sleep(1.5)
+        answer = answer.removeprefix("slow=")
     if answer == "again":
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     return real(answer or host, port, *more, **others)

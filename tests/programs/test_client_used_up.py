@@ -138,6 +138,27 @@ def test_no_process_for_a_list(many, somebody):
         many.arrives(name, seconds=60)
 
 
+def test_a_pipe_that_never_was(many, somebody):
+    """What could not be started, and is no longer there when it could: nothing is left of it."""
+    many.server.up()
+    many.parent.preexec = somebody
+    many.parent.up()
+    many.arrives("a.log")
+    many.arrives("b.log")
+    somebody.fill()
+    origin = many.file("new.log", b"new\n")
+    many.parent.wait_log("cannot start, tries again")
+    origin.unlink()
+    somebody.empty()
+
+    def where():
+        many.parent.signal(signal.SIGUSR1)
+        return many.parent.wait_log("lines?, [0-9]+ pipes", count=1)
+
+    wait_until(lambda: "2 pipes" in where(), where)
+    assert "not connected" not in where()
+
+
 # --- memory
 
 

@@ -286,6 +286,48 @@ def test_a_flood_of_hups(stage, resolver):
     wait_until(lambda: not alive(look_up), "the look-up lives on")
 
 
+def test_hups_keep_no_answer_away(stage, resolver):
+    """HUP comes more often than the name server answers: the names become known all the same."""
+    resolver(web1="slow=127.0.0.1")
+    pipe = stage.pipe(FIRST)
+    stage.configure(f"web1:{pipe.origin} | {pipe.copy}")
+    pipe.server.up()
+    pipe.client.start()
+
+    def arrived():
+        pipe.server.hup()
+        time.sleep(0.1)
+        if not pipe.client.running:  # refused for now, at its first start
+            pipe.client.start()
+        return content(pipe.copy) == FIRST
+
+    wait_until(arrived, lambda: pipe.client.log, 20)
+
+
+@pytest.mark.parametrize("program", ["tcppiped", "gen_numbers"])
+def test_no_memory_file(pull, pipe, need, program):
+    """A filter of system calls forbids files in memory: one without a name does as well."""
+    need("strace")
+    story = pipe if program == "tcppiped" else pull
+    inject = ["-f", "-qq", "-e", "trace=memfd_create", "-e", "inject=memfd_create:error=EPERM"]
+    story.server.argv = ["strace", *inject, "-o", "/dev/null", *story.server.argv]
+    story.up()
+
+
+def test_children_are_told_later(pipe, need):
+    """What is new cannot be told to the children in the moment of HUP: it is told soon after."""
+    need("strace")
+    inject = ["-f", "-qq", "-e", "trace=ftruncate", "-e", "inject=ftruncate:error=ENOSPC:when=3"]
+    pipe.server.argv = ["strace", *inject, "-o", "/dev/null", *pipe.server.argv]
+    pipe.up()
+    pipe.stage.configure()
+    (server,) = pipe.server.children()
+    os.kill(server, signal.SIGHUP)
+    pipe.server.wait_log("cannot tell children what is new")
+    pipe.server.wait_log("children know what is new again")
+    pipe.client.wait_log("no longer configured")
+
+
 @pytest.mark.parametrize("program", ["tcppiped", "gen_numbers", "fetch_logs"])
 def test_signals_that_nobody_means_so(stage, program):
     """Signals that end a process by default, and that are sent by mistake, end nobody."""
