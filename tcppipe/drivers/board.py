@@ -59,6 +59,7 @@ class Board:
         beside = os.path.join(self.directory, f".{host}.new")
         fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
+            self.fs.fchmod(fd, 0o644)  # whatever the umask: the SNMP agent is another user
             self.fs.write_all(fd, text)
         finally:
             self.fs.close(fd)
