@@ -5,6 +5,7 @@ or deleted can still be read.  look() must be called at least every second, whet
 not anybody reads, so that what appears under the origin's name is held in time.
 """
 
+import errno
 import os
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ from tcppipe.files.places import PATIENCE, Places, age
 from tcppipe.files.reader import Absent, Broken, Reader, is_open
 from tcppipe.rotated import FOREIGN, arrange, is_rotated, shape, split
 
+RESERVE = 4  # descriptors that are left for other things where they are used up
 MOST = 64  # generations held open at once; what comes after is found again by name
 
 
@@ -54,6 +56,7 @@ class Chain:
         # are older than whatever comes under its name after it; None before the first look
         self._listed = None  # the directories as they were then
         self._fresh = []  # opened, and not yet in one of the lists
+        self._full = False  # descriptors were used up before all could be held
         self._copies = {}  # {(device, inode): Reader} of what is being compared with a lost file
 
     # --- while it is followed
@@ -74,9 +77,11 @@ class Chain:
             self._learn(newest)
         if len(self.readers) >= MOST:
             return True
+        room = MOST - len(self.readers)
         with self.opening():
-            appeared = self._missed(status) if self._older is not None else []
-            live = self.open(self.path) if status is not None else None
+            appeared = self._missed(status, most=room) if self._older is not None else []
+            full = self._full or len(appeared) >= room
+            live = self.open(self.path) if status is not None and not full else None
         if live is not None and not is_open(live, status):  # rotated just now: the next look
             live.close()  # finds all of it
             live = None
@@ -86,6 +91,7 @@ class Chain:
             self.appeared += 1
         self.live = live
         self.readers += appeared
+        self._take_older(appeared)
         if live is not None and self._older is None:
             self._remember(live)
         return True
@@ -106,7 +112,7 @@ class Chain:
 
     def _remember(self, live):
         stamp = self._stamp()
-        if stamp is not None and stamp == self._listed:
+        if self.places.open or (stamp is not None and stamp == self._listed):
             return
         older = self._older or {}
         found = {s.file: older.get(s.file) or self._igen(s.name) for s in self.rotated()}
@@ -132,12 +138,13 @@ class Chain:
         reader.close()
         return reader.inode_generation
 
-    def _missed(self, status, behind=None):
+    def _missed(self, status, behind=None, most=MOST):
         """Readers of rotated files that have come under the origin's name and left it unseen.
 
         status: the stat result of that name.  behind: a reader that they come after, if not the
-        newest.
+        newest.  most: how many; where descriptors are used up, fewer.
         """
+        self._full = False
         held = {reader.file for reader in self.held() if reader.file}
         rows = self.rotated()
         older = {s for s in rows if s.file not in held and self.is_older(s)}
@@ -158,12 +165,26 @@ class Chain:
                 continue
             if status is not None and sibling.file == (status.st_dev, status.st_ino):
                 continue  # another name of the live file
-            reader = self.open_sibling(sibling)
+            try:
+                reader = self.open_sibling(sibling) if len(found) < most else None
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not (found or self.readers):
+                    raise
+                self._full = True  # the others have their turn when those before are done with
+                for spare in found[-RESERVE:]:
+                    spare.close()
+                del found[-RESERVE:]
+                break
             if reader is not None:
                 reader.sure = False
                 found.append(reader)
-                self._older[sibling.file] = reader.inode_generation
         return found
+
+    def _take_older(self, readers):
+        """These are held now: they are older than what comes next."""
+        for reader in readers:
+            if self._older is not None and reader is not self.live:
+                self._older[reader.file] = reader.inode_generation
 
     def is_older(self, sibling):
         """True when a sibling stood beside the newest file while that was the live one."""
@@ -329,26 +350,32 @@ class Chain:
         is but the beginning of that.
         """
         first = copy or self.readers[0]
-        if self.live is not None and self.live.file == renewed.file:
-            self.live = renewed if is_open(renewed, self.stat()) else None
-        if copy is not None:
-            self._older[copy.file] = copy.inode_generation
+        status = self.stat()
+        was_live = self.live is not None and self.live.file == renewed.file
         missed = []
         with self.opening():
-            for reader in self._missed(self.stat(), copy) if self._older is not None else ():
+            for reader in self._missed(status, copy) if self._older is not None else ():
                 if copy is None and _is_beginning(reader, offset, head):
                     reader.close()
                 else:
                     missed.append(reader)
+        if was_live:
+            self.live = renewed if is_open(renewed, status) else None
+        self._take_older([copy, *missed] if copy is not None else missed)
         rest = self.readers[1:]
         if renewed is self.live:
             self.readers = [first, *missed, *rest, renewed]
         else:
-            rest = [*missed, *(reader for reader in rest if reader is not self.live)]
-            rest.insert(self._place_of(renewed, rest), renewed)
-            self.readers = [first, *rest, *([self.live] if self.live in self.readers else [])]
+            place = self._place_of(renewed, [*missed, *rest])
+            row = [*missed, *rest]
+            row.insert(place, renewed)
+            self.readers = [first, *(reader for reader in row if reader is not self.live)]
+            self.readers += [self.live] if self.live in rest else []
         self._forget_copies()
-        self.remember()
+        try:
+            self.remember()
+        except OSError:
+            pass  # the next look does it
 
     def _place_of(self, renewed, readers):
         """Where in a row a file belongs that has left its name since it was truncated."""

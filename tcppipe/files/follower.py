@@ -155,9 +155,9 @@ class Follower:
             self._enter(current.reopened.length)
             self._pending.append(Reopened(current.reopened.generation, self.offset))
             return
+        self.chain.remember()
         current.born = max(0, changed)  # it may have been truncated since it was opened
         self._enter(0)
-        self.chain.remember()
         self._pending.append(Began(current.generation(b"")))
 
     def _absent(self, absent, now):

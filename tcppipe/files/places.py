@@ -28,6 +28,11 @@ class Places:
         self._held = []  # what the chain held when they were looked for
         self._older = {}
 
+    @property
+    def open(self):
+        """True while nobody knows which of the candidates are to be delivered."""
+        return bool(self._readers)
+
     # --- candidates
 
     def find(self, alone=False, wanted=()):
@@ -47,15 +52,18 @@ class Places:
     def _find(self, alone, wanted):
         chain = self.chain
         self.forget()
-        held = _newest(reader for reader in chain.held() if not isinstance(reader, Absent))
+        names = {sibling.file: sibling.name for sibling in chain.rotated()}
+        held = _newest(
+            [r for r in chain.held() if not isinstance(r, Absent) or r.file not in names]
+        )
         status = chain.stat()
         live = next((reader for reader in held if is_open(reader, status)), None)
         if live is None and status is not None:
             live = chain.open(chain.path)
         readers = {}
-        names = {sibling.file: sibling.name for sibling in chain.rotated()}
         for turn, reader in enumerate(held):
-            reader.path = names.get(reader.file, chain.path)  # that of another file tells nothing
+            if not isinstance(reader, Absent):  # the name of another file tells nothing
+                reader.path = names.get(reader.file, chain.path)
             if reader is not live:
                 self._add(readers, reader, True, turn if reader.sure else None)
         if not alone:
@@ -228,11 +236,8 @@ def unfinished(reader, changed=None):
 
 def _newest(readers):
     """Without those whose file another one, opened later, reads as another generation."""
-    readers = list(readers)
-    kept = []
-    for at, reader in enumerate(readers):
-        if any(reader.file == other.file for other in readers[at + 1 :]):
-            reader.close()
-        else:
-            kept.append(reader)
-    return kept
+    return [
+        reader
+        for at, reader in enumerate(readers)
+        if reader.file is None or all(reader.file != other.file for other in readers[at + 1 :])
+    ]

@@ -162,7 +162,7 @@ class _Agreement:
         later, known = yield from self._after(cursor)
         late = yield from self._late(known)
         if agreed < have.end and have.clean and not have.damaged:
-            return self._from(cursor, low, Why.FOREIGN, later=later)._replace(late=late)
+            return self._from(cursor, agreed, Why.FOREIGN, later=later)._replace(late=late)
         return self._from(cursor, agreed, Why.RESUMED, later=later)._replace(late=late)
 
     def _find(self):

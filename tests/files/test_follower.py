@@ -3,9 +3,12 @@
 The time is an argument; nobody waits.
 """
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import os
+import resource
 import shutil
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import GRACE, LINGER, Follower
+from tcppipe.files.fs import REAL
 from tcppipe.rotated import arrange
 from tcppipe.session import news
 from tcppipe.session.actions import Start
@@ -825,3 +829,55 @@ def test_what_cannot_be_read_is_a_gap_that_names_it(log):
     assert log.listen(60) == [b"one", b"four"]
     first, second = log.reasons
     assert ".2.lz4: compressed as .lz4" in first and ".1.gz: cannot be decompressed" in second
+
+
+def test_few_descriptors(log):
+    """More was missed than can be held: it has its turn when what comes before is done with."""
+    log.write(b"0")
+    log.listen()
+    for n in range(1, 40):
+        log.rotate_names(last=n)
+        os.rename(log.path, log.path + ".1")
+        log.write(b"%d" % n)
+    here = len(os.listdir("/dev/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 8, hard))
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                log.listen(2)
+            log.follower.chain.settle()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert log.heard == [b"%d" % n for n in range(40)]
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_look_that_fails_half_way_loses_nothing(log, at, monkeypatch):
+    """Some call of a look, or of a search, fails: the next one finds everything."""
+    log.write(b"one")
+    log.listen()
+    for data in (b"two", b"three"):
+        log.rotate()
+        log.write(data)
+    calls = []
+
+    def failing(real):
+        def call(*args, **more):
+            calls.append(args)
+            if len(calls) == at:
+                raise OSError(errno.EIO, "Input/output error")
+            return real(*args, **more)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("open", "fstat", "stat", "listdir", "pread"):
+            patch.setattr(log.follower.chain.fs, name, failing(getattr(REAL, name)))
+        for search in (log.follower.chain.look, log.find, log.follower.chain.look):
+            with contextlib.suppress(OSError):
+                search()
+    (held, *more) = log.find()
+    assert held.size == 3 and log.follower.start(Start(held, 3, (0, NO_DIGEST), later=tuple(more)))
+    log.heard = [b"one"]
+    assert log.listen(60) == [b"one", b"two", b"three"]
