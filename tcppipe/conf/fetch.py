@@ -41,7 +41,7 @@ def parse(text, name):
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     sources, errors, written = [], [], {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(pipes.lines(text), 1):
         fields = [field for field in _BLANKS.split(line) if field]
         if not fields or fields[0].startswith("#"):
             continue

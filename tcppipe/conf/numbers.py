@@ -60,7 +60,7 @@ def parse(text, name):
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     allow, files, scalars, errors = {}, {}, {}, []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(pipes.lines(text), 1):
         try:
             for variable, key, value in _statements(line.strip(pipes.BLANKS)):
                 if variable == "hosts_allow":

@@ -44,7 +44,7 @@ def parse(text, name, read):
     ConfigError.  Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     lines, errors = [], []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         try:
             words = split(line)
             if words:

@@ -169,13 +169,18 @@ def is_name(text):
     )
 
 
+def lines(text):
+    """The lines of any configuration.  A byte order mark before the first one says nothing."""
+    return text.removeprefix(BYTE_ORDER_MARK).split("\n")
+
+
 def parse(text, name):
     """All entries of a file's text, in order.  A byte order mark at its beginning is passed over.
 
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     entries, errors = [], []
-    for number, line in enumerate(text.removeprefix(BYTE_ORDER_MARK).split("\n"), 1):
+    for number, line in enumerate(lines(text), 1):
         line = line.strip(BLANKS)
         if not line or line.startswith("#"):
             continue

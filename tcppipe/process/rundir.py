@@ -44,6 +44,10 @@ def state_dir(given=None):
     home = os.environ.get("XDG_STATE_HOME", "")
     if not home.startswith("/"):
         home = os.path.expanduser("~/.local/state")
+        if not home.startswith("/"):
+            raise ConfigError(
+                f"user {os.geteuid()} has no home: say --state-dir DIR, or set TCPPIPE_STATE_DIR"
+            )
     return home + "/tcppipe"
 
 

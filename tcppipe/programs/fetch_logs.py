@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, interruptible, parse, prints, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, prints, wrong
 
 USAGE = """\
 usage: fetch_logs [-D] SNMP_DIR CONF
@@ -33,6 +33,7 @@ def main(argv=None):
         return wrong(error, "fetch_logs", USAGE)
     if asked(options, "fetch_logs", USAGE):
         return 0
+    absent("fetch_logs", options)
     from tcppipe.process import report
 
     report.open("fetch_logs")

@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, interruptible, parse, prints, rate, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, prints, rate, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -36,6 +36,7 @@ def main(argv=None):
         return wrong(error, "gen_numbers", USAGE)
     if asked(options, "gen_numbers", USAGE):
         return 0
+    absent("gen_numbers", options)
     from tcppipe.process import report
 
     report.open("gen_numbers", "D" not in options)

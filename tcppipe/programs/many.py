@@ -11,7 +11,7 @@ from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.process import rundir
 from tcppipe.programs import tcppipe
-from tcppipe.programs.options import parse, prints
+from tcppipe.programs.options import flag, parse, prints
 
 # Options of the program itself, not of a pipe.
 NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "version"}
@@ -25,7 +25,7 @@ class Options:
             raise ConfigError(f"{operands[0]}: pipes are listed in the file of -c, one a line")
         for key in options:
             if key not in NOT_IN_A_LINE:
-                raise ConfigError(f"{_flag(key)}: with -c this stands in the lines of its file")
+                raise ConfigError(f"{flag(key)}: with -c this stands in the lines of its file")
         self.path = os.path.realpath(options["c"])
         if "\n" in self.path:
             raise ConfigError(f"{self.path!r}: a list whose name holds a newline")
@@ -38,9 +38,9 @@ class Options:
         options, operands = parse(words, tcppipe.SPEC)
         for key, value in options.items():
             if key in NOT_IN_A_LINE:
-                raise ConfigError(f"{_flag(key)}: not an option of a pipe")
+                raise ConfigError(f"{flag(key)}: not an option of a pipe")
             if tcppipe.SPEC[key] in ("FILE", "DIR", "PATTERN") and not value.startswith("/"):
-                raise ConfigError(f"{_flag(key)} {value}: not an absolute path")
+                raise ConfigError(f"{flag(key)} {value}: not an absolute path")
         tcppipe.Options({**options, "run-dir": self.run_dir}, operands)
         if "pointer" in options and pipelist.MAGIC.search(options["f"]):
             raise ConfigError("--pointer: with one file by -f, without wildcards")
@@ -52,10 +52,6 @@ class Options:
         if pipe.path != path:
             raise ConfigError(f"{path}: has become a symbolic link just now")
         return pipe
-
-
-def _flag(key):
-    return ("-" if len(key) == 1 else "--") + key
 
 
 def check(keep):

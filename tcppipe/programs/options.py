@@ -5,6 +5,7 @@ operand or at `--`; what follows an option that needs a value is its value,
 whatever it looks like.  Knows no option, but words that several programs' options take.
 """
 
+import os
 import sys
 
 from tcppipe import __version__
@@ -18,10 +19,10 @@ def parse(argv, spec):
 
     spec gives for each option the name of its value, or None if it takes none: such an option
     gets the value True.  A key of one letter is `-f`, a longer one `--file` (never abbreviated).
-    --help and --version are always there.  The last one wins.
+    --help and --version are always there.  A value is given once.
     """
     spec = {"help": None, "version": None, **spec}
-    options = {}
+    options = _Once()
     words = list(argv)
     while words and words[0].startswith("-") and words[0] != "-":
         word = words.pop(0)
@@ -31,7 +32,39 @@ def parse(argv, spec):
             _long(word, words, spec, options)
         else:
             _short(word[1:], words, spec, options)
-    return options, words
+    return dict(options), words
+
+
+class _Once(dict):
+    """Options, none of which has two values."""
+
+    def __setitem__(self, key, value):
+        if key in self and value is not True:
+            raise ConfigError(f"{flag(key)}: given twice")
+        super().__setitem__(key, value)
+
+
+def flag(key):
+    """An option as it is written."""
+    return ("-" if len(key) == 1 else "--") + key
+
+
+def note(program, text):
+    """Say on standard error what is no error, and may not be meant."""
+    print(f"{program}: note: {text}", file=sys.stderr)
+
+
+def absent(program, options):
+    """Say which directories that were given are not there."""
+    asks = {"I", "K", "T"} & set(options)
+    for key, what in (
+        ("run-dir", "nobody runs there" if asks else "made now"),
+        ("state-dir", "made now"),
+        ("olddir", "rotated files are looked for there once it is"),
+    ):
+        path = options.get(key)
+        if path is not None and not os.path.isdir(path):
+            note(program, f"{flag(key)} {path}: no such directory; {what}")
 
 
 def rate(option, text):

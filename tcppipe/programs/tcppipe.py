@@ -9,7 +9,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError, reason
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, interruptible, parse, rate, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, rate, wrong
 
 PORT = 6514
 USAGE = """\
@@ -64,6 +64,7 @@ def main(argv=None):
             pipe, run = Options(options, operands), _run
     except ConfigError as error:
         return wrong(error, "tcppipe", USAGE)
+    absent("tcppipe", options)
     try:
         if "T" in options:
             return many.check(pipe)

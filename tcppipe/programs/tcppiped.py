@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import asked, interruptible, parse, prints, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, prints, wrong
 from tcppipe.programs.tcppipe import PORT, _port
 
 CONF = "/etc/tcppipe.conf"
@@ -40,6 +40,7 @@ def main(argv=None):
         return wrong(error, "tcppiped", USAGE)
     if asked(options, "tcppiped", USAGE):
         return 0
+    absent("tcppiped", options)
     from tcppipe.process import report
 
     report.open("tcppiped", "d" in options)

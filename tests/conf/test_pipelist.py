@@ -57,7 +57,8 @@ def test_every_option_of_a_pipe_is_valid(tmp_path):
               "PATTERN": "/d/a-*"}  # fmt: skip
     for key, name in tcppipe.SPEC.items():
         flag = ("-" if len(key) == 1 else "--") + key
-        line = f"-f /a -h b {flag} {values.get(name, '1') if name else ''}"
+        words = {"-f": "/a", "-h": "b", flag: values.get(name, "1") if name else ""}
+        line = " ".join(f"{word} {value}" for word, value in words.items())
         if key in many.NOT_IN_A_LINE:
             with pytest.raises(ConfigError, match=f"list:1: {flag}: not an option of a pipe"):
                 read(line, tmp_path)

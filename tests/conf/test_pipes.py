@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tcppipe.conf import pipes
+from tcppipe.conf import fetch, numbers, pipelist, pipes
 from tcppipe.errors import ConfigError
 
 VALID = {
@@ -360,3 +360,12 @@ def test_a_name_that_is_too_long_is_refused_before_it_is_tried():
         one(f"foo:/a | /b/{name} | mirror").destination("foo", "/a")
     with pytest.raises(ConfigError, match="too long for a name"):
         one("foo:/* | /b/%f/x").destination("foo", "/" + "\u00e9" * 128)
+
+
+def test_a_byte_order_mark_says_nothing_in_any_configuration():
+    """Editors of other systems write one."""
+    mark = "\ufeff"
+    assert pipes.parse(f"{mark}web1:/a | /b", "x")[0].host == "web1"
+    assert fetch.parse(f"{mark}web1 19 /a /b /c", "x")[0].host == "web1"
+    assert numbers.parse(f"{mark}$bind_port = 7;", "x").port == 7
+    assert pipelist.parse(f"{mark}-f /a", "x", lambda words: {"f": words[1]})[0].pattern == "/a"

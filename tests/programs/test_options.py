@@ -1,6 +1,11 @@
 """A command line, read as getopt(3) reads it."""
 
+import os
+import re
+import subprocess
+
 import pytest
+from stage import CHECKOUT
 
 from tcppipe.errors import ConfigError
 from tcppipe.programs.options import parse
@@ -23,7 +28,7 @@ SPEC |= {"dry": None}
         ("-n -- -I", {"n": True}, "-I"),
         ("-n a -I", {"n": True}, "a -I"),
         ("-n - -I", {"n": True}, "- -I"),
-        ("-f X -f Y", {"f": "Y"}, ""),
+        ("-nn -n", {"n": True}, ""),
         ("--help", {"help": True}, ""),
         ("--version -n", {"version": True, "n": True}, ""),
         ("--run-dir /x --dry", {"run-dir": "/x", "dry": True}, ""),
@@ -51,6 +56,9 @@ def test_accepted(line, options, operands):
         ("--run-dir", "--run-dir: needs a value (directory)"),
         ("--=x", "--: unknown option"),
         ("-n-", "--: unknown option"),
+        ("-f X -f Y", "-f: given twice"),
+        ("-fX -nfX", "-f: given twice"),
+        ("--run-dir X --run-dir=X", "--run-dir: given twice"),
     ],
 )
 def test_refused(line, reason):
@@ -70,3 +78,45 @@ def test_nothing_is_changed():
     words, spec = ["-f", "X", "y"], {"f": "file"}
     parse(words, spec)
     assert (words, spec) == (["-f", "X", "y"], {"f": "file"})
+
+
+@pytest.mark.parametrize("program, words", [
+    ("tcppipe", ["-f", "a", "-f", "b", "-h", "x"]),
+    ("tcppiped", ["-f", "a", "-f", "b"]),
+    ("gen_numbers", ["--limit", "1K", "--limit", "2K"]),
+    ("fetch_logs", ["--run-dir", "/a", "--run-dir", "/b", "s", "c"]),
+])  # fmt: skip
+def test_no_value_is_passed_over(stage, program, words):
+    """An option that is given twice is a mistake, in every program."""
+    done = stage.run([*stage.program(program), *words])
+    assert done.returncode == 1
+    assert "given twice" in done.stderr
+
+
+def test_directories_that_are_not_there_are_said(stage):
+    """It may be that they are meant to be made later."""
+    origin = stage.path / "a.log"
+    origin.touch()
+    more = ["--olddir", stage.path / "no", "--run-dir", stage.path / "nix"]
+    done = stage.ask(["-I"], origin, *more)
+    assert "note: --run-dir" in done.stderr and "nobody runs there" in done.stderr
+    done = stage.run([*stage.program("tcppiped"), "-T", "-f", "/dev/null", *more[2:]])
+    assert "no such directory" in done.stderr
+    done = stage.ask([], origin, *more)
+    assert re.search(r"note: --olddir .*/no: no such directory; rotated files", done.stderr)
+
+
+def test_who_has_no_home_is_told(tmp_path):
+    """A directory that is called ~ is nobody's."""
+    code = "import os; os.setuid(54321); from tcppipe.process import rundir; rundir.state_dir()"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+    if os.geteuid() != 0:
+        env["HOME"], code = "~", code.replace("os.setuid(54321); ", "")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-B", "-c", code],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "has no home: say --state-dir" in done.stderr
