@@ -80,7 +80,7 @@ class Feed:
 
     def _on_search(self, action):
         places = self.follower.chain.places
-        found = self._reading(lambda act: places.find(act.alone, act.wanted), action)
+        found = self._reading(lambda act: places.find(*act), action)
         if not found.candidates:
             raise Blocked(f"{self.path}: no such file, waiting for it")
         return found

@@ -23,6 +23,7 @@ from tcppipe.files.reader import Absent, Broken, Reader, is_open
 from tcppipe.rotated import FOREIGN, arrange, is_rotated, shape, split
 
 RESERVE = 4  # descriptors that are left for other things where they are used up
+SHORT = 32  # bytes that prove a file that holds no more, where the name tells nothing
 MOST = 64  # generations held open at once; what comes after is found again by name
 
 
@@ -216,7 +217,8 @@ class Chain:
             return False
         try:
             head = reader.read(HEAD, 0)
-            return len(head) == HEAD and packed.read(HEAD, 0) == head
+            enough = len(head) == HEAD or len(head) >= SHORT and packed.status()[0] == len(head)
+            return enough and packed.read(HEAD, 0) == head
         except (Broken, Busy):
             return False
         finally:

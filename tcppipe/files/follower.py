@@ -268,10 +268,12 @@ class Follower:
     def _goes_on_elsewhere(self, current):
         """True when the live file is a copy of the one that was read, which no name leads to.
 
-        Of less than HEAD bytes nobody can say whose copy they are.
+        Of less than HEAD bytes nobody can say whose copy they are, unless the time is kept, too.
         """
         live = self.chain.live
-        if self.chain.readers[1:] != [live] or live is None or self.offset < HEAD:
+        if self.chain.readers[1:] != [live] or live is None or not self.offset:
+            return False
+        if self.offset < HEAD and live.status() != (self.offset, self._changed):
             return False
         if current.fs.fstat(current.fd).st_nlink or live.status()[0] < self.offset:
             return False

@@ -16,6 +16,7 @@ from tcppipe.session.actions import Candidate, Found
 
 PATIENCE = 60.0  # seconds after its last change for which a file that cannot be read is waited for
 TRIES = 5  # to find an origin that is not being rotated
+SHORT = 32  # first bytes that prove a generation of which we ourselves know
 SETTLING = 10.0  # seconds after which a compressed file that is not whole never will be
 
 
@@ -35,21 +36,21 @@ class Places:
 
     # --- candidates
 
-    def find(self, alone=False, wanted=()):
+    def find(self, alone=False, wanted=(), ours=()):
         """What a generation may be found in, as Found; see Search."""
         chain = self.chain
         chain.history.unsettle()
         chain.digests.forget()
         for _ in range(TRIES):
             with chain.opening():
-                found = self._find(alone, wanted)
+                found = self._find(alone, wanted, ours)
             live = chain.live
             status = chain.stat()
             if live is None and status is None or live is not None and is_open(live, status):
                 break  # nothing was rotated meanwhile
         return found
 
-    def _find(self, alone, wanted):
+    def _find(self, alone, wanted, ours):
         chain = self.chain
         self.forget()
         names = {sibling.file: sibling.name for sibling in chain.rotated()}
@@ -68,7 +69,7 @@ class Places:
                 self._add(readers, reader, True, turn if reader.sure else None)
         if not alone:
             files = {reader.file for reader in [*held, live] if reader is not None}
-            for sibling, rotated in self._beside(wanted, files):
+            for sibling, rotated in self._beside(wanted, ours, files):
                 reader = chain.open_sibling(sibling)
                 if reader is not None:
                     older = bool(held) and chain.is_older(sibling)
@@ -88,20 +89,17 @@ class Places:
         chain.appeared += 1
         return Found(chain.path, list(readers), chain.history.complete)
 
-    def _beside(self, wanted, files):
+    def _beside(self, wanted, ours, files):
         """(Sibling, whether its name is one that rotation gives), each file once."""
         chain = self.chain
-        if wanted:
-            others = self._learn(wanted)
-        else:
-            others = []
+        others = self._learn(wanted, ours) if wanted else []
         rotated = arrange(chain.rotated(), chain.path)
         for sibling in [*reversed(rotated), *others]:
             if sibling.file not in files:
                 files.add(sibling.file)
                 yield sibling, sibling not in others
 
-    def _learn(self, wanted):
+    def _learn(self, wanted, ours):
         """Look for generations under any name, and learn the shape of the names."""
         chain = self.chain
         found = []
@@ -109,20 +107,24 @@ class Places:
             if is_rotated(sibling.name, chain.path, chain.patterns, chain.shapes):
                 continue
             mine = [g for g in wanted if g.ino and g[:2] == sibling.file]
-            if any(self._is_of(sibling, generation) for generation in [*mine, wanted[0]]):
+            theirs = any(self._is_of(sibling, generation) for generation in [*mine, wanted[0]])
+            if theirs or any(self._is_of(sibling, generation, SHORT) for generation in ours):
                 chain.learn(sibling)
                 found.append(sibling)
         return found
 
-    def _is_of(self, sibling, generation):
-        """True when a file shows that it was this generation: who names it may be lying."""
+    def _is_of(self, sibling, generation, least=HEAD):
+        """True when a file shows that it was this generation: who names it may be lying.
+
+        least: first bytes that are enough to prove it, where the file has more.
+        """
         reader = self.chain.open_sibling(sibling)
         if reader is None or isinstance(reader, Absent):
             return False
         try:
             drawn = generation.igen and reader.generation(b"")[:3] == generation[:3]
             length = generation.head_len
-            enough = HEAD if reader.compressed else min(HEAD, reader.status()[0])
+            enough = least if reader.compressed else min(least, reader.status()[0])
             if not length or not (drawn or length >= enough):
                 return False
             return reader.digest(0, length) == generation.head

@@ -66,11 +66,13 @@ class Search(NamedTuple):
     """Source: look for the origin and its siblings -> Found.
 
     alone: the origin alone, and what is held.  wanted: generations that are looked for under
-    any name, because they are not to be found under those that are usual.
+    any name, because they are not to be found under those that are usual.  ours: the same, not
+    on the word of the other side: fewer bytes prove them.
     """
 
     alone: bool = False
     wanted: tuple = ()
+    ours: tuple = ()
 
 
 class Await(NamedTuple):

@@ -144,7 +144,8 @@ class _Agreement:
         cursor = yield from self._find()
         if cursor is None:
             wanted = (have.generation, *(entry.generation for entry in self.past))
-            yield from self.take((yield Search(wanted=wanted)))
+            ours = (self.witness.generation,) if self.witness is not None else ()
+            yield from self.take((yield Search(wanted=wanted, ours=ours)))
             cursor = yield from self._find()
         if cursor is None:
             return (yield from self._lost())
@@ -263,7 +264,8 @@ class _Agreement:
             if _is_held(candidate) and here.ino and here.dev == generation.dev:
                 continue  # its own inode would tell; a compressed file's does not
             if candidate.size != 0 and candidate.mtime >= generation.born:
-                if (yield from known.entry(candidate, short=True)) is None:
+                done = yield from known.entry(candidate, short=True)
+                if done is None and not (yield from self._is_made_of_held(candidate)):
                     return candidate
         if self.live is not None and self.live.generation.dev != generation.dev:
             return self.live  # its inode has another number now
@@ -344,27 +346,28 @@ class _Agreement:
         rows = [candidate for candidate in rotated if candidate not in twins.values()]
         place = next((twin for twin, held in twins.items() if held is cursor), cursor)
         order = arrange(rows, self.found.path, lambda c: rank(twins.get(c, c)), place)
-        return [twins.get(candidate, candidate) for candidate in order]
+        return [c if c is cursor else twins.get(c, c) for c in order]
 
     def _ranks(self, known, cursor):
         """A function: the place of a candidate in the order as far as it is known."""
         here = len(known.past)
         turn = cursor.turn if cursor is not None and _is_held(cursor) else None
-        seen = any(_is_held(candidate) for candidate in self.candidates)
+        held = [candidate for candidate in self.candidates if _is_held(candidate)]
+        same = [c for c in held if _is_of(c, self.have.generation)]
 
         def rank(candidate):
-            if candidate is cursor and (turn is not None or not seen):
-                return here
+            if candidate is cursor and turn is None:
+                if same:  # it was copied, and its file truncated: what is there now is younger
+                    return here + same[0].turn - 0.5
+                return None if any(not c.live for c in held) else here
             if _is_held(candidate):
                 return here + candidate.turn - (turn or 0)
-            return None if candidate is cursor else known.place(candidate)
+            return here if candidate is cursor else known.place(candidate)
 
         return rank
 
-    def _is_copy(self, candidate, cursor):
-        """True for a copy of the live file, or of the cursor's under a name of another kind."""
-        if _is_held(candidate):
-            return False
+    def _is_made_of_held(self, candidate):
+        """True for a compressed file that holds what a file holds that is held open."""
         for held in self.candidates if candidate.size is None else ():
             nameless = held.name == self.found.path and not held.live  # what became of it?
             if (nameless or held.turn not in (None, -1)) and (
@@ -372,6 +375,14 @@ class _Agreement:
             ):
                 if (yield from begins_with(candidate, held)):
                     return True
+        return False
+
+    def _is_copy(self, candidate, cursor):
+        """True for a copy of the live file, or of the cursor's under a name of another kind."""
+        if _is_held(candidate):
+            return False
+        if (yield from self._is_made_of_held(candidate)):
+            return True
         originals = [self.live] if self.live else []
         path = self.found.path
         if cursor is not None and family(candidate.name, path) != family(cursor.name, path):

@@ -28,8 +28,11 @@ class Known:
         same = [place for place in places if _same_inode(candidate, self.past[place])]
         if same:
             return same[-1]
-        alone = len(places) == 1 and self.past[places[0]].length >= HEAD
-        return places[0] if alone else None
+        if len(places) != 1:
+            return None
+        (place,) = places
+        claims = sum(place in others for others in self._places.values())
+        return place if claims == 1 or self.past[place].length >= HEAD else None
 
     def entry(self, candidate, short=False):
         """The complete generation that a candidate holds, or None; each is held once.

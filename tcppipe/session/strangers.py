@@ -32,7 +32,7 @@ def _was_ours(have, candidate, witness, past):
                 return True
     if witness is not None and witness.generation.head_len:
         inode = candidate.generation.ino and candidate.generation.same_inode(witness.generation)
-        if inode or (yield from _proves(witness.generation, candidate)):
+        if inode or (yield from _begins(witness.generation, candidate)):
             return True
     if have.holding == Holding.RECORDED:
         return (yield from _proves(have.generation, candidate))
@@ -52,7 +52,11 @@ def _proves(generation, candidate):
         return False
     if not drawn and length < _head_of(candidate):
         return False
-    (digest,) = yield Measure(candidate, ((0, length),))
+    return (yield from _begins(generation, candidate))
+
+
+def _begins(generation, candidate):
+    (digest,) = yield Measure(candidate, ((0, generation.head_len),))
     return digest == generation.head
 
 
