@@ -320,7 +320,7 @@ def _entry(number, line):
         raise ValueError("local file missing: no '|' behind the remote file")
     if len(fields) > 3:
         raise ValueError("more than three fields")
-    host, remote = _split_origin(fields[0])
+    host, remote = split_origin(fields[0])
     _host(host)
     _check_path("remote", remote)
     local = plain(fields[1])
@@ -335,7 +335,8 @@ def _entry(number, line):
     return Entry(line=number, host=host, remote=remote, local=local, text=text, **options)
 
 
-def _split_origin(field):
+def split_origin(field):
+    """HOST and path of HOST:PATH.  Raises ValueError."""
     found = (_BRACKETED if field.startswith("[") else _BARE).fullmatch(field)
     if found:
         return found.groups()

@@ -63,7 +63,11 @@ def absent(program, options):
         ("olddir", "rotated files are looked for there once it is"),
     ):
         path = options.get(key)
-        if path is not None and not os.path.isdir(path):
+        if path is None or os.path.isdir(path):
+            continue
+        beside = os.path.dirname(os.path.abspath(path))
+        # what cannot be made is an error, which says so itself
+        if what != "made now" or (not os.path.lexists(path) and os.access(beside, os.W_OK)):
             note(program, f"{flag(key)} {path}: no such directory; {what}")
 
 

@@ -5,19 +5,20 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import rundir
-from tcppipe.programs.options import absent, asked, interruptible, parse, prints, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, wrong
 from tcppipe.programs.tcppipe import PORT, _port
 
 CONF = "/etc/tcppipe.conf"
 USAGE = """\
 usage: tcppiped [-f CONF] [-p PORT] [-a ADDRESS] [-d]
-       tcppiped -T [-f CONF]
+       tcppiped -T [-f CONF] [HOST:FILE]
 
   -f CONF      the configuration file (/etc/tcppipe.conf)
   -p PORT      the port to listen on (6514)
   -a ADDRESS   the address to listen on (all of IPv4 and IPv6)
   -d           stay in the foreground, log to standard error
-  -T           check the configuration, print what it says, and end
+  -T           check the configuration, print what it says, and end; with HOST:FILE
+               print the line that is for it, and where it leads
   --run-dir DIR    the pid file (/var/run)
   --state-dir DIR  the ledgers (/var/lib/tcppipe)
   --help, --version
@@ -33,8 +34,8 @@ def main(argv=None):
     """Run the program; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
-        if operands:
-            raise ConfigError(f"{operands[0]}: no operands")
+        if operands[1 if "T" in options else 0 :]:
+            raise ConfigError(f"{operands[-1]}: too many arguments")
         port = _port(options.get("p", str(PORT)))
     except ConfigError as error:
         return wrong(error, "tcppiped", USAGE)
@@ -46,27 +47,14 @@ def main(argv=None):
     report.open("tcppiped", "d" in options)
     try:
         if "T" in options:
-            return _check(os.path.abspath(options.get("f", CONF)))
+            from tcppipe.programs import checks
+
+            return checks.tcppiped(os.path.abspath(options.get("f", CONF)), *operands)
         return _run(options, port)
     except (TcppipeError, OSError) as error:
         for line in str(error).splitlines():
             report.fatal(line)
         return 1
-
-
-def _check(conf):
-    from tcppipe.drivers.pipe import Table
-
-    prints()
-    table = Table(conf)
-    try:
-        table.read()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    for entry in table.entries:
-        print(f"{entry.line}: {entry.text}")
-    return 0
 
 
 def _run(options, port):

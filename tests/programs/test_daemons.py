@@ -256,7 +256,9 @@ def test_two_servers_at_once(pipe, turn):
 def test_second_server_later(served):
     """A second tcppiped with the same run directory, on another port, ends with 1 and names the
     first. The pid file still has the first one's pid."""
-    second = served.stage.server("-p", str(served.stage.port + 1), name="second").start()
+    second = served.stage.server(name="second")
+    second.argv[second.argv.index("-p") + 1] = str(served.stage.port + 1)
+    second.start()
     assert second.wait() == 1
     assert f"tcppiped runs already, pid {served.server.pid}" in second.log
     text = (served.stage.run_dir / "tcppiped.pid").read_text()

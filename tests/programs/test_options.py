@@ -120,3 +120,22 @@ def test_who_has_no_home_is_told(tmp_path):
         text=True,
     )
     assert "has no home: say --state-dir" in done.stderr
+
+
+def test_the_line_that_is_for_a_file(stage):
+    """tcppiped -T HOST:FILE prints it, and where it leads; notes do not change the status."""
+    stage.configure(
+        "127.0.0.1:/var/log/a.log | /archive/%h/%f # mine",
+        "127.0.0.1:/srv/*/x | /archive/%f",
+        "nosuch.invalid:/c | /archive/c",
+    )
+    check = [*stage.program("tcppiped"), "-T", "-f", stage.conf]
+    done = stage.run([*check, "127.0.0.1:/srv/b/x"])
+    assert done.stdout == "2: 127.0.0.1:/srv/*/x | /archive/%f\n    /archive/x (merged)\n"
+    done = stage.run([*check, "127.0.0.1:/srv/x"])
+    assert done.returncode == 1
+    assert "no entry for 127.0.0.1:/srv/x" in done.stderr
+    done = stage.run(check)
+    assert done.returncode == 0
+    for line, words in ((1, "behind # is part"), (2, "leads several"), (3, "nosuch.invalid: ")):
+        assert re.search(f"{stage.conf}:{line}: note: .*{words}", done.stderr)
