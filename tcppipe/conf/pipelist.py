@@ -1,6 +1,7 @@
 """Which pipes a host keeps: the lines of a list for `tcppipe -c`.
 
     -f /var/log/*.log -h archive.example.net -t 5    # the options of a pipe
+    ! /var/log/tcppipe.log                           # not this one, whatever line fits it
 
 Text in, lines out.  Words are quoted as in a shell.  What the options mean is the program's
 business: it reads the words of a line, so an option that it learns is valid here at once.
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from tcppipe.errors import ConfigError
 
+MARK = "\ufeff"  # a byte order mark
 MAGIC = re.compile(r"[*?[]")
 _PLAIN = re.compile(r"[\w@%+=:,./*?\[\]!~-]+", re.ASCII)
 
@@ -44,10 +46,12 @@ def parse(text, name, read):
     ConfigError.  Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     lines, errors = [], []
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+    for number, line in enumerate(text.removeprefix(MARK).split("\n"), 1):
         try:
             words = split(line)
-            if words:
+            if words[:1] == ["!"]:
+                _excluded(words)
+            elif words:
                 options = read(words)
                 _check_pattern(options["f"])
                 lines.append(Line(number, options["f"], options, " ".join(map(_quoted, words))))
@@ -56,6 +60,19 @@ def parse(text, name, read):
     if errors:
         raise ConfigError("\n".join(errors))
     return lines
+
+
+def exclusions(text):
+    """The patterns of files that are to have no pipe, of a text that parse() has read."""
+    found = map(split, text.removeprefix(MARK).split("\n"))
+    return [_excluded(words) for words in found if words[:1] == ["!"]]
+
+
+def _excluded(words):
+    if len(words) != 2:
+        raise ValueError("one pattern is wanted behind '!'")
+    _check_pattern(words[1])
+    return words[1]
 
 
 def split(line):

@@ -31,6 +31,7 @@ class Wanted:
         self.errors = []  # why files have no pipe, of the last look
         self._read = read
         self._make = make
+        self._excluded = []
         self._made = {}  # {(line, file): pipe}
         self._seen = {}  # directory: its signature when it was listed
         self._listed_at = 0.0
@@ -40,6 +41,7 @@ class Wanted:
         """Read the list.  Raises ConfigError, and keeps the old lines then."""
         text = configuration.read(self.path)
         self.lines = pipelist.parse(text, self.path, self._read)
+        self._excluded = pipelist.exclusions(text)
         self.doubt()
         self._made = {}
 
@@ -85,6 +87,8 @@ class Wanted:
         found = []
         for line, paths in files:
             for path in paths:
+                if any(matches.fits(pattern, path) for pattern in self._excluded):
+                    continue
                 try:
                     pipe = made.get((line.line, path)) or self._make(line.options, path)
                 except ConfigError as error:

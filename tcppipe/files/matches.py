@@ -113,6 +113,15 @@ def _safely(question):
         return False
 
 
+def fits(pattern, path):
+    """True when a pattern means this path, by the rules of glob(7)."""
+    wanted, given = pattern.split("/"), path.split("/")
+    return len(wanted) == len(given) and all(
+        (name[:1] != "." or part[:1] == ".") and fnmatch.fnmatchcase(name, part)
+        for part, name in zip(wanted, given)
+    )
+
+
 def signature(directory):
     """Changes when a name comes or goes in a directory; None when it is missing."""
     try:

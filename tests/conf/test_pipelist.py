@@ -2,7 +2,7 @@
 
 import pytest
 
-from tcppipe.conf.pipelist import parse, split
+from tcppipe.conf.pipelist import exclusions, parse, split
 from tcppipe.errors import ConfigError
 from tcppipe.programs import many, tcppipe
 
@@ -96,3 +96,13 @@ def test_all_bad_lines_are_named(tmp_path):
     with pytest.raises(ConfigError) as error:
         read("-f a -h b\n-f /a -h b\n-x\n", tmp_path)
     assert [line.split(":")[1] for line in str(error.value).splitlines()] == ["1", "3"]
+
+
+def test_exclusions(tmp_path):
+    """A line that begins with ! names what has no pipe, whatever line fits it."""
+    text = "-f /var/log/*.log -h x\n! /var/log/tcppipe.log  # about us\n! '/var/log/a b*'\n"
+    assert [line.line for line in read(text, tmp_path)] == [1]
+    assert exclusions(text) == ["/var/log/tcppipe.log", "/var/log/a b*"]
+    for wrong in ("!", "! /a /b", "! a.log", "! /a/"):
+        with pytest.raises(ConfigError, match="list:1: "):
+            read(wrong, tmp_path)

@@ -144,6 +144,22 @@ def test_rotated_siblings_are_no_pipes(many):
     assert len(many.parent.children()) == 2
 
 
+def test_what_is_excluded_has_no_pipe(many):
+    """A line that begins with ! takes files from all lines; after HUP, too."""
+    many.write(many.line("*"), f"! {many.logs}/own.log", f"! {many.logs}/*.tmp")
+    for name in ("a.log", "own.log", "b.tmp", "own.logs"):
+        many.file(name, name.encode())
+    many.server.up()
+    many.parent.up()
+    many.arrives("a.log")
+    many.arrives("own.logs")
+    assert sorted(path.name for path in many.copy("").iterdir()) == ["a.log", "own.logs"]
+    many.write(many.line("*"), f"! {many.logs}/a.log")
+    many.hup()
+    many.arrives("own.log")
+    wait_until(lambda: many.pid("a.log") is None, "the pipe that is excluded now ends")
+
+
 def test_two_names_of_one_file_are_one_pipe(many):
     """A symbolic link and its file match, and so do two lines: one pipe, with the options of the
     first line."""
