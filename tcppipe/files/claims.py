@@ -31,24 +31,47 @@ class Claims:
         """The pipe has appended something: what comes now comes for the first time."""
         self._seek = []
 
-    def take(self, text):
-        """How many bytes of `text` stand there; what to record of it, or None."""
-        done, claims, last = 0, [], None
+    def take(self, text, piece):
+        """How many bytes of `text` stand there; what to record of it, or None.
+
+        piece: the number of the destination's present file.
+        """
+        done, claims, note = 0, [], {}
         while self._seek and done < len(text):
             row, at = self._seek[0]
+            end = row["at"] + row["bytes"]
             with pieces.opened(self._destination, row) as (path, read):
                 if path is not None:
-                    end = row["at"] + row["bytes"]
                     taken = [claim[1:] for claim in self._ledger.claims if claim[0] == row["n"]]
-                    done, at = _claim(
-                        row, Lines(read, row["at"], end, taken), text, done, at, claims
-                    )
-            last = [row["n"], at]
+                    lines = Lines(read, row["at"], end, taken)
+                    done, at = _claim(row, lines, text, done, at, claims)
+                if done < len(text) and self._is_end(row, end):
+                    begun = _begun(read, at, end, text[done:])
+                    if begun:
+                        claims.append([row["n"], end - begun, begun])
+                        done, at, note["open"] = done + begun, end, [piece, end]
+            note["claimed"] = [row["n"], at]
             if done < len(text):
                 del self._seek[0]
             else:
                 self._seek[0][1] = at
-        return done, {"claims": claims, "claimed": last} if claims else None
+        return done, {"claims": claims, **note} if claims else None
+
+    def _is_end(self, row, end):
+        """True when the destination ends with what was found."""
+        where = self._destination
+        here = (row["dev"], row["ino"]) == (where.dev, where.ino)
+        return here and not row.get("path") and where.size() == end
+
+
+def _begun(read, at, end, text):
+    """How many bytes at the end are the beginning of the line that `text` begins with."""
+    length = min(end - at, text.find(b"\n") if b"\n" in text else len(text) - 1)
+    if length <= 0:
+        return 0
+    before = read(1, end - length - 1) if end - length > at else b"\n"
+    tail = (before + read(length, end - length)).rpartition(b"\n")
+    return len(tail[2]) if tail[1] and text.startswith(tail[2]) else 0
 
 
 def _claim(row, lines, text, done, at, claims):

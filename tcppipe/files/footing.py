@@ -29,7 +29,7 @@ class Footing:
         self.fs = destination.fs
         self.piece = 1
         self._key = key
-        self._note = note
+        self.note = note
         self._failed = b""  # what the last append that failed was about
 
     def be_ready(self, whole=False):
@@ -148,7 +148,7 @@ class Footing:
         """What was to be appended is not there as it should be: it comes again."""
         if where.size() > at:
             kept = where.cut(at)
-            self._note("warning", f"torn, cut off and kept as {kept}")
+            self.note("warning", f"torn, cut off and kept as {kept}")
         self.ledger.write({"rewind": self.ledger.last["n"] - 1})
 
     # --- what stands in the destination
@@ -200,9 +200,9 @@ class Footing:
             text = (
                 f"{size - at} bytes stand in no record; lines that come again are looked for there"
             )
-            self._note("warning", text, name)
+            self.note("warning", text, name)
         else:
-            self._note("warning", "somebody else has written here; goes on from there")
+            self.note("warning", "somebody else has written here; goes on from there")
         self.ledger.write({"found": True, "claim": claim, "piece": self.piece, "path": path,
                             "dev": dev, "ino": ino, "at": at, "bytes": size - at})  # fmt: skip
 
@@ -263,11 +263,11 @@ class Footing:
                 break  # whole: what came behind it is elsewhere
         self.piece += 1
         if (where.dev, where.ino) == (last["dev"], last["ino"]):
-            self._note(
+            self.note(
                 "critical", "was emptied by somebody, and no copy of what stood there is here"
             )
         elif whole:
-            self._note("warning", "what was recorded last is not here, nor in a file beside it; it is "
+            self.note("warning", "what was recorded last is not here, nor in a file beside it; it is "
                                   "taken for moved away")  # fmt: skip
         if size or whole:
             self._found(0, size, whole)
@@ -278,7 +278,7 @@ class Footing:
         end = row["at"] + row["bytes"]
         torn = bool(rest) and rest[0]["at"] == end
         name = place.path or self.destination.path
-        self._note("critical", "holds less than was recorded (restored, truncated or damaged?); what is "
+        self.note("critical", "holds less than was recorded (restored, truncated or damaged?); what is "
                    "missing is sent again", name)  # fmt: skip
         if place.size > end and (torn or not place.path):
             keep = end if torn else self._last_line(end)
@@ -304,14 +304,14 @@ class Footing:
         """What stands behind `end` is a part of what comes again."""
         path = place.path
         if not place.plain:
-            self._note("critical", "ends with a part of lines that come again", path)
+            self.note("critical", "ends with a part of lines that come again", path)
             return
         where = Destination(path, fs=self.fs) if path else self.destination
         if path:
             where.open()
         try:
             kept = where.cut(end)
-            self._note("warning", f"torn, cut off and kept as {kept}", where.path)
+            self.note("warning", f"torn, cut off and kept as {kept}", where.path)
         finally:
             if path:
                 where.close()

@@ -290,7 +290,7 @@ class MergedCopy:
         done = -1 if record is None else record["to"] - self.durable
         if not 0 <= done <= len(text) or generation_of(record)[:4] != self.generation[:4]:
             raise self._set_back()
-        claimed, note = self._claims.take(text[done:])
+        claimed, note = self._claims.take(text[done:], self._footing.piece)
         if claimed:
             self.destination.sync()
             new = self._next(record, claimed, text[: done + claimed])
@@ -325,7 +325,7 @@ class MergedCopy:
     def append_late(self, generation, offset, data):
         """Append lines that were added to a generation after its end.  Raises Waiting, Blocked."""
         self.synced()
-        of = generation[:4] if generation else None
+        of = generation[:4] if generation else self._late_of(offset)
         known = self._ledger.lengths.get(of)
         held = self._late[1] if self._late[0] == of else b""
         if known is None or offset > known + len(held):
@@ -340,6 +340,15 @@ class MergedCopy:
                 ("late", of, offset), "cannot append", lambda _turn: self._put_late(late, lines)
             )
         self._late = of, text[whole:]
+
+    def _late_of(self, offset):
+        """Which of the generations before this connection may have grown from an offset on."""
+        for complete in reversed(self._ledger.complete):
+            of = complete.generation[:4]
+            held = len(self._late[1]) if self._late[0] == of else 0
+            if complete.length <= offset <= self._ledger.lengths[of] + held:
+                return of
+        return None
 
     def _put_late(self, late, lines):
         self._footing.be_ready()

@@ -4,13 +4,18 @@ other, so that it goes on exactly where it was.
 What is carried over is durable before the other ledger is left; a crash in between does it again.
 """
 
-from tcppipe.cursor import NO_DIGEST
-from tcppipe.files.copy import Copy
+import hashlib
+import os
+
+from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.errors import Busy
+from tcppipe.files.copy import PROOF, Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.footing import Footing
 from tcppipe.files.fs import REAL
 from tcppipe.files.ledger import Ledger, Mark, Stretch
 from tcppipe.files.lock import no_lock
+from tcppipe.files.rolling import digest_of
 from tcppipe.files.sharedledger import SharedLedger
 from tcppipe.files.sharedrecords import done_record, empty_record, proved_generation
 from tcppipe.wire.events import Have, Holding, Why
@@ -30,20 +35,33 @@ class Unmerged:
         self._own = own
         self._shared = shared
         self._note = note
-        self._copy = self._have = None
+        self._copy = self._have = self._where = None
 
     def offer(self, sender):
         """What its own ledger tells, as a Have; NOTHING if that is nothing."""
         self._have = Have(Holding.NOTHING)
         if self._own is not None and exists(self._own, self._destination.fs):
-            until = self._shared.found[0] if self._shared.found else None
-            where = _Until(self._destination, until)
+            rows = _since_left(self._shared)
+            where = self._where = _Until(self._destination, rows)
             self._copy = Copy(where, self._own, self._say, self._destination.fs)
-            self._have = self._copy.offer(sender)
+            self._have = self._until_done(lambda: self._copy.offer(sender))
         if self._have.holding != Holding.RECORDED:
             self.close()
             return Have(Holding.NOTHING)
         return self._have
+
+    @property
+    def others(self):
+        """True when others have appended to the file since."""
+        return self._where.others
+
+    def _until_done(self, step):
+        """In a turn nobody waits for us: a long step is made at once."""
+        while True:
+            try:
+                return step()
+            except Busy:
+                pass
 
     def _say(self, level, text):
         self._note(level, text.partition(": ")[2])
@@ -57,32 +75,61 @@ class Unmerged:
 
         Returns the beginning of a line, which is held back from now on.
         """
-        copy, generation = self._copy, self._have.generation
-        tail_len = max(0, min(WINDOW, begin.offset - self._have.first))
-        tail = copy.prove(((begin.offset - tail_len, tail_len),))[0] if tail_len else NO_DIGEST
-        copy.begin(begin, sender)
+        copy, have = self._copy, self._have
+        held = self._unfinished(begin.offset)
+        to = begin.offset - len(held)
+        head_len = min(HEAD, to) if have.first == 0 else 0
+        tail_len = max(0, min(WINDOW, to - have.first))
+        head, tail = self._digests(((0, head_len), (to - tail_len, tail_len)))
+        self._until_done(lambda: copy.begin(begin, sender))
         copy.sync()
         for complete in copy.past:
-            if complete.generation[:4] not in (*self._shared.lengths, generation[:4]):
+            if complete.generation[:4] not in (*self._shared.lengths, have.generation[:4]):
                 self._shared.write(done_record(key, complete), durable=False)
-        held = self._unfinished(copy, begin.offset - self._have.first)
-        record = empty_record(key, generation, begin.offset - len(held))
-        if tail != NO_DIGEST and not held:
+        record = empty_record(key, have.generation, to)
+        if head_len and head != NO_DIGEST:
+            record.update(head_len=head_len, head=head.hex())
+        if tail_len and tail != NO_DIGEST:
             record.update(tail_len=tail_len, tail=tail.hex())
+        if held:  # a crash behind this is mended from the origin by the pipe's own ledger
+            self._take_back(held)
+        self._correct()
         self._shared.write(record)
-        if held:
-            self._destination.cut(self._destination.size() - len(held))
         return held
 
-    def _unfinished(self, copy, most):
-        """The beginning of a line at the destination's end, if that is ours and nobody's behind."""
-        where = self._destination
-        size = where.size()
-        if copy.destination.size() != size or where.moved():
+    def _digests(self, ranges):
+        return self._until_done(lambda: self._copy.prove(ranges))
+
+    def _unfinished(self, offset):
+        """The beginning of a line below an offset, if nothing of others stands behind it."""
+        where, have = self._destination, self._have
+        place = where.size() - (have.end - offset)
+        length = min(place, offset - have.first, LONGEST)
+        if self._copy.destination.size() != where.size() or where.moved() or length <= 0:
             return b""
-        length = min(size, most, LONGEST)
-        text = where.read(length, size - length)
-        return text[text.rfind(b"\n") + 1 :] if b"\n" in text or length == size else b""
+        text = where.read(length, place - length)
+        (digest,) = self._digests(((offset - length, length),))
+        if digest != hashlib.sha256(text).digest():
+            return b""
+        whole = text.rfind(b"\n") + 1
+        begins = length == place or where.read(1, place - length - 1) == b"\n"
+        return text[whole:] if whole or begins else b""
+
+    def _take_back(self, held):
+        """Cut off the beginning of a line that is held back from now on."""
+        where = self._destination
+        size = where.size() - len(held)
+        if where.read(len(held), size) == held:
+            where.cut(size)
+
+    def _correct(self):
+        """What was found is less by now."""
+        last, size = self._shared.last, self._destination.size()
+        if last is None:
+            return
+        same = (last["dev"], last["ino"]) == (self._destination.dev, self._destination.ino)
+        if same and "found" in last and last["at"] <= size < last["at"] + last["bytes"]:
+            self._shared.write({**last, "bytes": size - last["at"]})
 
     def close(self):
         """Let go of its ledger."""
@@ -106,42 +153,78 @@ def leave(destination, shared, own, key, say, fs=REAL):
                       lambda level, text, at=None: say(level, f"{at or path}: {text}"))  # fmt: skip
     try:
         with ledger.hold():
-            if ledger.state is None or ledger.state.get("gone"):
-                return
             footing.be_ready(whole=True)
             record = ledger.state
-            _write_own(destination, own, record, ledger.complete, fs)
+            if record is None or record.get("gone"):
+                record = _stands_between(destination, own, ledger, footing, key)
+            if record is None:
+                return
+            past = ledger.complete
+            if not record["closed"]:
+                past = [c for c in past if list(c.generation[:4]) != record["generation"]]
+            _write_own(destination, own, record, past, fs)
             ledger.write({**record, "bytes": 0, "gone": True})
     finally:
         destination.close()
         ledger.close()
 
 
+def _since_left(ledger):
+    """The records of bytes since the pipe was merged last."""
+    number = ledger.state["n"] if ledger.state is not None else 0
+    return [row for row in ledger.history() if row["n"] > number and row.get("bytes")]
+
+
+def _stands_between(destination, own, ledger, footing, key):
+    """The pipe was away while others appended behind what it had written for itself: the record of
+    where it has got to; None when nobody did."""
+    if all("found" in row for row in _since_left(ledger)):
+        return None
+    before = Unmerged(destination, own, ledger, footing.note)
+    have = before.offer(b"")
+    before.close()
+    if have.holding != Holding.RECORDED or not before.others:
+        return None
+    record = empty_record(
+        key, have.generation, have.mark if have.torn or have.damaged else have.end
+    )
+    return {**record, "closed": have.closed}
+
+
 def _write_own(where, own, record, past, fs):
-    """Tell the pipe's own ledger where it has got to."""
-    generation = proved_generation(record)
-    place = (where.size(), where.dev, where.ino, int(Why.NEXT), b"", fs.boot(), where.igen)
-    ledger = Ledger(own, fs)
+    """Put a new ledger of its own in the place of what the pipe had before it was merged: that
+    would tell of bytes among which others' stand now.  The old one is kept as OWN.before."""
+    beside = own + ".new"
+    if exists(beside, fs):
+        fs.unlink(beside)
+    ledger = Ledger(beside, fs)
     try:
         for complete in past:
-            if complete.generation[:4] != generation[:4]:
-                ledger.begin(Stretch(complete.generation, 0, *place))
-                _note_end(ledger, complete.length, complete.digest)
-        ledger.begin(Stretch(generation, record["to"], *place))
-        tail = bytes.fromhex(record["tail"])
-        head = generation.head_len, generation.head
-        ledger.note_mark(Mark(record["to"], *head, record["tail_len"], tail))
-        if record["closed"]:
-            digests = [c.digest for c in past if c.generation[:4] == generation[:4]]
-            _note_end(ledger, record["to"], digests[-1] if digests else NO_DIGEST)
-        ledger.note_clean()
+            head = complete.generation.head.hex()
+            ledger.note("complete", generation=list(complete.generation[:5]), head=head,
+                        length=complete.length, sha256=complete.digest.hex(), dev=0, ino=0,
+                        computed=True)  # fmt: skip
+        _tell(ledger, where, record, fs)
     finally:
         ledger.close()
+    if exists(own, fs):
+        fs.rename(own, own + ".before")
+    fs.rename(beside, own)
+    fs.sync_directory(os.path.dirname(own))
 
 
-def _note_end(ledger, length, digest):
-    text = {"sha256": digest.hex(), "verdict": "not compared"}
-    ledger.note("end", length=length, why=int(Why.RESUMED), **text)
+def _tell(ledger, where, record, fs):
+    """The pipe's generation goes on at the end of the destination."""
+    generation, size = proved_generation(record), where.size()
+    length = min(PROOF, size)
+    below = digest_of(where.read, size - length, length) if length else NO_DIGEST
+    place = (size, where.dev, where.ino, int(Why.NEXT), b"", fs.boot(), where.igen, length, below)
+    ledger.begin(Stretch(generation, record["to"], *place))
+    tail = bytes.fromhex(record["tail"])
+    ledger.note_mark(Mark(record["to"], *generation[4:], record["tail_len"], tail))
+    if record["closed"]:  # told as a complete one already
+        ledger.note("end", length=record["to"], sha256=NO_DIGEST.hex(), again=True)
+    ledger.note_clean()
 
 
 def exists(path, fs=REAL):
@@ -153,21 +236,33 @@ def exists(path, fs=REAL):
 
 
 class _Until(Destination):
-    """A destination as it was before others appended to it."""
+    """A destination as it was before others appended to it.
 
-    def __init__(self, where, row):
+    rows: the records of the shared ledger since the pipe wrote here for itself.
+    """
+
+    def __init__(self, where, rows):
         super().__init__(where.path, where.mode, where.owner, where.fs, where.durable)
-        self._row = row
+        self._rows = rows
+
+    def _here(self):
+        """Those of them that tell of this file."""
+        here = self.dev, self.ino
+        return [row for row in self._rows if (row["dev"], row["ino"]) == here]
+
+    @property
+    def others(self):
+        """True when others have appended to it."""
+        return any("found" not in row for row in self._here())
 
     def size(self):
         """The bytes that were there before."""
-        size, row = super().size(), self._row
-        if row is not None and (row["dev"], row["ino"]) == (self.dev, self.ino):
-            return min(size, row["at"] + row["bytes"])
-        return size
+        size = super().size()
+        places = [row["at"] for row in self._here() if "found" not in row]
+        return min([size, *places[:1]])  # what was found before is the pipe's
 
     def cut(self, size):
         """Only what nobody has appended to is cut."""
-        if super().size() > self.size():
+        if self.others:
             return "nothing"
         return super().cut(size)

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from tcppipe.cursor import HEAD, NO_DIGEST, Generation
-from tcppipe.errors import Blocked, SyncFailed
+from tcppipe.errors import Blocked, Busy, SyncFailed
+from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.lock import no_lock
 from tcppipe.files.merged import MergedCopy
 from tcppipe.files.syncer import Sync
+from tcppipe.files.unmerged import leave
 from tcppipe.wire.events import Begin, End, Holding, Why
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sim"))
@@ -70,7 +72,7 @@ class Pipe:
             self.generations[-1] += data + (b"" if self.unfinished else b"\n")
 
     def rotate(self):
-        if self.generations[-1]:
+        if self.generations[-1] and not (self.world.joins and self.unfinished):
             self.generations.append(b"")
             self.unfinished = False
 
@@ -86,33 +88,54 @@ class Pipe:
         self.die()
         fs = self.world.fs
         fs.process = self
-        copy = MergedCopy(Destination(ALL, fs=fs), LEDGER, f"host:/{self.number}", self.say,
-                          fs, worker=AtOnce(), hold=no_lock)  # fmt: skip
-        have = copy.offer(b"s" * 16)
+        copy = self._copy()
+        have = until_done(lambda: copy.offer(b"s" * 16))
         self.world.torn = self.world.restored = False
-        self.at, offset, why = self._agree(have)
+        self.at, offset, why = self._agree(have, copy)
         generation = self.generation(self.at)
         if offset < generation.head_len:
             generation = generation._replace(head_len=0, head=NO_DIGEST)
-        copy.begin(Begin(why, generation, offset), b"s" * 16)
+        until_done(lambda: copy.begin(Begin(why, generation, offset), b"s" * 16))
         self.copy, self.todo = copy, []
 
-    def _agree(self, have):
+    def _copy(self):
+        fs, name, own = self.world.fs, f"host:/{self.number}", f"/state/{self.number}.ledger"
+        where = Destination(ALL, fs=fs)
+        if self.world.merged:
+            return MergedCopy(where, LEDGER, name, self.say, fs, own, AtOnce(), no_lock)
+
+        def hold():
+            leave(Destination(ALL, fs=fs), LEDGER, own, name, self.say, fs)
+            return fs.open("/state/lock", os.O_RDWR | os.O_CREAT)
+
+        return Copy(where, own, self.say, fs, hold=hold)
+
+    def _common(self, have, copy, content):
+        """How far the copy holds what the origin does, byte by byte."""
+        low = have.first if have.damaged or have.end < have.mark else max(have.first, have.mark)
+        ranges = tuple((at, 1) for at in range(low, have.end))
+        digests = until_done(lambda: copy.prove(ranges)) if ranges else ()
+        for (at, _one), digest in zip(ranges, digests):
+            if digest != hashlib.sha256(content[at : at + 1]).digest():
+                return at
+        return have.end
+
+    def _agree(self, have, copy):
         if have.holding == Holding.NOTHING:
             if self.acked != (0, 0) and not self.world.forgotten:
                 return (*self.acked, Why.WITNESSED)
             return 0, 0, Why.FRESH
         number = have.generation.ino - 100 * self.number - 1
         content = self.generations[number]
-        assert have.end <= len(content)
+        end = self._common(have, copy, content)
         head = content[: have.generation.head_len]
         if have.generation.head_len:
             assert have.generation.head == hashlib.sha256(head).digest()
-        if have.tail_len:
+        if have.tail_len and not have.damaged:
             tail = content[have.mark - have.tail_len : have.mark]
             assert have.tail == hashlib.sha256(tail).digest()
         if not have.closed:
-            return number, have.end, Why.RESUMED
+            return number, end, Why.RESUMED
         if number + 1 < len(self.generations):
             return number + 1, 0, Why.NEXT
         return number, have.end, Why.REOPENED
@@ -157,15 +180,29 @@ class Pipe:
         self.copy.synced()
         self.acked = self.at, self.copy.durable
 
-    def die(self):
+    def die(self, clean=False):
+        if clean and self.copy is not None:
+            self.copy.close(True)
         self.copy = None
         self.world.fs.end(self)
+
+
+def until_done(step):
+    """The result of something that is asked for again while it is Busy."""
+    while True:
+        try:
+            return step()
+        except Busy:
+            pass
 
 
 class World:
     """A disk, pipes, and what befalls them."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, joins=False):
+        self.joins = joins  # the first pipe is merged with others, and is alone, in turn
+        self.merged = not joins
+        self.joined = False  # the first pipe, whose last line may be unfinished, has connected
         self.rnd = random.Random(seed)
         self.fs = SimFS(self.rnd)
         self.pipes = [Pipe(self, n) for n in range(self.rnd.choice((1, 2, 3)))]
@@ -204,6 +241,19 @@ class World:
         work(*args)
         self.fs.end("somebody")
         self.fs.spared = False
+
+    def join(self):
+        """The configuration is changed, and all connect again."""
+        if self.joins:
+            for pipe in self.pipes:
+                pipe.die(clean=self.rnd.random() < 0.5)
+            self.merged, self.joined = not self.merged, False
+
+    def connect(self, pipe):
+        first = pipe is self.pipes[0]
+        if pipe.copy is None and (first or not self.joins or (self.merged and self.joined)):
+            self.attempt(pipe, pipe.connect)
+            self.joined = self.joined or (first and pipe.copy is not None)
 
     def rotate(self, compress=False, copy=False):
         """The archive's logrotate."""
@@ -258,10 +308,11 @@ class World:
 
     def finish(self):
         self.fs.forget_faults()
+        if not self.merged:
+            self.attempt(self.pipes[0], self.join)
         for _turn in range(20):
             for pipe in self.pipes:
-                if pipe.copy is None:
-                    self.attempt(pipe, pipe.connect)
+                self.connect(pipe)
                 self.attempt(pipe, pipe.deliver)
 
     def lines(self):
@@ -302,11 +353,11 @@ def _differs(there, wanted):
 
 def live(seed, steps, faults):
     """One life; `faults` are the letters of what may befall it besides writing and reading."""
-    world = World(seed)
+    world = World(seed, "j" in faults)
     rnd, fs = world.rnd, world.fs
     for pipe in world.pipes:
         pipe.write()
-        world.attempt(pipe, pipe.connect)
+        world.connect(pipe)
     log = []
     for _ in range(steps):
         step = rnd.choice("wwwwddddDDg" + faults)
@@ -326,8 +377,7 @@ def live(seed, steps, faults):
         elif step == "g":
             pipe.rotate()
         elif step in "dD":
-            if pipe.copy is None:
-                world.attempt(pipe, pipe.connect)
+            world.connect(pipe)
             world.attempt(
                 pipe, lambda p=pipe, s=step: p.deliver(rnd.randint(1, 5) if s == "d" else 99)
             )
@@ -347,6 +397,8 @@ def live(seed, steps, faults):
             world.spared(world.rotate, False, True)
         elif step == "o":
             world.spared(world.write_foreign)
+        elif step == "j":
+            world.attempt(world.pipes[0], world.join)
         elif step == "b":
             world.backup()
         elif step == "A":
@@ -370,6 +422,12 @@ def test_rotated_copied_and_compressed(seed):
     """The destination is renamed, copied and truncated, compressed in place, and somebody else
     writes to it; processes are killed."""
     live(seed, 60, "krzco")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_joins_and_leaves(seed):
+    """A pipe is merged with others and is alone again, in turn; processes are killed, calls fail."""
+    live(seed, 60, "jjjke")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
