@@ -79,7 +79,8 @@ class Store:
     @property
     def trouble(self):
         """The Blocked that people should know of, or None."""
-        return self.pump.trouble or self._unsynced
+        busy = isinstance(self._unsynced, Busy)
+        return self.pump.trouble or (None if busy else self._unsynced)
 
     @property
     def deaf(self):

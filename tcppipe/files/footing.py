@@ -11,9 +11,11 @@ import errno
 import os
 import zlib
 
-from tcppipe.errors import SyncFailed, reason
+from tcppipe.errors import Busy, SyncFailed, reason
 from tcppipe.files import pieces
 from tcppipe.files.destination import Destination
+
+TRIES = 5  # looks at a destination that somebody changes
 
 
 class Footing:
@@ -30,6 +32,7 @@ class Footing:
         self.piece = 1
         self._key = key
         self.note = note
+        self._size = 0  # of the destination, when it was looked at
         self._failed = b""  # what the last append that failed was about
 
     def be_ready(self, whole=False):
@@ -40,7 +43,15 @@ class Footing:
         if self.destination.fd < 0 or self.destination.moved():
             self.destination.open()
         self.settle()
-        self._find(whole)
+        for _try in range(TRIES):
+            self._size = self.destination.size()
+            self._find(whole)
+            if self.destination.size() == self._size:
+                return
+        raise self._changing()
+
+    def _changing(self):
+        return Busy(f"{self.destination.path}: is truncated or written to by somebody just now")
 
     # --- appending
 
@@ -51,6 +62,8 @@ class Footing:
             return
         where, state = self.destination, self.ledger.state or {}
         at = where.size()
+        if at != self._size:
+            raise self._changing()
         if at and state.get("open") != [self.piece, at] and where.read(1, at - 1) != b"\n":
             lines = b"\n" + lines
             new["pad"] = 1
@@ -63,7 +76,7 @@ class Footing:
         self._make_durable(at)
         if stands != at:
             self._undo(where, stands)
-            raise OSError(errno.EAGAIN, "somebody has truncated it just now")
+            raise self._changing()
         self.ledger.proved()
 
     def _write_all(self, lines):
