@@ -41,7 +41,7 @@ mkdir shm pts
 ln -s /proc/self/fd fd
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
-if grep -q " /sys/fs/cgroup cgroup2 " /proc/mounts; then
+if ! grep -q " cgroup " /proc/mounts; then
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 else
     mount -t tmpfs -o mode=755 tmpfs "$root/sys/fs/cgroup"
@@ -56,9 +56,6 @@ fi
 mkdir "$root/run/story"
 mount --bind "$dir" "$root/run/story"
 ip link set lo up
-mkdir -p "$root/mnt/old"
 cd "$root"
-pivot_root . mnt/old
-umount -l /mnt/old
 exec env -i container=lxc PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     chroot . /lib/systemd/systemd --unit=story.service --show-status=false --log-target=journal
