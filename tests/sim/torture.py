@@ -193,7 +193,8 @@ def _others(names):
 
 def _menu(names):
     """The events of all lives: `names`, or what each of them adds to the usual ones (+NAME)."""
-    words = [name.replace("_", " ") if name not in EVENTS else name for name in names.split(",")]
+    words = names.split(",")  # an event that is a trait of a life has blanks in its name
+    words = [word if word.lstrip("+") in EVENTS else word.replace("_", " ") for word in words]
     unknown = [word for word in words if word.lstrip("+") not in EVENTS]
     if unknown:
         sys.exit(f"no such event: {', '.join(unknown)}; there are: {', '.join(EVENTS)}")
