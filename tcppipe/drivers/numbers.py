@@ -55,6 +55,7 @@ class Answer(Push):
         """Raises LinkLost at the end; returns when told to end."""
         self._signals = signals
         self._wakeup = Wakeup(self.path, self._say)
+        self.follower.chain.births = self._wakeup.births
         self._begin_feeding(self._link, session)
         while not self._over:
             self._turn()

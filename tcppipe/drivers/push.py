@@ -101,6 +101,7 @@ class Push:
     def run(self, signals, wakeup):
         """Feed until told to end."""
         self._signals, self._wakeup = signals, wakeup
+        self.follower.chain.births = wakeup.births
         try:
             while not self._over:
                 self._guarded_turn()
@@ -293,7 +294,8 @@ class Push:
         feed, link = self._feed, self._feed.link
         woken = self._wakeup.fileno() in ready
         if woken:
-            self._wakeup.drain()
+            if self._wakeup.drain():
+                self._look()  # at once: what came may not stay
             self._listen_at = self._pace.next(now)
         happened = ready.get(link.fileno(), 0)
         if happened & select.POLLOUT or now >= link.due():

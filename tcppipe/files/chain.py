@@ -57,6 +57,8 @@ class Chain:
         # are older than whatever comes under its name after it; None before the first look
         self._listed = None  # the directories as they were then
         self._fresh = []  # opened, and not yet in one of the lists
+        self.births = lambda: None  # how many files have come under the name since this was asked
+        self._unseen = 0  # … and how many of them were not found
         self._full = False  # descriptors were used up before all could be held
         self._copies = {}  # {(device, inode): Reader} of what is being compared with a lost file
 
@@ -67,10 +69,13 @@ class Chain:
 
         Returns True when it does not lead to the newest one that was held before.
         """
+        born = self.births()
         status = self.stat()
+        self._unseen = 0 if born is None else self._unseen + born
         newest = self.readers[-1] if self.readers else None
         if newest is not None and is_open(newest, status):
             self.live = newest
+            self._unseen = max(0, self._unseen)
             self._remember(newest)
             return False
         self.live = None
@@ -91,11 +96,50 @@ class Chain:
             appeared.append(live)
             self.appeared += 1
         self.live = live
+        found, appeared = appeared, self._counted(appeared, newest, born is not None)
+        certain = all(reader.sure or reader is live for reader in appeared if reader.fd >= 0)
+        if certain and not full and (live is not None or status is None):
+            lost = self.never_seen()
+            self.readers += [lost] if lost is not None else []
+        self._take_older(found)
         self.readers += appeared
-        self._take_older(appeared)
         if live is not None and self._older is None:
             self._remember(live)
         return True
+
+    def _counted(self, appeared, newest, told):
+        """Those that appeared, without what is but another form of what is held.
+
+        What is in doubt counts when it proves to be a generation.  What can never be read proves
+        nothing: it is one as long as something is missing, if that is told, and none if the
+        newest that is held has lost its name.
+        """
+        self._unseen -= self.live is not None and self.live in appeared
+        nameless = isinstance(newest, Reader) and not self.fs.fstat(newest.fd).st_nlink
+        kept = []
+        for reader in reversed(appeared):
+            if isinstance(reader, Absent):
+                if self._unseen <= 0 if told else nameless:
+                    nameless = False
+                    continue
+                self._unseen -= 1
+            kept.insert(0, reader)
+        return kept
+
+    def recount(self, found):
+        """So many files were found now that nobody had seen under the origin's name."""
+        born = self.births()
+        self._unseen = 0 if born is None else max(0, self._unseen + born - found)
+
+    def never_seen(self):
+        """An Absent for what came under the origin's name and was deleted before it was seen, or
+        None when there is nothing of that kind."""
+        doubtful = any(not r.sure and r is not self.live for r in self.readers if r.fd >= 0)
+        if self._unseen <= 0 or doubtful:
+            return None
+        count, self._unseen = self._unseen, 0
+        what = "a generation was" if count == 1 else f"{count} generations were"
+        return Absent(self.path, f"{what} made and deleted before anybody could look", False)
 
     def know(self, older):
         """Siblings that are older than whatever comes next: {(device, inode): generation}."""
@@ -252,6 +296,7 @@ class Chain:
             if (entry is not None or empty) and reader is not self.live:
                 self.readers.pop(0).close()
                 return False
+            self._unseen -= reader is not self.live
             reader.sure = True
             reader.reopened = entry
         return True
@@ -270,6 +315,8 @@ class Chain:
     def try_again(self):
         """The first reader is an Absent: True when it could be opened now."""
         absent = self.readers[0]
+        if absent.file is None:
+            return False
         paths = [s.name for s in self.rotated() if s.file == absent.file] or [absent.path]
         try:
             with self.opening():

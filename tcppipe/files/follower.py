@@ -240,7 +240,8 @@ class Follower:
         self.chain.look()
         if current is self.chain.live:
             self._quiet_since = None
-            return None
+            lost = self.chain.never_seen()
+            return Lost(lost.generation(), 0, 0, f"{lost.path}: {lost.trouble}") if lost else None
         if self._quiet_since is None:
             self._quiet_since = now
         writer = current.has_writer()

@@ -7,10 +7,12 @@ OSError or ImportError on importing where there is none.
 
 import ctypes
 import os
+import struct
 
 MODIFY, ATTRIB, MOVED_FROM, MOVED_TO = 0x2, 0x4, 0x40, 0x80
 CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x100, 0x200, 0x400, 0x800
-ONLYDIR = 0x01000000
+Q_OVERFLOW, ONLYDIR = 0x4000, 0x01000000
+_EVENT = struct.Struct("iIII")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 try:
@@ -24,6 +26,15 @@ def _checked(result, path=None):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), path)
     return result
+
+
+def parse(data):
+    """(watch, mask, cookie, name) of each event in what was read."""
+    at = 0
+    while at < len(data):
+        watch, mask, cookie, length = _EVENT.unpack_from(data, at)
+        at += _EVENT.size + length
+        yield watch, mask, cookie, data[at - length : at].rstrip(b"\0")
 
 
 class Inotify:

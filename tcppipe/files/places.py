@@ -83,6 +83,7 @@ class Places:
                 reader.file: reader.inode_generation for c, reader in readers.items() if not c.live
             }
         )
+        chain.recount(sum(candidate.turn is None for candidate in readers))
         self._held = [*held, *([live] if live and live not in held else [])]
         chain.hold(self._held, live)
         self._readers = readers

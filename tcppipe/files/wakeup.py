@@ -12,6 +12,7 @@ import sys
 import time
 
 from tcppipe.errors import reason
+from tcppipe.files.births import Births
 
 AGAIN = 60.0  # seconds until notification that could not be had is asked for again
 LONGEST = 272  # bytes of an inotify event at most
@@ -74,8 +75,12 @@ class Wakeup:
             self.watch()
 
     def drain(self):
-        """Forget what was told so far."""
-        self._notifier.drain()
+        """Take what was told so far.  True when a name came or went in the directory."""
+        return self._notifier.drain()
+
+    def births(self):
+        """How often another file has come under the name since this was asked; None: nobody knows."""
+        return self._notifier.births()
 
     def close(self):
         """Let go of the descriptor."""
@@ -111,7 +116,10 @@ class Nothing:
         return -1
 
     def drain(self):
-        """Nothing to forget."""
+        """Nothing to take."""
+
+    def births(self):
+        """Nobody knows."""
 
     def watch(self):
         """Nothing to watch."""
@@ -133,9 +141,12 @@ class Inotify(Nothing):
         self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
         directory = os.path.dirname(path)
         self.complete = _is_local(path, directory)
+        self._flags = flags
+        self._births = Births(os.fsencode(os.path.basename(path)), flags)
+        self._known = False  # nobody has asked for births yet, or some events were lost
         self._inotify = flags.Inotify()
         try:
-            self._inotify.add_watch(
+            self._directory = self._inotify.add_watch(
                 directory, flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
             )
             self.watch()
@@ -155,12 +166,28 @@ class Inotify(Nothing):
             pass  # the directory tells when it comes
 
     def drain(self):
-        """Forget what was told so far."""
+        """Take what was told so far.  True when a name came or went in the directory."""
+        names = False
         try:
-            while len(os.read(self._inotify.fileno(), 4096)) > 4096 - LONGEST:
-                pass
+            while True:
+                data = os.read(self._inotify.fileno(), 4096)
+                for watch, mask, cookie, name in self._flags.parse(data):
+                    if mask & self._flags.Q_OVERFLOW:
+                        self._known = False
+                    elif watch == self._directory:
+                        names = self._births.take(mask, cookie, name) or names
+                if len(data) <= 4096 - LONGEST:
+                    break
         except BlockingIOError:
             pass
+        return names
+
+    def births(self):
+        """How often another file has come under the name since this was asked; None: nobody knows."""
+        self.drain()
+        known, self._known = self._known, True
+        count = self._births.count()
+        return count if known else None
 
     def close(self):
         """Let go of the descriptor."""

@@ -14,7 +14,7 @@ ever smaller ranges down to the first byte that differs.
 from typing import NamedTuple
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
-from tcppipe.rotated import arrange, family
+from tcppipe.rotated import FOREIGN, arrange, family, split
 from tcppipe.session.actions import Await, Candidate, Measure, Search, Start
 from tcppipe.session.known import begins_with, merged, recognise, size_of
 from tcppipe.session.strangers import without_strangers
@@ -324,12 +324,19 @@ class _Agreement:
             born = self.have.generation.born
             later = [c for c in order if c.mtime > born or _is_held(c)]
             order = order[places[-1] + 1 :] if places else later
+        gone = self._nameless(cursor) or (cursor is None and self.have.closed)
+        if gone and order and split(order[0].name)[1] in FOREIGN:
+            order = order[1:]  # what became of the cursor's file, as far as anybody can tell
         later = []
         for candidate in order:
             done = yield from known.entry(candidate, short=cursor is None)
             if done is None and not (yield from self._is_copy(candidate, cursor)):
                 later.append(candidate)
         return later + ([self.live] if self.live else []), known
+
+    def _nameless(self, candidate):
+        """True when no name leads to a candidate any more."""
+        return candidate is not None and candidate.name == self.found.path and not candidate.live
 
     def _arrange(self, rotated, rank, cursor):
         """They in their order.  What is held and has no name any more has the place of the
@@ -368,12 +375,11 @@ class _Agreement:
 
     def _is_made_of_held(self, candidate):
         """True for a compressed file that holds what a file holds that is held open."""
-        for held in self.candidates if candidate.size is None else ():
-            nameless = held.name == self.found.path and not held.live  # what became of it?
-            if (nameless or held.turn not in (None, -1)) and (
-                yield from begins_with(held, candidate)
-            ):
-                if (yield from begins_with(candidate, held)):
+        if candidate.size is not None or _is_held(candidate):
+            return False
+        for held in self.candidates:
+            if self._nameless(held) or _is_held(held):
+                if (yield from _same_content(held, candidate)):
                     return True
         return False
 

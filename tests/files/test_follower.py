@@ -17,6 +17,7 @@ from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import GRACE, LINGER, Follower
 from tcppipe.files.fs import REAL
+from tcppipe.files.wakeup import Wakeup
 from tcppipe.rotated import arrange
 from tcppipe.session import news
 from tcppipe.session.actions import Start
@@ -881,3 +882,69 @@ def test_a_look_that_fails_half_way_loses_nothing(log, at, monkeypatch):
     assert held.size == 3 and log.follower.start(Start(held, 3, (0, NO_DIGEST), later=tuple(more)))
     log.heard = [b"one"]
     assert log.listen(60) == [b"one", b"two", b"three"]
+
+
+# --- what nobody has seen
+
+
+@pytest.fixture
+def told(log):
+    """An origin whose directory tells of names that come and go."""
+    wakeup = Wakeup(log.path, lambda *_said: None)
+    if wakeup.fileno() < 0:
+        pytest.skip("no notification on this system")
+    log.follower.chain.births = wakeup.births
+    log.write(b"one")
+    log.listen()
+    log.follower.chain.look()
+    yield log
+    wakeup.close()
+
+
+def test_what_was_made_and_deleted_unseen_is_a_gap(told):
+    """Nobody can have it, but that it was there is known: said before what comes after it."""
+    for data in (b"two", b"three", b"four"):
+        os.rename(told.path, told.path + ".1")
+        told.write(data)
+    assert told.listen(60) == [b"one", b"three", b"four"]
+    (reason,) = told.reasons
+    assert "app.log: a generation was made and deleted before anybody could look" in reason
+
+
+def test_several_that_nobody_has_seen(told):
+    """Deleted, replaced, and gone at last."""
+    for data in (b"two", b"three", b"four"):
+        told.write(data, told.path + "~")
+        os.replace(told.path + "~", told.path)
+    os.unlink(told.path)
+    assert told.listen(60) == [b"one"]
+    (reason,) = told.reasons
+    assert "3 generations were made and deleted" in reason
+
+
+def test_what_was_seen_is_no_gap(told):
+    """Rotated in every way, moved away and back, compressed, copied and truncated."""
+    os.rename(told.path, told.path + ".x")
+    os.rename(told.path + ".x", told.path)
+    told.listen(1)
+    told.rotate()
+    told.write(b"two")
+    told.listen(60)
+    told.compress(1)
+    told.rotate()
+    told.write(b"three")
+    told.rotate()
+    told.write(b"four")
+    told.listen(60)
+    os.link(told.path, told.path + ".9")
+    os.unlink(told.path)
+    told.write(b"five")
+    told.listen(60)
+    told.copytruncate()
+    told.listen(60)
+    told.write(b"six", told.path + "~")
+    os.replace(told.path + "~", told.path)
+    assert told.listen(60)[:5] == [b"one", b"two", b"three", b"four", b"five"]
+    told.find()
+    told.follower.chain.look()
+    assert told.lost == []

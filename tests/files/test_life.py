@@ -15,6 +15,7 @@ from tcppipe.files.chain import Chain
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.follower import GRACE, Follower
+from tcppipe.files.wakeup import Wakeup
 from tcppipe.session import news
 from tcppipe.session.actions import Length, Measure, Search
 from tcppipe.session.agree import agree
@@ -120,6 +121,7 @@ class Heard:
     def __init__(self, follower):
         self.follower = follower
         self.generations = []
+        self.lost = []
         self.now = 0.0
 
     def listen(self, most=10**9, limit=1 << 20):
@@ -138,6 +140,8 @@ class Heard:
                     assert item.digest == hashlib.sha256(whole).digest()
                 if self.now % 2:
                     self.follower.chain.settle()
+            elif isinstance(item, news.Lost):
+                self.lost.append(item.reason)
 
     def finish(self):
         """Listen until there is nothing more, however long one waits."""
@@ -158,6 +162,8 @@ def test_renamed_compressed_and_removed(tmp_path, seed):
     print("seed", seed, end=": ")
     rng = random.Random(seed)
     life, heard = Life(tmp_path, rng), Heard(Follower(Chain(str(tmp_path / "app.log"))))
+    wakeup = Wakeup(life.path, lambda *_said: None)
+    heard.follower.chain.births = wakeup.births
     life.append()
     heard.follower.chain.look()
     for _ in range(rng.randint(5, 60)):
@@ -183,6 +189,8 @@ def test_renamed_compressed_and_removed(tmp_path, seed):
             heard.listen()
     heard.finish()
     heard.follower.chain.close()
+    wakeup.close()
+    assert heard.lost == []
     assert some(heard.generations) == some(life.generations), seed
 
 

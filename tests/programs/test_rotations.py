@@ -120,6 +120,24 @@ def test_rotated_and_deleted_at_once(pipe):
         pipe.arrives(expected)
 
 
+def test_rotated_and_deleted_faster_than_anybody_looks(pipe):
+    """The client is stopped while the origin is rotated five times and but two rotated files are
+    kept, as Python's RotatingFileHandler does it in a burst. What is there still arrives in order,
+    and that there was more is said and recorded."""
+    pipe.up()
+    os.kill(pipe.client.pid, signal.SIGSTOP)
+    for turn in range(5):
+        if os.path.exists(f"{pipe.origin}.1"):
+            os.replace(f"{pipe.origin}.1", f"{pipe.origin}.2")
+        pipe.rotate()
+        pipe.append(b"burst %d\n" % turn)
+    os.kill(pipe.client.pid, signal.SIGCONT)
+    pipe.arrives(FIRST + b"burst 2\nburst 3\nburst 4\n")
+    pipe.client.wait_log("2 generations were made and deleted before anybody could look")
+    (ledger,) = pipe.stage.state_dir.glob("*.ledger")
+    wait_until(lambda: b"made and deleted" in content(ledger), "no gap in the ledger")
+
+
 def test_rotated_while_killed(pipe, writer):
     """Numbered lines are written and rotated while client and child are killed in turn."""
     pipe.up()

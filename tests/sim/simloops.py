@@ -123,6 +123,9 @@ class News(File):
         """Readable when something was told."""
         return simnet.IN if self.told else 0
 
+    def births(self):
+        """Nobody knows."""
+
     def drain(self):
         """Forget it."""
         self.told = False
