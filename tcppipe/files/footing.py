@@ -287,9 +287,15 @@ class Footing:
 
     def _set_back(self, place, rows):
         """Of what was recorded only a part is there: all pipes go back to that."""
-        row, rest = rows[place.proved - 1], rows[place.proved :]
-        end = row["at"] + row["bytes"]
-        torn = bool(rest) and rest[0]["at"] == end
+        known = [row for row in rows[: place.proved] if "part" not in row]  # of all pipes
+        rest = rows[rows.index(known[-1]) + 1 :] if known else rows
+        number = known[-1]["n"] if known else rows[0]["n"] - 1
+        end = known[-1]["at"] + known[-1]["bytes"] if known else rows[0]["at"]
+        torn = (
+            bool(rest)
+            and rest[:1] == rows[place.proved : place.proved + 1]
+            and rest[0]["at"] == end
+        )
         name = place.path or self.destination.path
         self.note("critical", "holds less than was recorded (restored, truncated or damaged?); what is "
                    "missing is sent again", name)  # fmt: skip
@@ -297,9 +303,11 @@ class Footing:
             keep = end if torn else self._last_line(end)
             if keep < place.size:
                 self._cut(place, keep)
-        self.ledger.write({"rewind": row["n"]})
+        self.ledger.write({"rewind": number})
         size = self.destination.size()
-        if not place.path and size > end:
+        if place.path and place.size > end and not torn:
+            self._found(end, place.size, True, (place.path, place.dev, place.ino))
+        elif not place.path and size > end:
             self._found(end, size, True)
 
     def _last_line(self, end):

@@ -37,7 +37,7 @@ from tcppipe.wire.events import Complete, Have, Holding, Why
 
 LONGEST = 8 << 20  # bytes of one line that are held back; a longer one goes in pieces
 MOST = 16 << 20  # bytes that wait for their turn at most
-PASSING = ("late", "claims", "before", "pad", "n")  # what a record tells of itself alone
+PASSING = ("late", "claims", "before", "pad", "part", "n")  # what a record tells of itself alone
 STOP = 1.0  # seconds that a turn has to end when the pipe ends
 WINDOW = 1024  # bytes below the cursor whose digest proves the origin later
 WHY = {

@@ -21,8 +21,10 @@ class Place:
     asked about tell what stands there.  size: bytes of its content.
     """
 
-    def __init__(self, path, size, proved, plain=True):
-        self.path, self.size, self.proved, self.plain = path, size, proved, plain
+    def __init__(self, path, size, proved, dev, ino):
+        self.path, self.size, self.proved = path, size, proved
+        self.dev, self.ino = dev, ino
+        self.plain = ino != 0
 
 
 def find(destination, rows):
@@ -34,7 +36,7 @@ def find(destination, rows):
     for path, reader in _readers(destination):
         count = proved(reader.read, rows)
         if count and (best is None or count > best.proved):
-            best = Place(path, _size(reader), count, reader.ino != 0)
+            best = Place(path, _size(reader), count, reader.dev, reader.ino)
         if count == len(rows):
             break
     return best

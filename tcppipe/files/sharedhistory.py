@@ -60,30 +60,43 @@ def _before(row):
 
 
 def thinned(rows, synced):
-    """The records that are worth keeping, oldest first."""
-    dense = max(0, rows[-1]["n"] - DENSE) if rows else 0
-    points = [dense]
-    for row in reversed(rows):
-        if row["n"] <= dense and row.get("bytes") and "crc" in row:
-            if points[-1] - row["n"] >= (rows[-1]["n"] - row["n"]) // 2:
-                points.append(row["n"])
-    keep = {row["n"] for row in rows if row["n"] > dense} | set(points[1:])
-    for point in points:
+    """The records that are worth keeping, oldest first.
+
+    At those without `part` all pipes can go on: their states are there, too.
+    """
+    last = rows[-1]["n"] if rows else 0
+    dense = max(0, last - DENSE)
+    older = [
+        row["n"] for row in rows
+        if row["n"] <= dense and row.get("bytes") and "crc" in row and "part" not in row
+    ]  # fmt: skip
+    points = []
+    for at, number in enumerate(older):  # the first one, and others as far apart as they are old
+        behind = older[at + 1] if at + 1 < len(older) else dense
+        if not points or behind - points[-1] > (last - behind) // 2:
+            points.append(number)
+    whole = {row["n"] for row in rows if row["n"] > dense} | set(points)
+    keep = set(whole)
+    for point in [*points, dense]:
         keep.update({row["pipe"]: row["n"] for row in rows if _is_state(row, point)}.values())
-    for kind, first, last in (("found", 1, FOUND), ("gap", 0, NOTES)):
+    for kind, first, most in (("found", 1, FOUND), ("gap", 0, NOTES)):
         numbers = [row["n"] for row in rows if kind in row]
-        keep.update(numbers[:first] + numbers[-last:])
+        keep.update(numbers[:first] + numbers[-most:])
     done = {}
     for row in rows:
         if "done" in row:
             done.setdefault(row["done"], []).append(row["n"])
     keep.update(number for numbers in done.values() for number in numbers[-REMEMBERED:])
-    last = last_append(rows)
-    if last is not None:
-        keep.add(last["n"])
-    kept = [row for row in rows if row["n"] in keep and "ok" not in row]
+    append = last_append(rows)
+    if append is not None:
+        keep.add(append["n"])
+    kept = [
+        row if row["n"] in whole else {**row, "part": True}
+        for row in rows
+        if row["n"] in keep and "ok" not in row
+    ]
     if synced:
-        kept.append({"ok": synced, "n": rows[-1]["n"]})
+        kept.append({"ok": synced, "n": last})
     return kept
 
 

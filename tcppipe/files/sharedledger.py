@@ -54,6 +54,7 @@ class SharedLedger:
         self._fd = -1
         self._file = None
         self._limit = COMPACT
+        self._nameless = True  # whoever made or replaced it may have died before its name lasted
         self._forget()
 
     def _forget(self):
@@ -111,8 +112,7 @@ class SharedLedger:
         self._fd = self.fs.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         status = self.fs.fstat(self._fd)
         self._file = status.st_dev, status.st_ino
-        if not status.st_size:
-            self.fs.sync_directory(os.path.dirname(self.path))
+        self._nameless = True
 
     def _content(self, offset):
         rest = bytearray()
@@ -229,6 +229,7 @@ class SharedLedger:
             self.fs.write_all(self._fd, line)
             if durable:
                 self.fs.fdatasync(self._fd)
+                self._sync_name()
         except OSError:
             try:
                 self.fs.ftruncate(self._fd, self._good)
@@ -243,6 +244,11 @@ class SharedLedger:
         if self._good > self._limit:
             self._compact()
 
+    def _sync_name(self):
+        if self._nameless:
+            self.fs.sync_directory(os.path.dirname(self.path))
+            self._nameless = False
+
     def proved(self):
         """The last record's bytes are durable."""
         if self.synced < self.last["n"]:
@@ -254,25 +260,35 @@ class SharedLedger:
 
     def _compact(self):
         """Rewrite the ledger without what nobody goes back to; if that fails, another time."""
-        beside = self.path + ".new"
+        self._limit = self._good + COMPACT // 2
         try:
             lines = b"".join(map(records.render, history.thinned(self.history(), self.synced)))
-            try:
-                self.fs.unlink(beside)
-            except FileNotFoundError:
-                pass
-            fd = self.fs.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
-            try:
-                self.fs.write_all(fd, lines)
-                self.fs.fsync(fd)
-            finally:
-                self.fs.close(fd)
-            self.fs.rename(beside, self.path)
-            self.fs.sync_directory(os.path.dirname(self.path))
-            self._catch_up()
+            self._replace(lines)
             self._limit = max(COMPACT, 2 * self._good)
+            self._sync_name()
         except OSError:
-            self._limit = self._good + COMPACT // 2
+            pass  # either of the two is whole, and tells the same
+
+    def _replace(self, lines):
+        """Put a new file in the place of the ledger; the others notice by its number."""
+        beside = self.path + ".new"
+        try:
+            self.fs.unlink(beside)
+        except FileNotFoundError:
+            pass
+        fd = self.fs.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
+        try:
+            self.fs.write_all(fd, lines)
+            self.fs.fsync(fd)
+            status = self.fs.fstat(fd)
+            self.fs.rename(beside, self.path)
+        except OSError:
+            self.fs.close(fd)
+            raise
+        old, self._fd = self._fd, fd
+        self._file, self._good = (status.st_dev, status.st_ino), len(lines)
+        self._nameless = True
+        self.fs.close(old)
 
     def close(self):
         """Let go of the file."""

@@ -88,6 +88,11 @@ def _must_be_ours(directory):
         raise ConfigError(f"{directory}: refused: others may write there")
 
 
+def open_to_others(*paths):
+    """Those of these files and directories that every user may write to."""
+    return [path for path in paths if os.stat(path).st_mode & 0o002]
+
+
 def _make(directory, mode):
     parent = os.path.dirname(directory)
     if parent and not os.path.isdir(parent):

@@ -84,6 +84,8 @@ def _run(options, port):
         signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
                            signal.SIGUSR1, WHERE])  # fmt: skip
         lock.acquire()  # only now somebody can find us to send a signal to
+        for path in rundir.open_to_others(run_dir, state_dir, table.path):
+            report.warning(f"{path}: others may write there, and take pipes over: chmod o-w")
         server = Server(Pipes(table, state_dir), sockets)
         report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
         ready()

@@ -317,6 +317,17 @@ def test_a_link_for_a_lock_is_not_followed(merge):
     assert not victim.exists()
 
 
+def test_directories_of_others_are_said(merge):
+    """Ledgers where everybody may write, and a configuration of that kind, are worth a warning."""
+    merge.stage.state_dir.mkdir()
+    merge.stage.state_dir.chmod(0o777)
+    merge.stage.conf.chmod(0o666)
+    merge.server.up()
+    assert [line.split(": ")[1] for line in merge.server.lines if "others may write" in line] == [
+        str(merge.stage.state_dir), str(merge.stage.conf),
+    ]  # fmt: skip
+
+
 def test_nobody_waits_in_the_loop(merge):
     """Another process keeps the lock for ever: a pipe says so after some seconds, and ends at once
     when the server does."""
