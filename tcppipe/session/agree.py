@@ -21,6 +21,7 @@ from tcppipe.session.strangers import without_strangers
 from tcppipe.wire.events import Begin, Complete, Gap, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
+CHANCE = 256  # bytes that somebody else's do not have in common with ours by chance
 STEP = 256 << 20  # bytes that one Probe covers at most
 PROOF = 1024  # bytes below the place to go on from that are compared last of all
 REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the true end
@@ -163,7 +164,8 @@ class _Agreement:
         later, known = yield from self._after(cursor)
         late = yield from self._late(known)
         if agreed < have.end and have.clean and not have.damaged:
-            return self._from(cursor, agreed, Why.FOREIGN, later=later)._replace(late=late)
+            ours = agreed if agreed - low >= CHANCE else low  # else it is somebody else's that
+            return self._from(cursor, ours, Why.FOREIGN, later=later)._replace(late=late)
         return self._from(cursor, agreed, Why.RESUMED, later=later)._replace(late=late)
 
     def _find(self):

@@ -286,7 +286,7 @@ def test_help_and_version(stage):
 
 def test_check_of_a_configuration(stage):
     """tcppiped -T reads a configuration, prints its entries with their lines, and ends with 0."""
-    stage.configure("# comment", "", "h.example:/a | /b | mode=0640")
+    stage.configure("# comment", "", "192.0.2.1:/a | /b | mode=0640")
     said = stage.run([*stage.program("tcppiped"), "-T", "-f", stage.conf])
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout.startswith("3: h.example:/a | /b")
+    assert said.stdout.startswith("3: 192.0.2.1:/a | /b")
