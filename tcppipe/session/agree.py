@@ -127,7 +127,9 @@ class _Agreement:
     def _knows(self, witness):
         """True when the ledger tells of the generation that the status file was written for."""
         told = [self.have.generation, *(entry.generation for entry in self.past)]
-        return any(generation.same_inode(witness.generation) for generation in told)
+        head = witness.generation[4:]
+        return any(one.same_inode(witness.generation) or head == one[4:] != (0, NO_DIGEST)
+                   for one in told)  # fmt: skip
 
     def _from(self, candidate, offset, why, gaps=(), later=None):
         """The Plan that goes on with a candidate; later: what comes after it."""
@@ -249,7 +251,8 @@ class _Agreement:
         have = self.have
         if have.torn:
             return True
-        same = not have.clean and _is_of(candidate, have.generation)
+        here = candidate.generation._replace(dev=have.generation.dev)  # that may be another now
+        same = not have.clean and here.ino and here.same_inode(have.generation)
         return same and (not candidate.live or 2 * (agreed - have.first) > have.end - have.first)
 
     def _find_empty(self):
@@ -257,6 +260,8 @@ class _Agreement:
         may have been made of it before it was truncated."""
         generation = self.have.generation
         same = [c for c in self.candidates if _is_of(c, generation)]
+        if not generation.ino:  # it was compressed: its time is all that it was called by
+            same = [c for c in self.candidates if c.generation[:4] == generation[:4]]
         if self.have.closed or (same and not same[-1].live):
             return same[-1] if same else None
         known = yield from recognise(self.past, self.candidates)
@@ -345,7 +350,7 @@ class _Agreement:
         compressed file that was made of it, if there is one."""
         twins = {}
         for held in rotated:
-            if not _is_held(held) or held.name != self.found.path:
+            if held.name != self.found.path:
                 continue
             for packed in rotated:
                 if packed.size is None and packed not in twins and not _is_held(packed):
@@ -465,7 +470,7 @@ class _Agreement:
         start, gaps, later = yield from self._first(later)
         if start is None:
             return None
-        forked = start.generation.same_inode(have.generation)
+        forked = _is_of(start, have.generation)
         if not have.closed:
             reason = (
                 b"rewritten or truncated" if forked else b"deleted before it was read to its end"
