@@ -360,13 +360,13 @@ class Follower:
         copy = None
         if self.offset:
             copy = self.chain.copy_of(current, self.offset, self._head, self._below)
-        renewed = current.again()
+        renewed = None
         try:
+            renewed = current.again()
             self.chain.renew(renewed, copy, self.offset, self._head)
         except OSError:
-            renewed.close()
-            if copy is not None:
-                copy.close()
+            for reader in filter(None, (renewed, copy)):
+                reader.close()
             raise
         if copy is not None:
             current.close()
