@@ -22,9 +22,17 @@ from tcppipe.files.places import PATIENCE, Places, age
 from tcppipe.files.reader import Absent, Broken, Reader, is_open
 from tcppipe.rotated import FOREIGN, arrange, is_rotated, shape, split
 
+TRIES = 5  # to look while nothing is renamed, before the next look
 RESERVE = 4  # descriptors that are left for other things where they are used up
 SHORT = 32  # bytes that prove a file that holds no more, where the name tells nothing
 MOST = 64  # generations held open at once; what comes after is found again by name
+
+
+class Rotating(OSError):
+    """Files are being renamed while they are looked at: what was seen of it fits nothing."""
+
+    def __init__(self, path):
+        super().__init__(errno.EAGAIN, "is being rotated", path)
 
 
 class Chain:
@@ -70,8 +78,17 @@ class Chain:
         Returns True when it does not lead to the newest one that was held before.
         """
         born = self.births()
-        status = self.stat()
         self._unseen = 0 if born is None else self._unseen + born
+        for _ in range(TRIES):
+            try:
+                return self._look()
+            except Rotating:
+                continue
+        self.live = None
+        return True
+
+    def _look(self):
+        status = self.stat()
         newest = self.readers[-1] if self.readers else None
         if newest is not None and is_open(newest, status):
             self.live = newest
@@ -88,10 +105,9 @@ class Chain:
             appeared = self._missed(status, most=room) if self._older is not None else []
             full = self._full or len(appeared) >= room
             live = self.open(self.path) if status is not None and not full else None
-        if live is not None and not is_open(live, status):  # rotated just now: the next look
-            live.close()  # finds all of it
-            live = None
-        elif live is not None:
+            if status is not None and not full and (live is None or not is_open(live, status)):
+                raise Rotating(self.path)
+        if live is not None:
             live.sure = not self.history.knows(live.file)
             appeared.append(live)
             self.appeared += 1
@@ -220,6 +236,8 @@ class Chain:
                     spare.close()
                 del found[-RESERVE:]
                 break
+            if len(found) < most and (reader is None or reader.file != sibling.file):
+                raise Rotating(sibling.name)
             if reader is not None:
                 reader.sure = False
                 found.append(reader)

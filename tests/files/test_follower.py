@@ -726,6 +726,91 @@ def test_missed_and_compressed_at_a_later_time(log):
     assert log.listen(60) == expected and log.listen(60) == expected
 
 
+class Packing(type(REAL)):
+    """An FS in which something happens to the files in the moment in which they are listed."""
+
+    def __init__(self, log):
+        self.todo = None
+        self.log = log
+
+    def listdir(self, path):
+        """os.listdir, and then the world goes on."""
+        names = super().listdir(path)
+        if self.todo is not None:
+            todo, self.todo = self.todo, None
+            todo()
+        return names
+
+
+def test_compressed_under_an_unknown_name_while_it_is_looked_for(log):
+    """app.log becomes app-TIME.log and app-TIME.log.gz at once, as Go's lumberjack does it, several times
+    between two looks: the shape of the names is learned from what is packed now."""
+    fs = Packing(log)
+    log.follower.chain.fs = fs
+    log.write(b"generation 0\n" * 200)
+    log.listen()
+
+    def rotate(number, then_pack=True):
+        name = os.path.dirname(log.path) + f"/app-2026-11-25T07-33-0{number}.125.log"
+        os.rename(log.path, name)
+        if then_pack:
+            with open(name, "rb") as plain, gzip.open(f"{name}.gz", "wb") as packed:
+                packed.write(plain.read())
+            os.unlink(name)
+        return name
+
+    name = rotate(1, then_pack=False)
+    for number in (1, 2):
+        log.write(b"generation %d\n" % number * 200)
+        rotate(number + 1)
+    log.write(b"generation 3\n" * 200)
+
+    def finish():
+        with open(name, "rb") as plain, gzip.open(f"{name}.gz", "wb") as packed:
+            packed.write(plain.read())
+        os.unlink(name)
+
+    fs.todo = finish
+    assert log.listen(60) == [b"generation %d\n" % n * 200 for n in range(4)]
+
+
+@pytest.mark.parametrize("dated", [False, True])
+@pytest.mark.parametrize("at", ["the listing", "the opening"])
+def test_rotated_during_a_look(log, dated, at):
+    """Names change between the moments in which they are listed and opened: the look is made again,
+    and holds every generation in its order."""
+    fs = Packing(log)
+    log.follower.chain.fs = fs
+    count = 0
+
+    def rotate():
+        nonlocal count
+        if dated:
+            os.rename(log.path, f"{log.path}-2026112{count}")
+        else:
+            log.rotate()
+        count += 1
+        log.write(b"generation %d\n" % count * 200)
+
+    log.write(b"generation 0\n" * 200)
+    log.listen()
+    rotate()
+    rotate()
+    if at == "the listing":
+        fs.todo = lambda: (rotate(), rotate())
+    else:
+        real = fs.open
+
+        def opened(path, flags, mode=0o600):
+            fs.open = real
+            rotate()
+            return real(path, flags, mode)
+
+        fs.open = opened
+    wanted = 5 if at == "the listing" else 4
+    assert log.listen(60) == [b"generation %d\n" % n * 200 for n in range(wanted)]
+
+
 def test_equal_generations_are_each_delivered(log):
     """A day's log may be the same as that of the day before."""
     for _ in range(3):
