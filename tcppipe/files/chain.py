@@ -264,11 +264,14 @@ class Chain:
         rotated = self.rotated()
         if any(sibling.file == reader.file for sibling in rotated):
             return
-        if not named and any(not self.is_older(sibling) for sibling in rotated):
-            return
-        for sibling in beside(self.path, self.olddir, self.fs, every=True):
-            if sibling.file == reader.file if named else self._packs(sibling, reader):
-                self.learn(sibling)
+        rows = beside(self.path, self.olddir, self.fs, every=True)
+        mine = [sibling for sibling in rows if sibling.file == reader.file] if named else []
+        if not mine and not any(not self.is_older(sibling) for sibling in rotated):
+            # packed since, perhaps just now
+            rows = beside(self.path, self.olddir, self.fs, every=True) if named else rows
+            mine = [sibling for sibling in rows if self._packs(sibling, reader)]
+        for sibling in mine:
+            self.learn(sibling)
 
     def _packs(self, sibling, reader):
         """True when a file is a compressed one that begins as what was held."""

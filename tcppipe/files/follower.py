@@ -182,9 +182,11 @@ class Follower:
             size, changed = current.status()
         except Broken as error:
             return self._broken(error, now)
+        if changed != self._changed and not self._same(current):
+            return self._truncated(current, now)
         if size > self.offset:
             return self._piece(current, limit, size, changed, now)
-        if size < self.offset or (changed != self._changed and not self._same(current)):
+        if size < self.offset:
             return self._truncated(current, now)
         self.size, self._changed = size, changed
         return self._late(now) or self._at_end(current, now)
@@ -231,9 +233,15 @@ class Follower:
         return piece
 
     def _same(self, current):
-        """True when the bytes just below the offset are still those that were read."""
-        below = len(self._below)
-        return current.read(below, self.offset - below) == self._below
+        """True when the first bytes, and those just below the offset, are still those that were
+        read: lines may end alike in two generations, and rarely begin so."""
+        if current.compressed:
+            return True  # nobody writes to it
+        below, head = len(self._below), len(self._head)
+        return (
+            current.read(below, self.offset - below) == self._below
+            and current.read(head, 0) == self._head
+        )
 
     def _at_end(self, current, now):
         """All was read: nothing for now, or the end of a file that has left its name."""
