@@ -96,8 +96,7 @@ class Chain:
             self._remember(newest)
             return False
         self.live = None
-        if newest is not None and not isinstance(newest, Absent):
-            self._learn(newest)
+        self.learn_from_held()
         if len(self.readers) >= MOST:
             return True
         room = MOST - len(self.readers)
@@ -255,6 +254,13 @@ class Chain:
             return False
         known = self._older[sibling.file]
         return not known or self._igen(sibling.name) in (known, None)
+
+    def learn_from_held(self):
+        """If the newest file that is held has left the origin's name, see what it is called now."""
+        newest = next(reversed(self.held()), None)
+        if newest is not None and not isinstance(newest, Absent):
+            if not is_open(newest, self.stat()):
+                self._learn(newest)
 
     def _learn(self, reader):
         """A file has left the origin's name: what it is called now is how rotated files are."""

@@ -53,6 +53,7 @@ class Places:
     def _find(self, alone, wanted, ours):
         chain = self.chain
         self.forget()
+        chain.learn_from_held()
         names = {sibling.file: sibling.name for sibling in chain.rotated()}
         held = _newest(
             [r for r in chain.held() if not isinstance(r, Absent) or r.file not in names]
