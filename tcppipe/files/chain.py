@@ -81,13 +81,13 @@ class Chain:
         self._unseen = 0 if born is None else self._unseen + born
         for _ in range(TRIES):
             try:
-                return self._look()
+                return self._look(born is not None)
             except Rotating:
                 continue
         self.live = None
         return True
 
-    def _look(self):
+    def _look(self, told):
         status = self.stat()
         newest = self.readers[-1] if self.readers else None
         if newest is not None and is_open(newest, status):
@@ -111,7 +111,7 @@ class Chain:
             appeared.append(live)
             self.appeared += 1
         self.live = live
-        found, appeared = appeared, self._counted(appeared, newest, born is not None)
+        found, appeared = appeared, self._counted(appeared, newest, told)
         certain = all(reader.sure or reader is live for reader in appeared if reader.fd >= 0)
         if certain and not full and (live is not None or status is None):
             lost = self.never_seen()

@@ -15,12 +15,9 @@ TURNS = 4
 LONG = b", and so on" * 40  # some lines of a generation are more than its head
 
 # Those that wait for a mend: patterns of "ROTATOR-KIND-LIFE".
-WAITING = {  # under load a few turns of these fall between two looks, under names not learned yet
+WAITING = {  # under load, turns that fall between two looks, under names not learned yet
     "pm2-*-running",
     "logrotate copytruncate compress-Pushed-archive_away",
-    "logrotate extension-Pushed-archive_away",
-    "logback-Pushed-archive_away",
-    "TimedRotatingFileHandler gzip-Pushed-archive_away",
 }
 
 
