@@ -18,6 +18,12 @@ LONG = b", and so on" * 40  # some lines of a generation are more than its head
 WAITING = {  # under load, turns that fall between two looks, under names not learned yet
     "pm2-*-running",
     "logrotate copytruncate compress-Pushed-archive_away",
+    "logrotate extension-Pushed-archive_away",
+    "loguru*-Pushed-archive_away",
+    "lumberjack-Pushed-archive_away",
+    "logback-Pushed-archive_away",
+    "log4j2*-Pushed-archive_away",
+    "TimedRotatingFileHandler gzip-Pushed-archive_away",
 }
 
 
