@@ -99,6 +99,7 @@ class Chain:
         self.learn_from_held()
         if len(self.readers) >= MOST:
             return True
+        nameless = isinstance(newest, Reader) and not self.fs.fstat(newest.fd).st_nlink
         room = MOST - len(self.readers)
         with self.opening():
             appeared = self._missed(status, most=room) if self._older is not None else []
@@ -111,7 +112,7 @@ class Chain:
             appeared.append(live)
             self.appeared += 1
         self.live = live
-        found, appeared = appeared, self._counted(appeared, newest, told)
+        found, appeared = appeared, self._counted(appeared, nameless, told)
         certain = all(reader.sure or reader is live for reader in appeared if reader.fd >= 0)
         if certain and not full and (live is not None or status is None):
             lost = self.never_seen()
@@ -122,15 +123,14 @@ class Chain:
             self._remember(live)
         return True
 
-    def _counted(self, appeared, newest, told):
+    def _counted(self, appeared, nameless, told):
         """Those that appeared, without what is but another form of what is held.
 
         What is in doubt counts when it proves to be a generation.  What can never be read proves
         nothing: it is one as long as something is missing, if that is told, and none if the
-        newest that is held has lost its name.
+        newest that is held has lost its name (nameless).
         """
         self._unseen -= self.live is not None and self.live in appeared
-        nameless = isinstance(newest, Reader) and not self.fs.fstat(newest.fd).st_nlink
         kept = []
         for reader in reversed(appeared):
             if isinstance(reader, Absent):
