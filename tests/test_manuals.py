@@ -10,6 +10,7 @@ import inspect
 import re
 import shlex
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -28,12 +29,15 @@ ROOT = Path(__file__).resolve().parent.parent
 MAN = ROOT / "man"
 PAGES = [
     "fetch_logs.8",
+    "fetch_logs.conf.5",
     "gen_numbers.8",
+    "gen_numbers.locals.5",
     "keep_tcppipe_alive.8",
     "snmp_from_file.8",
     "tcppipe.7",
     "tcppipe.8",
     "tcppipe.conf.5",
+    "tcppipe.list.5",
     "tcppiped.8",
 ]
 PROGRAMS = {
@@ -41,6 +45,13 @@ PROGRAMS = {
     "gen_numbers.8": gen_numbers,
     "tcppipe.8": tcppipe,
     "tcppiped.8": tcppiped,
+}
+# What each page of a format is for, and how its program checks a file.
+FORMATS = {
+    "fetch_logs.conf.5": ["fetch_logs", "-T"],
+    "gen_numbers.locals.5": ["gen_numbers", "-T"],
+    "tcppipe.conf.5": ["tcppiped", "-T", "-f"],
+    "tcppipe.list.5": ["tcppipe", "-T", "-c"],
 }
 
 
@@ -108,11 +119,17 @@ def test_a_page_is_clean(name, need):
 
 
 def test_no_page_is_forgotten():
-    """Every page in the directory is looked at here, and the pages refer to no missing one."""
+    """Every page in the directory is looked at here, installed, and named in README; the pages
+    refer to no missing one."""
     assert sorted(path.name for path in MAN.iterdir() if path.is_file()) == PAGES
+    installed = (ROOT / "setup.cfg").read_text(encoding="utf-8").split()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in PAGES:
+        assert f"man/{name}" in installed
+        assert re.sub(r"\.(\d)$", r"(\1)", name) in readme
     for name in PAGES:
         for line in page(name):
-            referred = re.match(r"\.Xr (\S*tcppipe\S*) (\d)", line)
+            referred = re.match(r"\.Xr (\S*(?:tcppipe|fetch_logs|gen_numbers)\S*) (\d)", line)
             assert not referred or ".".join(referred.groups()) in PAGES, line
 
 
@@ -184,7 +201,7 @@ def test_every_option_of_an_entry_stands_in_its_page():
     assert sorted(found) == sorted(pipes.OPTIONS)
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "tcppipe.conf.5"])
+@pytest.mark.parametrize("name", [*PROGRAMS, *FORMATS])
 def test_messages_are_those_of_the_code(name):
     """Under DIAGNOSTICS stand messages word for word: capitals stand for what differs."""
     source = "".join(
@@ -201,21 +218,24 @@ def test_messages_are_those_of_the_code(name):
             assert words in source, f"{item}: {words!r}"
 
 
-def test_the_examples_of_a_configuration_are_valid():
-    """The entries under EXAMPLES can be read."""
-    (example,) = literals(section(page("tcppipe.conf.5"), ".Sh EXAMPLES"))
-    assert len(pipes.parse("\n".join(example), "example")) == 5
-    (example,) = literals(section(page("fetch_logs.8"), ".Sh EXAMPLES"))
-    assert len(fetch.parse("\n".join(example), "example")) == 1
-    (example,) = literals(section(page("gen_numbers.8"), ".Sh EXAMPLES"))
-    assert len(numbers.parse("\n".join(example), "example").allow) == 2
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_examples_of_a_format_are_valid(name, tmp_path):
+    """What stands under EXAMPLES is written to a file, and the program that reads it says so."""
+    (example,) = literals(section(page(name), ".Sh EXAMPLES"))
+    file = tmp_path / "example"
+    file.write_text("\n".join(example) + "\n", encoding="utf-8")
+    program, *options = FORMATS[name]
+    command = [sys.executable, str(ROOT / "bin" / program), *options, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in example if line and not line.startswith(("#", "!", "$bind"))]
+    said = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert len(said) == len(lines) >= 4
 
 
-def test_the_lists_of_pipes_are_valid():
-    """The lines of the page, and those of the sample behind the comment signs."""
+def test_the_sample_list_is_valid():
+    """As it is, and so are the lines behind the comment signs."""
     keep = many.Options({"c": "list", "run-dir": "/run"}, [])
-    example = literals(section(page("tcppipe.8"), ".Sh MANY PIPES"))[0]
-    assert len(pipelist.parse("\n".join(example), "example", keep.read)) == 3
     text = (ROOT / "etc" / "tcppipe.list").read_text(encoding="utf-8")
     assert pipelist.parse(text, "list", keep.read) == []
     lines = re.findall(r"^# (-.*)", text, re.MULTILINE)
@@ -224,7 +244,7 @@ def test_the_lists_of_pipes_are_valid():
 
 def test_what_no_line_of_a_list_may_have_is_told():
     """The options that belong to the program and not to a pipe."""
-    text = " ".join(section(page("tcppipe.8"), ".Sh MANY PIPES"))
+    text = " ".join(section(page("tcppipe.list.5"), ".Sh DESCRIPTION"))
     told = re.search(r"All options are allowed but (.*?) Paths are absolute", text)[1]
     words = re.sub(r"\.Fl |Fl |,|\band\b|\.", " ", told).split()
     assert set(words) == many.NOT_IN_A_LINE

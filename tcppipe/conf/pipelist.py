@@ -91,8 +91,8 @@ def split(line):
             return words
         try:
             words.append(lexer.get_token())
-        except ValueError as error:
-            raise ValueError(str(error).lower()) from None
+        except ValueError:
+            raise ValueError("a quotation has no end in this line") from None
 
 
 def _quoted(word):

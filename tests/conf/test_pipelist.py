@@ -81,7 +81,7 @@ def test_every_option_of_a_pipe_is_valid(tmp_path):
         ("-f /a -h b --help", "--help: not an option of a pipe"),
         ("-f /a -h b --version", "--version: not an option of a pipe"),
         ("-f /a -h", "-h: needs a value (HOST)"),
-        ("-f '/a -h b", "no closing quotation"),
+        ("-f '/a -h b", "a quotation has no end in this line"),
     ],
 )
 def test_a_bad_line_is_named(line, reason, tmp_path):
