@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import zlib
@@ -18,7 +19,8 @@ import pytest
 
 from tcppipe.conf import fetch, numbers, pipelist, pipes
 from tcppipe.cursor import UNKNOWN, Cursor, Generation
-from tcppipe.process import rundir
+from tcppipe.drivers.serve import SIGNALS, WHERE
+from tcppipe.process import paths
 from tcppipe.programs import fetch_logs, gen_numbers, many, tcppipe, tcppiped
 from tcppipe.session import actions, fetch1, news, numbers1, states
 from tcppipe.session.sink import MAX_PROVED, Sink
@@ -180,7 +182,10 @@ def test_usage_and_page_agree(name):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_signal_stands_in_its_page(name):
     """What a program reads as a signal is described under SIGNALS."""
-    signals = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", inspect.getsource(PROGRAMS[name]._run)))
+    run = inspect.getsource(PROGRAMS[name]._run)
+    signals = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", run))
+    if "held(SIGNALS)" in run:
+        signals = {signal.Signals(signum).name for signum in SIGNALS if signum != WHERE}
     assert {"SIGHUP", "SIGTERM", "SIGINT"} <= signals
     described = " ".join(section(page(name), ".Sh SIGNALS"))
     for signum in signals:
@@ -189,7 +194,7 @@ def test_every_signal_stands_in_its_page(name):
 
 def test_every_variable_stands_in_its_page():
     """The environment variables that decide on directories are described."""
-    variables = set(re.findall(r'environ\.get\("(\w+)"', inspect.getsource(rundir)))
+    variables = set(re.findall(r'environ\.get\("(\w+)"', inspect.getsource(paths)))
     assert variables >= {"TCPPIPE_RUN_DIR", "TCPPIPE_STATE_DIR"}
     described = section(page("tcppiped.8"), ".Sh ENVIRONMENT")
     assert variables <= {line.removeprefix(".It Ev ") for line in described}
@@ -212,7 +217,7 @@ def test_messages_are_those_of_the_code(name):
     assert items
     for item in items:
         for words in re.split(
-            r"\b[A-Z]+\b|, waiting: |refused: |(?=; goes)|'.'", item.removeprefix(".It ")
+            r"\b[A-Z]+\b|, waiting: |refused: |(?=; goes|, pid)|'.'", item.removeprefix(".It ")
         ):
             words = words.strip(" :()")
             assert words in source, f"{item}: {words!r}"

@@ -18,7 +18,7 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.lock import lock
 from tcppipe.files.pointer import Pointer
 from tcppipe.net.connect import Connecting, targets
-from tcppipe.process import report, rundir
+from tcppipe.process import paths, report
 from tcppipe.session.fetch1 import ByteSink
 from tcppipe.session.sink import Sink
 from tcppipe.wire import pull1
@@ -56,7 +56,7 @@ class Fetch:
         self._crowd = crowd
         self._counted = False
         self._nameless_until = None  # so long a server's name may be unknown without an error
-        self._base = os.path.join(state_dir, rundir.file_name(source.local))
+        self._base = os.path.join(state_dir, paths.file_name(source.local))
         self._pointer = Pointer(source.pointer)
         self._state = PAUSED
         self._until = 0.0  # when the present state has lasted too long

@@ -20,8 +20,9 @@ from tcppipe.drivers.outages import Hearer, Outages
 from tcppipe.errors import ConfigError, place, reason
 from tcppipe.files import wakeup
 from tcppipe.net.dial import Diallers
-from tcppipe.process import report, rundir
+from tcppipe.process import report
 from tcppipe.process.children import Children
+from tcppipe.process.owner import owner
 from tcppipe.process.trouble import Trouble
 from tcppipe.process.turns import Turns
 
@@ -286,7 +287,7 @@ class Keeper:
         """True unless somebody else runs this pipe; then it is asked for again later."""
         child = self._pipes[key]
         try:
-            pid = rundir.owner(child.pipe.pidfile)
+            pid = owner(child.pipe.pidfile)
         except OSError as error:
             return self._cannot(key, now, error)
         if pid is None:

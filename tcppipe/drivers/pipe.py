@@ -18,7 +18,9 @@ from tcppipe.files.lock import lock
 from tcppipe.files.merged import MergedCopy
 from tcppipe.files.unmerged import leave
 from tcppipe.net import peers
-from tcppipe.process import report, rundir
+from tcppipe.process import paths, report
+from tcppipe.process.owner import send
+from tcppipe.process.pidfile import PidFile
 from tcppipe.process.shared import Shared
 
 NAMES = 4.0  # seconds of the handshake that a name server may take
@@ -161,13 +163,13 @@ class Pipe:
         self.name = f"{self._host}:{report.name(self.path)}"
         entry = self._entry
         path = entry.destination(self._host, self.path)
-        base = os.path.join(self._state_dir, rundir.ledger_base(self._host, self.path))
-        self._lock = rundir.PidFile(base + ".lock")
+        base = os.path.join(self._state_dir, paths.ledger_base(self._host, self.path))
+        self._lock = PidFile(base + ".lock")
         destination = self._destination = Destination(
             path, entry.mode, entry.owner, durable=entry.sync == "group"
         )
         self._try(destination, base + ".lock", first=not os.path.exists(base + ".ledger"))
-        shared = os.path.join(self._state_dir, rundir.file_name(path) + ".merge")
+        shared = os.path.join(self._state_dir, paths.file_name(path) + ".merge")
         own = base + ".ledger"
         self._merged = self._shares(entry, self._host)
         if self._merged:
@@ -315,7 +317,7 @@ class Pipe:
             ours = sender is None or holder == sender.hex()
             self._asked = signal.SIGTERM if ours else signal.SIGUSR1
             self._claim_until = now + CLAIM + (TAKEOVER if ours else 0)
-            rundir.send(self._lock.path, self._asked)
+            send(self._lock.path, self._asked)
         elif now > self._claim_until:
             if self._asked == signal.SIGTERM:
                 raise LinkLost("the connection before this one has not ended yet")

@@ -47,6 +47,7 @@ CALM = 60.0  # seconds without such a failure after which it is over
 STOP = 10.0  # seconds that children have to end when the server stops
 STRANGERS = "strangers"  # whom messages are about that nobody in the configuration is meant by
 WHERE = signal.SIGUSR2  # to a child: say where you are
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, WHERE)
 
 
 # --- parent

@@ -9,14 +9,14 @@ import os
 import socket
 import time
 
-from tcppipe.errors import TcppipeError
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.guarded import Guarded, Pointed
 from tcppipe.files.status import StatusFile
 from tcppipe.files.wakeup import Wakeup, preload
 from tcppipe.net.link import Link
-from tcppipe.process import report, rundir
+from tcppipe.process import report
+from tcppipe.process.daemon import Daemon
 from tcppipe.session.source import Source
 from tcppipe.session.source1 import LineSource
 
@@ -67,31 +67,17 @@ def _link_maker(pipe):
     return lambda sock, peer: Paced(sock, peer, bucket)
 
 
-def feed(pipe, push, signals, ready=None):
-    """Feed a pipe as its owner, to the end; the exit status.
-
-    ready: see detach.detach; None for a pipe that is not established yet.
-    """
+def feed(pipe, push, signals):
+    """In the child of a keeper: feed a pipe as its owner, to the end; the exit status."""
     report.about(pipe.path)
-    lock = rundir.PidFile(pipe.pidfile)
-    try:
-        lock.acquire()
-        wakeup = Wakeup(pipe.path, report.say)
-        if ready is not None:
-            report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
-        if ready is not None:
-            ready()
-        push.run(signals, wakeup)
-    except (TcppipeError, OSError, rundir.lock_errors()) as error:
-        report.fatal(error)
-        if ready is not None:
-            ready(1, f"tcppipe: {report.one_line(error)}")
-        return 1
-    finally:
-        if lock.i_am_locking():
-            lock.release()
-    report.info(f"{pipe.path}: ended")
-    return 0
+    daemon = Daemon("tcppipe", pipe.pidfile)
+
+    def serve():
+        with daemon.found():
+            push.run(signals, Wakeup(pipe.path, report.say))
+        report.info(f"{pipe.path}: ended")
+
+    return daemon.run(serve)
 
 
 def _greeter(pipe, packer):

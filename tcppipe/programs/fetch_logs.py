@@ -4,7 +4,7 @@ import os
 import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
-from tcppipe.process import rundir
+from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, prints, wrong
 
 USAGE = """\
@@ -73,46 +73,36 @@ def _run(options, snmp_dir, conf):
     import time
 
     from tcppipe.drivers.fetchers import Fetchers, read, streams, tell_all
-    from tcppipe.process import detach, report
-    from tcppipe.process.signals import Signals
+    from tcppipe.process.daemon import Daemon
 
-    detach.ensure_stdio()
-    if "D" not in options:
-        report.open("fetch_logs", True, streams())
+    foreground = "D" not in options
+    pidfile = None
+    if not foreground:
+        run_dir = paths.run_dir(options.get("run-dir"))
+        pidfile = os.path.join(run_dir, "fetch_logs.pid")
+    daemon = Daemon("fetch_logs", pidfile)
+    daemon.open(foreground, streams())
     sources = read(conf)
     if not os.path.isdir(snmp_dir):
         raise ConfigError(f"{snmp_dir}: no such directory")
-    state_dir = rundir.ensure(rundir.state_dir(options.get("state-dir")), 0o750)
+    state_dir = paths.ensure(paths.state_dir(options.get("state-dir")), 0o750)
     _raise_limit()
-    ready = detach.in_foreground
-    lock = None
-    if "D" in options:
-        run_dir = rundir.ensure(rundir.run_dir(options.get("run-dir")))
-        lock = rundir.PidFile(os.path.join(run_dir, "fetch_logs.pid"))
-        pid = lock.read_pid()
-        if pid is not None:
-            raise ConfigError(f"{lock.path}: fetch_logs runs already, pid {pid}")
-        ready = detach.detach([], "fetch_logs")
-        report.open("fetch_logs")
-    try:
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
-                           signal.SIGUSR1])  # fmt: skip
-        if lock is not None:
-            lock.acquire()  # only now somebody can find us to send a signal to
-        fetchers = Fetchers(conf, snmp_dir, state_dir, tell_all)
-        tell_all(None, "info", f"started, {len(sources)} sources in {conf}")
-        ready()
-        fetchers.take(sources, time.monotonic())
-        fetchers.run(signals)
-    except (TcppipeError, OSError, rundir.lock_errors()) as error:
-        report.fatal(error)
-        ready(1, f"fetch_logs: {report.one_line(error)}")
-        return 1
-    finally:
-        if lock is not None and lock.i_am_locking():
-            lock.release()
-    tell_all(None, "info", "ended")
-    return 0
+    if not foreground:
+        paths.ensure(run_dir)
+    daemon.must_be_alone(f"{pidfile}: fetch_logs runs already")
+    daemon.begin(foreground)
+
+    def fetch():
+        signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1]
+        with daemon.held(signums) as signals:
+            fetchers = Fetchers(conf, snmp_dir, state_dir, tell_all)
+            tell_all(None, "info", f"started, {len(sources)} sources in {conf}")
+            daemon.ready()
+            fetchers.take(sources, time.monotonic())
+            fetchers.run(signals)
+        tell_all(None, "info", "ended")
+
+    return daemon.run(fetch)
 
 
 def _raise_limit():

@@ -4,7 +4,7 @@ import os
 import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
-from tcppipe.process import rundir
+from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, prints, rate, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
@@ -69,44 +69,34 @@ def _check(path):
 
 
 def _run(options, path, limit):
-    import signal
-
     from tcppipe.drivers.numbers import Files
-    from tcppipe.drivers.serve import WHERE, Server
+    from tcppipe.drivers.serve import SIGNALS, Server
     from tcppipe.net.listen import listen
-    from tcppipe.process import detach, report
-    from tcppipe.process.signals import Signals
+    from tcppipe.process import report
+    from tcppipe.process.daemon import Daemon
 
-    detach.ensure_stdio()
+    foreground = "D" not in options
+    pidfile = None
+    if not foreground:
+        run_dir = paths.run_dir(options.get("run-dir"))
+        pidfile = os.path.join(run_dir, "gen_numbers.pid")
+    daemon = Daemon("gen_numbers", pidfile)
+    daemon.open(foreground)
     files = Files(path, "z" in options, limit)
     holds = files.read()
     port = files.numbers.port or PORT
     sockets = listen(port, files.numbers.address)
-    ready = detach.in_foreground
-    lock = None
-    if "D" in options:
-        run_dir = rundir.ensure(rundir.run_dir(options.get("run-dir")))
-        lock = rundir.PidFile(os.path.join(run_dir, "gen_numbers.pid"))
-        pid = lock.read_pid()
-        if pid is not None:
-            raise ConfigError(f"{lock.path}: gen_numbers runs already, pid {pid}")
-        ready = detach.detach([sock.fileno() for sock in sockets], "gen_numbers")
-        report.open("gen_numbers")
-    try:
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
-                           signal.SIGUSR1, WHERE])  # fmt: skip
-        if lock is not None:
-            lock.acquire()  # only now somebody can find us to send a signal to
-        server = Server(files, sockets)
-        report.info(f"started, port {port}, {holds} in {path}")
-        ready()
-        server.run(signals)
-    except (TcppipeError, OSError, rundir.lock_errors()) as error:
-        report.fatal(error)
-        ready(1, f"gen_numbers: {report.one_line(error)}")
-        return 1
-    finally:
-        if lock is not None and lock.i_am_locking():
-            lock.release()
-    report.info("ended")
-    return 0
+    if not foreground:
+        paths.ensure(run_dir)
+    daemon.must_be_alone(f"{pidfile}: gen_numbers runs already")
+    daemon.begin(foreground, [sock.fileno() for sock in sockets])
+
+    def serve():
+        with daemon.held(SIGNALS) as signals:
+            server = Server(files, sockets)
+            report.info(f"started, port {port}, {holds} in {path}")
+            daemon.ready()
+            server.run(signals)
+        report.info("ended")
+
+    return daemon.run(serve)

@@ -9,7 +9,7 @@ import sys
 
 from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
-from tcppipe.process import rundir
+from tcppipe.process import paths
 from tcppipe.programs import tcppipe
 from tcppipe.programs.options import flag, parse, prints
 
@@ -30,8 +30,8 @@ class Options:
         if "\n" in self.path:
             raise ConfigError(f"{self.path!r}: a list whose name holds a newline")
         self.foreground = "d" in options
-        self.run_dir = rundir.run_dir(options.get("run-dir"))
-        self.pidfile = os.path.join(self.run_dir, rundir.file_name(self.path) + ".pid")
+        self.run_dir = paths.run_dir(options.get("run-dir"))
+        self.pidfile = os.path.join(self.run_dir, paths.file_name(self.path) + ".pid")
 
     def read(self, words):
         """The options in the words of a line, checked.  Raises ConfigError."""
@@ -82,13 +82,12 @@ def run(keep):
     from tcppipe.drivers import kept
     from tcppipe.drivers.keeper import Keeper
     from tcppipe.drivers.wanted import Wanted
-    from tcppipe.errors import TcppipeError
-    from tcppipe.process import detach, report
-    from tcppipe.process.signals import Signals
+    from tcppipe.process import report
+    from tcppipe.process.daemon import Daemon
     from tcppipe.programs import feeding
 
-    detach.ensure_stdio()
-    report.open("tcppipe", keep.foreground)
+    daemon = Daemon("tcppipe", keep.pidfile)
+    daemon.open(keep.foreground)
     wanted = Wanted(keep.path, keep.read, keep.make)
     try:
         wanted.read()
@@ -96,15 +95,9 @@ def run(keep):
         for line in str(error).split("\n"):
             report.fatal(line)
         return 1
-    rundir.ensure(keep.run_dir)
-    lock = rundir.PidFile(keep.pidfile)
-    pid = lock.read_pid()
-    if pid is not None:
-        raise ConfigError(f"{keep.path}: tcppipe runs already for this list, pid {pid}")
-    ready = detach.in_foreground
-    if not keep.foreground:
-        ready = detach.detach((), "tcppipe")
-        report.open("tcppipe")
+    paths.ensure(keep.run_dir)
+    daemon.must_be_alone(f"{keep.path}: tcppipe runs already for this list")
+    daemon.begin(keep.foreground)
 
     def prepare(pipe, resend, dialler, lifeline, tell):
         pipe.resend = resend
@@ -112,24 +105,17 @@ def run(keep):
         return pipe, feeding.make_push(pipe, dialler, kept.Kept, **more)
 
     def feed(prepared, signals):
-        lock.forget()
+        daemon.lock.forget()
         return feeding.feed(*prepared, signals)
 
-    try:
-        # Before the pid file says who to send them to.
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1,
-                           signal.SIGCHLD, kept.LEAVE])  # fmt: skip
-        lock.acquire()
-        report.info(f"started, {len(wanted.lines)} lines in {wanted.path}")
-        ready()
-        report.share()
-        Keeper(wanted, prepare, feed).run(signals)
-    except (TcppipeError, OSError, rundir.lock_errors()) as error:
-        report.fatal(error)
-        ready(1, f"tcppipe: {report.one_line(error)}")
-        return 1
-    finally:
-        if lock.i_am_locking():
-            lock.release()
-    report.info("ended")
-    return 0
+    def serve():
+        signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD,
+                   kept.LEAVE]  # fmt: skip
+        with daemon.held(signums) as signals:
+            report.info(f"started, {len(wanted.lines)} lines in {wanted.path}")
+            daemon.ready()
+            report.share()
+            Keeper(wanted, prepare, feed).run(signals)
+        report.info("ended")
+
+    return daemon.run(serve)

@@ -8,7 +8,8 @@ import os
 import sys
 
 from tcppipe.errors import ConfigError, TcppipeError, reason
-from tcppipe.process import rundir
+from tcppipe.process import paths
+from tcppipe.process.owner import owner, send
 from tcppipe.programs.options import absent, asked, interruptible, parse, rate, wrong
 
 PORT = 6514
@@ -113,10 +114,10 @@ class Options:
         self.hold_nuls = "hold-nuls" in options
         self.foreground = "d" in options
         self.olddir = os.path.realpath(options["olddir"]) if "olddir" in options else None
-        self.run_dir = rundir.run_dir(options.get("run-dir"))
-        base = os.path.join(self.run_dir, rundir.pipe_base(self.host, self.port, self.path))
+        self.run_dir = paths.run_dir(options.get("run-dir"))
+        base = os.path.join(self.run_dir, paths.pipe_base(self.host, self.port, self.path))
         self.pidfile, self.statusfile = base + ".pid", base + ".pipe"
-        original = rundir.original_base(self.host, self.port, self.path)
+        original = paths.original_base(self.host, self.port, self.path)
         self.originalfile = os.path.join(self.run_dir, original + ".pipe")
 
 
@@ -150,7 +151,7 @@ def _seconds(text):
 
 
 def _show_pid(pipe):
-    pid = rundir.owner(pipe.pidfile)
+    pid = owner(pipe.pidfile)
     if pid is None:
         return 1
     try:
@@ -168,14 +169,14 @@ def _send_signal(pipe, name):
     signum = int(name) if name.isascii() and name.isdigit() else getattr(signal.Signals, word, None)
     if signum not in set(signal.Signals):
         raise ConfigError(f"-K {name}: no such signal")
-    rundir.send(pipe.pidfile, signum)
+    send(pipe.pidfile, signum)
     return 0
 
 
 def _wanted(pipe):
     """For --keep-alive: is it switched on, and is there nobody yet?"""
     switch = os.path.join(pipe.run_dir, "tcppipe.keepalive")
-    return os.path.exists(switch) and rundir.owner(pipe.pidfile) is None
+    return os.path.exists(switch) and owner(pipe.pidfile) is None
 
 
 def _run(pipe):
@@ -184,29 +185,27 @@ def _run(pipe):
 
     from tcppipe.drivers.push import Push, check_origin
     from tcppipe.net.dial import Dialler
-    from tcppipe.process import detach, report
-    from tcppipe.process.signals import Signals
-    from tcppipe.programs.feeding import feed, make_push, pipe_files
+    from tcppipe.process import report
+    from tcppipe.process.daemon import Daemon
+    from tcppipe.programs.feeding import Wakeup, make_push, pipe_files
 
-    detach.ensure_stdio()
-    report.open("tcppipe", pipe.foreground)
+    daemon = Daemon("tcppipe", pipe.pidfile)
+    daemon.open(pipe.foreground)
     check_origin(pipe.path, pipe_files(pipe)[0])
-    rundir.ensure(pipe.run_dir)
-    pid = rundir.owner(pipe.pidfile)
-    if pid is not None:
-        raise ConfigError(f"{pipe.path}: tcppipe runs already for this file and host, pid {pid}")
-    ready, caller = detach.in_foreground, None
-    if not pipe.foreground:
-        ready = detach.detach((), "tcppipe")
-        caller = ready.fileno()
-        report.open("tcppipe")
+    paths.ensure(pipe.run_dir)
+    daemon.must_be_alone(f"{pipe.path}: tcppipe runs already for this file and host")
+    caller = daemon.begin(pipe.foreground)
     report.about(pipe.path)
     push = make_push(pipe, Dialler(pipe.host, pipe.port), Push)
-    try:
+
+    def serve():
         push.establish(caller)
-    except (TcppipeError, OSError) as error:
-        report.fatal(error)
-        ready(1, f"tcppipe: {report.one_line(error)}")
-        return 1
-    signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-    return feed(pipe, push, signals, ready)
+        signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+        with daemon.held(signums) as signals:
+            wakeup = Wakeup(pipe.path, report.say)
+            report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
+            daemon.ready()
+            push.run(signals, wakeup)
+        report.info(f"{pipe.path}: ended")
+
+    return daemon.run(serve)

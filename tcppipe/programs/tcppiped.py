@@ -4,7 +4,7 @@ import os
 import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
-from tcppipe.process import rundir
+from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, wrong
 from tcppipe.programs.tcppipe import PORT, _port
 
@@ -58,44 +58,31 @@ def main(argv=None):
 
 
 def _run(options, port):
-    import signal
-
     from tcppipe.drivers.pipe import Table
-    from tcppipe.drivers.serve import WHERE, Pipes, Server
+    from tcppipe.drivers.serve import SIGNALS, Pipes, Server
     from tcppipe.net.listen import listen
-    from tcppipe.process import detach, report
-    from tcppipe.process.signals import Signals
+    from tcppipe.process import report
+    from tcppipe.process.daemon import Daemon
 
-    detach.ensure_stdio()
+    run_dir = paths.run_dir(options.get("run-dir"))
+    daemon = Daemon("tcppiped", os.path.join(run_dir, "tcppiped.pid"))
+    daemon.open("d" in options)
     table = Table(os.path.abspath(options.get("f", CONF)))
     table.read()
-    run_dir = rundir.ensure(rundir.run_dir(options.get("run-dir")))
-    state_dir = rundir.ensure(rundir.state_dir(options.get("state-dir")), 0o750)
-    lock = rundir.PidFile(os.path.join(run_dir, "tcppiped.pid"))
-    pid = lock.read_pid()
-    if pid is not None:
-        raise ConfigError(f"{lock.path}: tcppiped runs already, pid {pid}")
+    paths.ensure(run_dir)
+    state_dir = paths.ensure(paths.state_dir(options.get("state-dir")), 0o750)
+    daemon.must_be_alone(f"{daemon.lock.path}: tcppiped runs already")
     sockets = listen(port, options.get("a"))
-    ready = detach.in_foreground
-    if "d" not in options:
-        ready = detach.detach([sock.fileno() for sock in sockets], "tcppiped")
-        report.open("tcppiped")
-    try:
-        signals = Signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD,
-                           signal.SIGUSR1, WHERE])  # fmt: skip
-        lock.acquire()  # only now somebody can find us to send a signal to
-        for path in rundir.open_to_others(run_dir, state_dir, table.path):
-            report.warning(f"{path}: others may write there, and take pipes over: chmod o-w")
-        server = Server(Pipes(table, state_dir), sockets)
-        report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
-        ready()
-        server.run(signals)
-    except (TcppipeError, OSError, rundir.lock_errors()) as error:
-        report.fatal(error)
-        ready(1, f"tcppiped: {report.one_line(error)}")
-        return 1
-    finally:
-        if lock.i_am_locking():
-            lock.release()
-    report.info("ended")
-    return 0
+    daemon.begin("d" in options, [sock.fileno() for sock in sockets])
+
+    def serve():
+        with daemon.held(SIGNALS) as signals:
+            for path in paths.open_to_others(run_dir, state_dir, table.path):
+                report.warning(f"{path}: others may write there, and take pipes over: chmod o-w")
+            server = Server(Pipes(table, state_dir), sockets)
+            report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
+            daemon.ready()
+            server.run(signals)
+        report.info("ended")
+
+    return daemon.run(serve)

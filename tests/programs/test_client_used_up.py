@@ -14,7 +14,8 @@ from stage import append, children, content, size, wait_until
 from test_many import Many
 from test_used_up import limit, open_files, processor
 
-from tcppipe.process import rundir
+from tcppipe.process import paths
+from tcppipe.process.owner import owner
 
 FIRST = b"one\ntwo\nthree\n"
 UNTOUCHED = {  # what ends, stops or continues a process, or tells it of its own fault
@@ -347,8 +348,8 @@ def test_where_a_list_is(many):
 def test_hup_when_the_pid_file_of_a_list_appears(many, turn):
     """A HUP in the moment in which the pid file has our pid does not end the parent."""
     many.parent.start()
-    pidfile = many.stage.run_dir / (rundir.file_name(str(many.list)) + ".pid")
-    wait_until(lambda: pidfile.exists() and rundir.owner(str(pidfile)), "no pid file")
+    pidfile = many.stage.run_dir / (paths.file_name(str(many.list)) + ".pid")
+    wait_until(lambda: pidfile.exists() and owner(str(pidfile)), "no pid file")
     many.parent.hup()
     many.server.up()
     many.arrives("a.log", seconds=30)

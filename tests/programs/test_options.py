@@ -108,7 +108,7 @@ def test_directories_that_are_not_there_are_said(stage):
 
 def test_who_has_no_home_is_told(tmp_path):
     """A directory that is called ~ is nobody's."""
-    code = "import os; os.setuid(54321); from tcppipe.process import rundir; rundir.state_dir()"
+    code = "import os; os.setuid(54321); from tcppipe.process import paths; paths.state_dir()"
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
     if os.geteuid() != 0:
         env["HOME"], code = "~", code.replace("os.setuid(54321); ", "")

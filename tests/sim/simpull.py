@@ -21,7 +21,7 @@ from tcppipe.files.follower import Follower
 from tcppipe.files.pointer import Pointer
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
-from tcppipe.process import rundir
+from tcppipe.process import paths
 from tcppipe.session.source import Source
 from tcppipe.wire import pull1
 
@@ -31,7 +31,7 @@ POINTER = "/p/log.pointer"
 class PullWorld(LoopWorld):
     """A LoopWorld in which the archive fetches."""
 
-    ledger = f"/state/{rundir.file_name(COPY)}.ledger"
+    ledger = f"/state/{paths.file_name(COPY)}.ledger"
 
     def __init__(self, seed, do=None, knobs=()):
         self.fetcher = None  # its Task

@@ -15,7 +15,9 @@ import lockfile
 import pytest
 
 from tcppipe.errors import ConfigError
-from tcppipe.process import rundir
+from tcppipe.process import paths
+from tcppipe.process.owner import _flock_layout, owner, send
+from tcppipe.process.pidfile import PidFile
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -24,7 +26,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become 
 
 HOLD = """
 import sys
-from tcppipe.process.rundir import PidFile
+from tcppipe.process.pidfile import PidFile
 held = PidFile(sys.argv[1])
 held.acquire()
 print("held", flush=True)
@@ -99,47 +101,47 @@ def test_directories_from_argument_then_environment(monkeypatch, tmp_path):
     """An option wins over the environment variable, and both over the usual places."""
     monkeypatch.setenv("TCPPIPE_RUN_DIR", "/from/env/run")
     monkeypatch.setenv("TCPPIPE_STATE_DIR", "/from/env/state")
-    assert rundir.run_dir() == "/from/env/run"
-    assert rundir.run_dir("/given") == "/given"
-    assert rundir.state_dir() == "/from/env/state"
-    assert rundir.state_dir("/given") == "/given"
+    assert paths.run_dir() == "/from/env/run"
+    assert paths.run_dir("/given") == "/given"
+    assert paths.state_dir() == "/from/env/state"
+    assert paths.state_dir("/given") == "/given"
     monkeypatch.chdir(tmp_path)
-    assert rundir.run_dir("here") == f"{tmp_path}/here"
+    assert paths.run_dir("here") == f"{tmp_path}/here"
 
 
 @root_only
 @pytest.mark.parametrize("env", [{}, {"TCPPIPE_RUN_DIR": "", "TCPPIPE_STATE_DIR": ""}])
 def test_directories_of_root(env):
     """Root uses the system's places; an empty variable is as good as none."""
-    assert ask(rundir.run_dir, env=env) == "/var/run"
-    assert ask(rundir.state_dir, env=env) == "/var/lib/tcppipe"
+    assert ask(paths.run_dir, env=env) == "/var/run"
+    assert ask(paths.state_dir, env=env) == "/var/lib/tcppipe"
 
 
 @root_only
 def test_directories_of_a_user(stranger):
     """Who may not write to the system's places gets the XDG ones without being asked."""
     user, private = stranger
-    assert ask(rundir.run_dir, user=user, env={}) == private
+    assert ask(paths.run_dir, user=user, env={}) == private
     env = {"HOME": "/home/x"}
-    assert ask(rundir.state_dir, user=user, env=env) == "/home/x/.local/state/tcppipe"
+    assert ask(paths.state_dir, user=user, env=env) == "/home/x/.local/state/tcppipe"
     env["XDG_STATE_HOME"] = "/x/state"
-    assert ask(rundir.state_dir, user=user, env=env) == "/x/state/tcppipe"
+    assert ask(paths.state_dir, user=user, env=env) == "/x/state/tcppipe"
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         env = {"XDG_RUNTIME_DIR": base}
-        assert ask(rundir.run_dir, user=user, env=env) == private  # it is another user's
+        assert ask(paths.run_dir, user=user, env=env) == private  # it is another user's
         os.chown(base, user, user)
-        assert ask(rundir.run_dir, user=user, env=env) == base + "/tcppipe"
+        assert ask(paths.run_dir, user=user, env=env) == base + "/tcppipe"
 
 
 @root_only
 def test_private_directory_is_made_safely(stranger):
     """The directory in /tmp is for its user alone, and is found again."""
     user, private = stranger
-    assert ask(rundir.ensure, private, user=user, env={}) == private
+    assert ask(paths.ensure, private, user=user, env={}) == private
     assert os.stat(private).st_mode & 0o777 == 0o700
     assert os.stat(private).st_uid == user
-    assert ask(rundir.run_dir, user=user, env={}) == private
-    assert ask(rundir.ensure, private, user=user, env={}) == private
+    assert ask(paths.run_dir, user=user, env={}) == private
+    assert ask(paths.ensure, private, user=user, env={}) == private
 
 
 @root_only
@@ -158,8 +160,8 @@ def test_private_directory_is_refused_if_somebody_was_there_first(stranger, trap
     if trap == "writable":
         os.chmod(private, 0o770)
     for answer in (
-        ask(rundir.run_dir, user=user, env={}),
-        ask(rundir.ensure, private, user=user, env={}),
+        ask(paths.run_dir, user=user, env={}),
+        ask(paths.ensure, private, user=user, env={}),
     ):
         assert answer.startswith(f"ConfigError: {private}: ")
 
@@ -167,10 +169,10 @@ def test_private_directory_is_refused_if_somebody_was_there_first(stranger, trap
 def test_ensure_makes_parents(tmp_path):
     """Missing parents are made too; what is there already is left as it is."""
     path = str(tmp_path / "a" / "b" / "c")
-    assert rundir.ensure(path, 0o700) == path
+    assert paths.ensure(path, 0o700) == path
     assert os.stat(path).st_mode & 0o777 == 0o700
     assert os.stat(tmp_path / "a").st_mode & 0o022 == 0
-    assert rundir.ensure(path, 0o755) == path
+    assert paths.ensure(path, 0o755) == path
     assert os.stat(path).st_mode & 0o777 == 0o700
 
 
@@ -178,22 +180,22 @@ def test_ensure_says_why_not(tmp_path):
     """A file in the way is a line for the administrator."""
     (tmp_path / "a").touch()
     with pytest.raises(ConfigError, match="cannot make this directory"):
-        rundir.ensure(str(tmp_path / "a" / "b"))
+        paths.ensure(str(tmp_path / "a" / "b"))
 
 
 def test_names_are_readable():
     """A name tells host, port and path; what is special in file names is encoded."""
-    assert rundir.pipe_base("archive", 6514, "/var/log/messages") == (
+    assert paths.pipe_base("archive", 6514, "/var/log/messages") == (
         "archive-6514.%2Fvar%2Flog%2Fmessages"
     )
-    assert rundir.pipe_base("::1", 1, "/a b%") == "%3a%3a1-1.%2Fa%20b%25"
-    assert rundir.pipe_base("h", 1, os.fsdecode(b"/\xff\n")) == "h-1.%2F%FF%0A"
+    assert paths.pipe_base("::1", 1, "/a b%") == "%3a%3a1-1.%2Fa%20b%25"
+    assert paths.pipe_base("h", 1, os.fsdecode(b"/\xff\n")) == "h-1.%2F%FF%0A"
 
 
 def test_names_do_not_collide():
     """Different pipes have different names, those that the original mixed up too."""
     hosts = ["a", "a-1", "a-1.b", "a/b", "a-1./b", "a%2Fb", "::1"]
-    paths = [
+    files = [
         "/x",
         "/x.pid",
         "/X",
@@ -204,32 +206,32 @@ def test_names_do_not_collide():
         "/srv/ab/x.log",
         "/srv/ba/x.log",
     ]
-    paths += [f"/{'a' * 300}/{n}" for n in range(3)]
-    pipes = [(host, port, path) for host in hosts for port in (1, 11) for path in paths]
-    assert len({rundir.pipe_base(*pipe) for pipe in pipes}) == len(pipes)
+    files += [f"/{'a' * 300}/{n}" for n in range(3)]
+    pipes = [(host, port, path) for host in hosts for port in (1, 11) for path in files]
+    assert len({paths.pipe_base(*pipe) for pipe in pipes}) == len(pipes)
 
 
 def test_capitals_in_a_host_name_do_not_matter():
     """Archive and archive are the same host, so it is the same pipe."""
-    assert rundir.pipe_base("Archive", 1, "/x") == rundir.pipe_base("archive", 1, "/x")
+    assert paths.pipe_base("Archive", 1, "/x") == paths.pipe_base("archive", 1, "/x")
 
 
 def test_long_names_fit_and_cannot_be_forged():
     """A long path gets a digest; no other path can be chosen to have that very name."""
-    name = rundir.pipe_base("archive", 6514, "/" + "é" * 2000)
+    name = paths.pipe_base("archive", 6514, "/" + "é" * 2000)
     assert len(name + ".pipe") < 256
     assert name.startswith("archive-6514.%2F%C3%A9")
-    assert rundir.pipe_base("archive", 6514, "/" + name[len("archive-6514.%2F") :]) != name
+    assert paths.pipe_base("archive", 6514, "/" + name[len("archive-6514.%2F") :]) != name
 
 
 def test_names_of_the_original():
     """The original's hash is found again, letters in any order, padded, and negative too."""
-    assert rundir.original_base("h", 6514, "/srv/ab/x.log") == "h-6514.x.log.6385"
-    assert rundir.original_base("h", 6514, "/srv/ba/x.log") == "h-6514.x.log.6385"
-    assert rundir.original_base("h", 6514, "/") == "h-6514..  47"
+    assert paths.original_base("h", 6514, "/srv/ab/x.log") == "h-6514.x.log.6385"
+    assert paths.original_base("h", 6514, "/srv/ba/x.log") == "h-6514.x.log.6385"
+    assert paths.original_base("h", 6514, "/") == "h-6514..  47"
     # 47 * (0xc3 - 256) = -2867, * (0xa9 - 256) = 249429, C's remainder by 8191: 3699
-    assert rundir.original_base("h", 1, "/é") == "h-1.é.3699"
-    assert rundir.original_base("h", 1, os.fsdecode(b"/\xc3")) == "h-1.\udcc3.-2867"
+    assert paths.original_base("h", 1, "/é") == "h-1.é.3699"
+    assert paths.original_base("h", 1, os.fsdecode(b"/\xc3")) == "h-1.\udcc3.-2867"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_names_of_the_original():
 )
 def test_layout_of_struct_flock(platform, type_at, pid_at):
     """Type and pid stand where the headers of each system put them."""
-    layout, kind, pid = rundir._flock_layout(platform)
+    layout, kind, pid = _flock_layout(platform)
     fields = [0] * (len(layout) - 1)
     fields[kind], fields[pid] = 0x1234, 0x12345678
     packed = struct.pack(layout, *fields)
@@ -247,13 +249,13 @@ def test_layout_of_struct_flock(platform, type_at, pid_at):
 
 def test_owner_of_a_living_process(pidfile):
     """While a process holds the file, it is named, and the number can be read as well."""
-    assert rundir.owner(pidfile) is None
+    assert owner(pidfile) is None
     with holder(pidfile) as process:
-        assert rundir.owner(pidfile) == process.pid
+        assert owner(pidfile) == process.pid
         assert Path(pidfile).read_text() == f"{process.pid}\n"
         process.stdin.close()
         process.wait()
-        assert rundir.owner(pidfile) is None
+        assert owner(pidfile) is None
         assert not os.path.exists(pidfile)
 
 
@@ -263,8 +265,8 @@ def test_owner_killed(pidfile):
         process.kill()
         process.wait()
         assert Path(pidfile).read_text() == f"{process.pid}\n"
-        assert rundir.owner(pidfile) is None
-    with rundir.PidFile(pidfile):
+        assert owner(pidfile) is None
+    with PidFile(pidfile):
         assert Path(pidfile).read_text() == f"{os.getpid()}\n"
 
 
@@ -272,19 +274,19 @@ def test_number_now_of_another_process(pidfile):
     """A stale number that belongs to an innocent process by now is not believed."""
     with holder(pidfile + ".other") as innocent:
         Path(pidfile).write_text(f"{innocent.pid}\nand more of it\n")
-        assert rundir.owner(pidfile) is None
-        assert rundir.send(pidfile, signal.SIGKILL) is None
-        with rundir.PidFile(pidfile):
+        assert owner(pidfile) is None
+        assert send(pidfile, signal.SIGKILL) is None
+        with PidFile(pidfile):
             assert Path(pidfile).read_text() == f"{os.getpid()}\n"
-        assert rundir.owner(pidfile + ".other") == innocent.pid
+        assert owner(pidfile + ".other") == innocent.pid
 
 
 def test_second_starter_is_told_who_runs(pidfile):
     """AlreadyLocked carries the owner's pid, and the owner's file is untouched."""
     with holder(pidfile) as process:
         with pytest.raises(lockfile.AlreadyLocked, match=f"process {process.pid}$"):
-            rundir.PidFile(pidfile).acquire()
-        assert rundir.owner(pidfile) == process.pid
+            PidFile(pidfile).acquire()
+        assert owner(pidfile) == process.pid
         assert Path(pidfile).read_text() == f"{process.pid}\n"
 
 
@@ -292,7 +294,7 @@ def test_starters_at_once(pidfile):
     """Of many that start at the same instant exactly one wins, whatever a dead one has left."""
     script = """
 import sys, os, lockfile
-from tcppipe.process.rundir import PidFile
+from tcppipe.process.pidfile import PidFile
 gate, end = map(int, sys.argv[2:])
 os.read(gate, 1)
 try:
@@ -310,7 +312,7 @@ os.read(end, 1)
         ]
         os.close(gate[1])
         words = [starter.stdout.readline() for starter in starters]
-        assert rundir.owner(pidfile) == starters[words.index("won\n")].pid
+        assert owner(pidfile) == starters[words.index("won\n")].pid
         os.close(end[1])
         for starter in starters:
             starter.communicate(timeout=30)
@@ -325,7 +327,7 @@ def test_taking_and_letting_go_at_once(pidfile, tmp_path):
     counter.write_text("0")
     script = """
 import sys, lockfile
-from tcppipe.process.rundir import PidFile
+from tcppipe.process.pidfile import PidFile
 done = 0
 while done < 100:
     try:
@@ -345,55 +347,55 @@ while done < 100:
 
 def test_asking_for_oneself_does_not_let_go(pidfile):
     """The owner may ask who the owner is, and try again, without losing the lock."""
-    with rundir.PidFile(pidfile) as mine:
-        assert rundir.owner(pidfile) == mine.read_pid() == os.getpid()
+    with PidFile(pidfile) as mine:
+        assert owner(pidfile) == mine.read_pid() == os.getpid()
         assert mine.is_locked()
         assert mine.i_am_locking()
         with pytest.raises(lockfile.AlreadyLocked):
-            rundir.PidFile(pidfile).acquire()
+            PidFile(pidfile).acquire()
         with pytest.raises(lockfile.AlreadyLocked):
             mine.acquire()
-        assert ask(rundir.owner, pidfile) == str(os.getpid())
+        assert ask(owner, pidfile) == str(os.getpid())
     assert not mine.is_locked()
     assert not os.path.exists(pidfile)
 
 
 def test_forked_child_does_not_hold_it(pidfile):
     """A child has the object and the descriptor, but neither the lock nor the right to remove."""
-    with rundir.PidFile(pidfile) as mine:
+    with PidFile(pidfile) as mine:
         pid = os.fork()
         if pid == 0:
             status = 1
             with suppress(BaseException):
                 mine.__exit__(None, None, None)
                 assert not mine.i_am_locking()
-                assert rundir.owner(pidfile) == os.getppid()
+                assert owner(pidfile) == os.getppid()
                 try:
                     mine.release()
                 except lockfile.NotMyLock:
                     status = 0
             os._exit(status)
         assert os.waitpid(pid, 0)[1] == 0
-        assert ask(rundir.owner, pidfile) == str(os.getpid())
+        assert ask(owner, pidfile) == str(os.getpid())
 
 
 def test_forked_child_forgets_it(pidfile):
     """A child lets go of the descriptors, and its parent holds the file as before."""
-    with rundir.PidFile(pidfile) as mine:
+    with PidFile(pidfile) as mine:
         pid = os.fork()
         if pid == 0:
             before = len(os.listdir("/proc/self/fd"))
             mine.forget()
             mine.forget()
-            same = rundir.owner(pidfile) == os.getppid()
+            same = owner(pidfile) == os.getppid()
             os._exit(0 if same and len(os.listdir("/proc/self/fd")) == before - 2 else 1)
         assert os.waitpid(pid, 0)[1] == 0
-        assert ask(rundir.owner, pidfile) == str(os.getpid())
+        assert ask(owner, pidfile) == str(os.getpid())
 
 
 def test_release_and_break_lock(pidfile):
     """What is not locked cannot be released; a dead one's file can be removed, a living one's not."""
-    lock = rundir.PidFile(pidfile)
+    lock = PidFile(pidfile)
     with pytest.raises(lockfile.NotLocked):
         lock.release()
     Path(pidfile).write_text("1\n")
@@ -408,7 +410,7 @@ def test_release_and_break_lock(pidfile):
 
 def test_release_leaves_a_foreign_file(pidfile):
     """A file that somebody has put in the place of ours is not removed."""
-    with rundir.PidFile(pidfile):
+    with PidFile(pidfile):
         os.rename(pidfile, pidfile + ".away")
         Path(pidfile).write_text("not ours\n")
     assert Path(pidfile).read_text() == "not ours\n"
@@ -422,16 +424,16 @@ def test_pid_file_that_is_no_plain_file(pidfile, tmp_path, trap):
     if trap == "symlink":
         os.symlink(precious, pidfile)
         with pytest.raises(OSError, match="symbolic link"):
-            rundir.owner(pidfile)
+            owner(pidfile)
     elif trap == "hard link":
         os.link(precious, pidfile)
     elif trap == "fifo":
         os.mkfifo(pidfile)
     else:
         pidfile = str(tmp_path / "none" / "a.pid")
-        assert rundir.owner(pidfile) is None
+        assert owner(pidfile) is None
     with pytest.raises(lockfile.LockFailed):
-        rundir.PidFile(pidfile).acquire()
+        PidFile(pidfile).acquire()
     assert precious.read_text() == "precious"
 
 
@@ -465,12 +467,12 @@ def test_reader_keeps_nobody_out():
                     signal.pause()
             os._exit(1)
         assert os.read(told, 10) == b"locked"
-        assert rundir.owner(pidfile) is None
-        with rundir.PidFile(pidfile):
-            assert ask(rundir.owner, pidfile) == str(os.getpid())
-            assert ask(rundir.owner, pidfile, user=65534) == str(os.getpid())
+        assert owner(pidfile) is None
+        with PidFile(pidfile):
+            assert ask(owner, pidfile) == str(os.getpid())
+            assert ask(owner, pidfile, user=65534) == str(os.getpid())
             assert Path(pidfile).read_text() == f"{os.getpid()}\n"
-        assert ask(rundir.owner, pidfile) == "None"
+        assert ask(owner, pidfile) == "None"
         assert os.listdir(base) == []
         os.kill(reader, signal.SIGKILL)
         os.waitpid(reader, 0)
@@ -483,7 +485,7 @@ def test_what_counts_can_only_be_opened_by_its_owner(tmp_path):
     """Nobody else can open the file whose lock counts, whatever the umask."""
     before = os.umask(0)
     try:
-        with rundir.PidFile(str(tmp_path / "a.pid")), rundir.PidFile(str(tmp_path / "b.lock")):
+        with PidFile(str(tmp_path / "a.pid")), PidFile(str(tmp_path / "b.lock")):
             modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     finally:
         os.umask(before)
@@ -495,11 +497,11 @@ def test_an_older_version_runs(pidfile):
     Path(pidfile).touch()
     older = python(LOCK, pidfile, "r+")
     assert older.stdout.readline() == "locked\n"
-    assert rundir.owner(pidfile) == older.pid
+    assert owner(pidfile) == older.pid
     with pytest.raises(lockfile.AlreadyLocked, match=f"process {older.pid}$"):
-        rundir.PidFile(pidfile).acquire()
+        PidFile(pidfile).acquire()
     older.communicate()
-    with rundir.PidFile(pidfile):
+    with PidFile(pidfile):
         newer = python(LOCK.replace("LOCK_EX", "LOCK_EX | fcntl.LOCK_NB"), pidfile, "r+")
         assert newer.stdout.readline() == ""  # an older version cannot start beside us
         newer.communicate()
@@ -512,8 +514,8 @@ def test_any_user_may_ask():
         os.chmod(base, 0o755)
         before = os.umask(0o077)
         try:
-            with rundir.PidFile(base + "/a.pid"):
-                answer = ask(rundir.owner, base + "/a.pid", user=65534)
+            with PidFile(base + "/a.pid"):
+                answer = ask(owner, base + "/a.pid", user=65534)
         finally:
             os.umask(before)
     assert answer == str(os.getpid())
@@ -523,7 +525,8 @@ def test_daemon_context_takes_it(pidfile):
     """python-daemon can be given this pid file as one of lockfile's."""
     script = """
 import sys, daemon, os
-from tcppipe.process.rundir import PidFile, owner
+from tcppipe.process.owner import owner
+from tcppipe.process.pidfile import PidFile
 lock = PidFile(sys.argv[1])
 with daemon.DaemonContext(pidfile=lock, detach_process=False, files_preserve=[1], stdout=sys.stdout):
     print(owner(sys.argv[1]) == os.getpid(), lock.i_am_locking(), flush=True)
@@ -534,18 +537,18 @@ print(lock.is_locked(), flush=True)
 
 def test_send(pidfile):
     """The signal goes to the holder, whose pid is returned; with nobody there it is no error."""
-    assert rundir.send(pidfile, signal.SIGTERM) is None
+    assert send(pidfile, signal.SIGTERM) is None
     with holder(pidfile) as process:
-        assert rundir.send(pidfile, signal.SIGTERM) == process.pid
+        assert send(pidfile, signal.SIGTERM) == process.pid
         assert process.wait(timeout=30) == -signal.SIGTERM
-        assert rundir.send(pidfile, signal.SIGTERM) is None
+        assert send(pidfile, signal.SIGTERM) is None
 
 
 def test_send_without_process_handles(pidfile, monkeypatch):
     """On systems without pidfd_open the signal gets there too."""
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     with holder(pidfile) as process:
-        assert rundir.send(pidfile, signal.SIGTERM) == process.pid
+        assert send(pidfile, signal.SIGTERM) == process.pid
         assert process.wait(timeout=30) == -signal.SIGTERM
 
 
@@ -560,11 +563,11 @@ def test_no_descriptor_is_left_open(pidfile):
     before = next_free()
     with holder(pidfile):
         free = next_free()
-        rundir.owner(pidfile)
+        owner(pidfile)
         with pytest.raises(lockfile.AlreadyLocked):
-            rundir.PidFile(pidfile).acquire()
+            PidFile(pidfile).acquire()
         assert next_free() == free
-    with rundir.PidFile(pidfile) as lock:
+    with PidFile(pidfile) as lock:
         assert fcntl.fcntl(lock._fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
     assert next_free() == before
 
@@ -578,8 +581,14 @@ def test_import_budget():
         return {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
 
     script = (
-        "from tcppipe.process import rundir\nrundir.owner('/x'), rundir.pipe_base('h', 1, '/x')"
+        "from tcppipe.process import owner, paths\nowner.owner('/x'), paths.pipe_base('h', 1, '/x')"
     )
     extra = loaded(script) - loaded("pass")
-    ours = {"tcppipe", "tcppipe.errors", "tcppipe.process", "tcppipe.process.rundir"}
+    ours = {
+        "tcppipe",
+        "tcppipe.errors",
+        "tcppipe.process",
+        "tcppipe.process.paths",
+        "tcppipe.process.owner",
+    }
     assert extra - {"os", "sys", "fcntl", "errno", "struct", "_struct"} == ours

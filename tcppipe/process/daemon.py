@@ -1,0 +1,84 @@
+"""How each of our programs starts, becomes a daemon, runs and ends.
+
+The order is the same for all, and each step has its reason to stand where it does: what the
+caller should see comes before anything is forked; signals are taken before the pid file says who
+to send them to; the caller is told that all is well when somebody can find us.  In the
+foreground no step is left out but the fork.
+A crash leaves a pid file that nobody holds, which is the same as none.
+"""
+
+from contextlib import contextmanager
+
+from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.process import detach, report
+from tcppipe.process.pidfile import PidFile, lock_errors
+from tcppipe.process.signals import Signals
+
+
+class Daemon:
+    """One program's run.
+
+    program: its name.  pidfile: the path of the file that says who runs; None: nobody asks.
+    lock: the PidFile, or None.  ready: a function, see detach.detach; to be called in held().
+    """
+
+    def __init__(self, program, pidfile=None):
+        self.program = program
+        self.lock = PidFile(pidfile) if pidfile is not None else None
+        self.ready = _nobody_waits
+
+    def open(self, foreground, streams=None):
+        """The first of all: descriptors 0 to 2 are there, and what we say goes where it should."""
+        detach.ensure_stdio()
+        report.open(self.program, foreground, streams)
+
+    def must_be_alone(self, what):
+        """Raise ConfigError when somebody runs already; what: "FILE: tcppipe runs already"."""
+        pid = self.lock.read_pid() if self.lock is not None else None
+        if pid is not None:
+            raise ConfigError(f"{what}, pid {pid}")
+
+    def begin(self, foreground, preserve=()):
+        """Go into the background, unless foreground, with these descriptors open.
+
+        The caller's process waits for ready().  Returns a descriptor on which poll(2) tells an
+        error when the caller is gone, or None.
+        """
+        self.ready = detach.in_foreground
+        if foreground:
+            return None
+        self.ready = detach.detach(preserve, self.program)
+        report.open(self.program)
+        return self.ready.fileno()
+
+    @contextmanager
+    def held(self, signums):
+        """These Signals, and the pid file, are ours in the block."""
+        signals = Signals(signums)
+        with self.found():  # only now somebody can find us to send a signal to
+            yield signals
+
+    @contextmanager
+    def found(self):
+        """The pid file is ours in the block."""
+        if self.lock is not None:
+            self.lock.acquire()
+        try:
+            yield
+        finally:
+            if self.lock is not None and self.lock.i_am_locking():
+                self.lock.release()
+
+    def run(self, body):
+        """Call body(), and say why when it fails; the exit status."""
+        try:
+            body()
+        except (TcppipeError, OSError, lock_errors()) as error:
+            report.fatal(error)
+            self.ready(1, f"{self.program}: {report.one_line(error)}")
+            return 1
+        return 0
+
+
+def _nobody_waits(_status=0, _message=""):
+    pass

@@ -1,0 +1,191 @@
+"""A program's pid file, held for as long as it lives.
+
+A crash leaves files that nobody holds, which is the same as no files.
+"""
+
+import errno
+import fcntl
+import os
+
+from tcppipe.errors import reason
+from tcppipe.process.owner import HELD, blocker, held_here, lock_path, owner
+
+
+class PidFile:
+    """A pid file that this process holds for as long as it lives.
+
+    It has the interface of the lockfile package and raises its exceptions, but never waits.
+    Forked children do not hold it: acquire it after the last fork.
+    A path that does not end in ".pid" is a lock that nobody else has to know of.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self._lock_path = lock_path(path)
+        self._fd = None  # of the pid file
+        self._lock_fd = None  # of the file whose lock counts, if that is another one
+        self._pid = None
+
+    def acquire(self, timeout=None):
+        """Take the lock and write our pid; AlreadyLocked or LockFailed (both LockError) if not."""
+        try:
+            holder = self.take()
+        except OSError as error:
+            from lockfile import LockFailed
+
+            raise LockFailed(f"{self.path}: cannot lock: {reason(error)}") from None
+        if holder is not None:
+            from lockfile import AlreadyLocked
+
+            who = f"process {holder}" if holder > 0 else "a process of another container or host"
+            raise AlreadyLocked(f"{self.path}: already locked by {who}")
+
+    def take(self):
+        """Take the lock and write our pid: None, or the pid of the process that has it.
+
+        That is 0 for one that has no pid here.  Raises OSError.
+        """
+        while True:
+            taken, holder = self._try()
+            if taken or holder is not None:
+                return holder
+
+    def release(self):
+        """Remove the file and let go of the lock."""
+        if not self.i_am_locking():
+            from lockfile import NotLocked, NotMyLock
+
+            error = NotMyLock if self.is_locked() else NotLocked
+            raise error(f"{self.path}: not locked by this process")
+        # Still locked while they are removed: who opened one before will find the path gone.
+        for fd, path in ((self._fd, self.path), (self._lock_fd, self._lock_path)):
+            try:
+                if fd is not None and _same(fd, path):
+                    os.unlink(path)
+            except OSError:
+                pass  # the file may stay: unlocked, it means nothing
+        self.forget()
+
+    def forget(self):
+        """Let go of the files.  In a child just forked: they are its parent's."""
+        for fd in (self._fd, self._lock_fd):
+            if fd is not None:
+                status = os.fstat(fd)
+                HELD.pop((status.st_dev, status.st_ino), None)
+                os.close(fd)
+        self._fd = self._lock_fd = None
+
+    def annotate(self, text):
+        """Put further lines behind our pid, for whoever reads the file."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n%s" % (os.getpid(), text.encode("utf-8", "replace")), 0)
+
+    def is_locked(self):
+        """True if any living process holds the file."""
+        return self.read_pid() is not None
+
+    def i_am_locking(self):
+        """True if this very process holds the file by this object."""
+        return self._fd is not None and self._pid == os.getpid()
+
+    def read_pid(self):
+        """The pid of the holder, as the kernel knows it, or None."""
+        return owner(self.path)
+
+    def break_lock(self):
+        """Remove what a dead holder left.  A living one's lock cannot be broken: AlreadyLocked."""
+        if not self.i_am_locking():
+            self.acquire()
+        self.release()
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *_):
+        if self.i_am_locking():
+            self.release()
+
+    def _try(self):
+        """One attempt: (taken, the pid of who has it or None).
+
+        Neither if the file was replaced or let go of under our hands.
+        """
+        if held_here(self.path):
+            return False, os.getpid()
+        apart = self._lock_path != self.path
+        locked = fd = None
+        try:
+            if apart:
+                locked = _open(self._lock_path, 0o600)
+                if not _lock(locked):
+                    return False, blocker(locked, fcntl.F_WRLCK)
+            fd = _open(self.path, 0o644 if apart else 0o600)
+            if not _lock(fd):
+                # An older version runs, which knows no other lock; or somebody only reads it.
+                holder = blocker(fd, fcntl.F_RDLCK if apart else fcntl.F_WRLCK)
+                if holder is not None or not apart:
+                    return False, holder
+            if not _same(fd, self.path) or (apart and not _same(locked, self._lock_path)):
+                return False, None
+            _own(fd, 0o644 if apart else 0o600)  # whatever the umask: others may ask who runs
+            if apart:
+                _own(locked, 0o600)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+            self._pid = os.getpid()
+            for held in [fd] if locked is None else [fd, locked]:
+                status = os.fstat(held)
+                HELD[status.st_dev, status.st_ino] = self._pid
+            self._fd, self._lock_fd, fd, locked = fd, locked, None, None
+            return True, None
+        finally:
+            for left in (fd, locked):
+                if left is not None:
+                    os.close(left)
+
+
+def _open(path, mode):
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.open(path, flags, mode)
+
+
+def _lock(fd):
+    """Lock an open file if nobody has it; True when we have."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
+
+
+def _own(fd, mode):
+    """An open file is a plain one with one name; give it this mode if it is ours."""
+    status = os.fstat(fd)
+    if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
+        raise OSError(errno.EINVAL, "Not a regular file with one name")
+    if status.st_uid == os.geteuid():
+        os.fchmod(fd, mode)
+
+
+def lock_errors():
+    """What PidFile raises: for an except clause, which asks only when there is an exception.
+
+    The package is not loaded before: whoever has it pays for it with every fork, because it
+    loads threading.
+    """
+    from lockfile import LockError
+
+    return LockError
+
+
+def _same(fd, path):
+    """True if path still names the file that fd is open on."""
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
