@@ -240,7 +240,7 @@ def test_the_examples_of_a_format_are_valid(name, tmp_path):
 
 def test_the_sample_list_is_valid():
     """As it is, and so are the lines behind the comment signs."""
-    keep = many.Options({"c": "list", "run-dir": "/run"}, [])
+    keep = many.ListOptions({"c": "list", "run-dir": "/run"}, [])
     text = (ROOT / "etc" / "tcppipe.list").read_text(encoding="utf-8")
     assert pipelist.parse(text, "list", keep.read) == []
     lines = re.findall(r"^# (-.*)", text, re.MULTILINE)

@@ -128,7 +128,10 @@ def _kill(pid, handle, signum):
 
 
 def blocker(fd, kind):
-    # None: the lock is free.  Zero or less: somebody holds it who has no pid here.
+    """The pid of who keeps us from such a lock (F_RDLCK, F_WRLCK) on an open file.
+
+    None: nobody does.  Zero or less: somebody who has no pid here.
+    """
     fields = [0] * (len(_FORMAT) - 1)
     fields[_TYPE] = kind
     answer = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(_FORMAT, *fields))
@@ -137,8 +140,11 @@ def blocker(fd, kind):
 
 
 def held_here(path):
-    # A process loses its lock by closing *any* descriptor of the file, so it must not open it
-    # again; nor would the kernel tell it of its own lock.
+    """True when this very process holds that file.
+
+    A process loses its lock by closing *any* descriptor of the file, so it must not open it
+    again; nor would the kernel tell it of its own lock.
+    """
     if not HELD:
         return False
     try:

@@ -128,21 +128,26 @@ class PidFile:
                     return False, holder
             if not _same(fd, self.path) or (apart and not _same(locked, self._lock_path)):
                 return False, None
-            _own(fd, 0o644 if apart else 0o600)  # whatever the umask: others may ask who runs
-            if apart:
-                _own(locked, 0o600)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-            self._pid = os.getpid()
-            for held in [fd] if locked is None else [fd, locked]:
-                status = os.fstat(held)
-                HELD[status.st_dev, status.st_ino] = self._pid
-            self._fd, self._lock_fd, fd, locked = fd, locked, None, None
+            self._record(fd, locked)
+            fd = locked = None
             return True, None
         finally:
             for left in (fd, locked):
                 if left is not None:
                     os.close(left)
+
+    def _record(self, fd, locked):
+        """These two are locked (the second may be None): say so in them, and keep them."""
+        _own(fd, 0o600 if locked is None else 0o644)  # whatever the umask: others may ask who runs
+        if locked is not None:
+            _own(locked, 0o600)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        self._pid = os.getpid()
+        for held in [fd] if locked is None else [fd, locked]:
+            status = os.fstat(held)
+            HELD[status.st_dev, status.st_ino] = self._pid
+        self._fd, self._lock_fd = fd, locked
 
 
 def _open(path, mode):

@@ -10,14 +10,14 @@ import sys
 from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.programs import tcppipe
 from tcppipe.programs.options import flag, parse, prints
+from tcppipe.programs.pipe_options import SPEC, PipeOptions
 
 # Options of the program itself, not of a pipe.
 NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "version"}
 
 
-class Options:
+class ListOptions:
     """A checked command line with -c.  Raises ConfigError."""
 
     def __init__(self, options, operands):
@@ -35,20 +35,20 @@ class Options:
 
     def read(self, words):
         """The options in the words of a line, checked.  Raises ConfigError."""
-        options, operands = parse(words, tcppipe.SPEC)
+        options, operands = parse(words, SPEC)
         for key, value in options.items():
             if key in NOT_IN_A_LINE:
                 raise ConfigError(f"{flag(key)}: not an option of a pipe")
-            if tcppipe.SPEC[key] in ("FILE", "DIR", "PATTERN") and not value.startswith("/"):
+            if SPEC[key] in ("FILE", "DIR", "PATTERN") and not value.startswith("/"):
                 raise ConfigError(f"{flag(key)} {value}: not an absolute path")
-        tcppipe.Options({**options, "run-dir": self.run_dir}, operands)
+        PipeOptions({**options, "run-dir": self.run_dir}, operands)
         if "pointer" in options and pipelist.MAGIC.search(options["f"]):
             raise ConfigError("--pointer: with one file by -f, without wildcards")
         return options
 
     def make(self, options, path):
         """The pipe of one file that a line with these options leads to."""
-        pipe = tcppipe.Options({**options, "f": path, "run-dir": self.run_dir}, [])
+        pipe = PipeOptions({**options, "f": path, "run-dir": self.run_dir}, [])
         if pipe.path != path:
             raise ConfigError(f"{path}: has become a symbolic link just now")
         return pipe

@@ -6,7 +6,7 @@ import sys
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, wrong
-from tcppipe.programs.tcppipe import PORT, _port
+from tcppipe.programs.pipe_options import PORT, port_number
 
 CONF = "/etc/tcppipe.conf"
 USAGE = """\
@@ -36,7 +36,7 @@ def main(argv=None):
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
         if operands[1 if "T" in options else 0 :]:
             raise ConfigError(f"{operands[-1]}: too many arguments")
-        port = _port(options.get("p", str(PORT)))
+        port = port_number(options.get("p", str(PORT)))
     except ConfigError as error:
         return wrong(error, "tcppiped", USAGE)
     if asked(options, "tcppiped", USAGE):

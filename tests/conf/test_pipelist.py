@@ -36,7 +36,7 @@ def test_words_without_an_end(line):
 
 def read(text, tmp_path):
     """A list's lines as the program reads them."""
-    keep = many.Options({"c": str(tmp_path / "list"), "run-dir": str(tmp_path)}, [])
+    keep = many.ListOptions({"c": str(tmp_path / "list"), "run-dir": str(tmp_path)}, [])
     return parse(text, "list", keep.read)
 
 
