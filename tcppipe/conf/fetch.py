@@ -11,7 +11,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from tcppipe.conf import pipes
+from tcppipe.conf import grammar
 from tcppipe.errors import ConfigError
 
 FIELDS = ("address", "port", "remote file", "local file", "pointer file")
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     @property
     def is_name(self):
         """True when the host has to be looked up."""
-        return pipes.is_name(self.host)
+        return grammar.is_name(self.host)
 
 
 def parse(text, name):
@@ -41,7 +41,7 @@ def parse(text, name):
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     sources, errors, written = [], [], {}
-    for number, line in enumerate(pipes.lines(text), 1):
+    for number, line in enumerate(grammar.lines(text), 1):
         fields = [field for field in _BLANKS.split(line) if field]
         if not fields or fields[0].startswith("#"):
             continue
@@ -73,7 +73,7 @@ def _source(number, fields):
 
 def _host(text):
     """An address in its shortest spelling, or a name in lower case: good as a file's name."""
-    if pipes.is_name(text):
+    if grammar.is_name(text):
         return text.lower()
     address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "%" in address:

@@ -6,7 +6,7 @@ looks up names and files.
 
 import re
 
-from tcppipe.conf import meet, pipes
+from tcppipe.conf import grammar, meet, relations
 from tcppipe.errors import ConfigError
 
 _COMMENT = re.compile(r"[ \t]#")
@@ -14,7 +14,7 @@ _COMMENT = re.compile(r"[ \t]#")
 
 def notes(text, entries):
     """(line, note) for each thing worth saying, in the order of the lines."""
-    raw = pipes.lines(text)
+    raw = grammar.lines(text)
     found = []
     for entry in entries:
         found += [(entry.line, words) for words in _of_one(raw[entry.line - 1], entry)]
@@ -31,7 +31,7 @@ def _of_one(line, entry):
         yield f"what stands behind # is part of the local file's name: {entry.local!r}"
     if _COMMENT.search(remote):
         yield f"what stands behind # is part of the remote file's name: {entry.remote!r}"
-    if re.search(r"/(\.?/)", local.strip(pipes.BLANKS)):
+    if re.search(r"/(\.?/)", local.strip(grammar.BLANKS)):
         yield f"slashes or dots too many in the local file: it is {entry.local}"
     if re.search(r"/\.\.(/|$)", entry.local):
         yield f"the local file has a '..' in it: {entry.local}"
@@ -48,10 +48,10 @@ def _of_one(line, entry):
 
 def _of_two(entries):
     said = [entry for entry in entries if not entry.hidden]
-    for one, other in pipes.meetings(said):
+    for one, other in relations.meetings(said):
         if not (one.merge and other.merge):
             yield other.line, f"can lead to the same file as line {one.line}: {_how(one, other)}"
-    for one, other in pipes.nested(said):
+    for one, other in relations.nested(said):
         high, low = sorted((one, other), key=lambda entry: len(meet.local_parts(entry)))
         yield other.line, f"line {low.line} wants a directory where line {high.line} has its file"
 

@@ -13,7 +13,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from tcppipe.conf import pipes
+from tcppipe.conf import grammar
 from tcppipe.errors import ConfigError
 
 MAX_PATTERNS = 64  # that one GLOB may stand for
@@ -60,9 +60,9 @@ def parse(text, name):
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
     allow, files, scalars, errors = {}, {}, {}, []
-    for number, line in enumerate(pipes.lines(text), 1):
+    for number, line in enumerate(grammar.lines(text), 1):
         try:
-            for variable, key, value in _statements(line.strip(pipes.BLANKS)):
+            for variable, key, value in _statements(line.strip(grammar.BLANKS)):
                 if variable == "hosts_allow":
                     allow[_network(key)] = value not in ("", "0")
                 elif variable == "files":
@@ -82,7 +82,7 @@ def patterns(glob):
     Blanks separate patterns, and `{a,b}` stands for each of its words.
     Raises ValueError when there are too many.
     """
-    todo, found = re.split(r"[ \t]+", glob.strip(pipes.BLANKS)), []
+    todo, found = re.split(r"[ \t]+", glob.strip(grammar.BLANKS)), []
     while todo:
         pattern = todo.pop(0)
         braces = _BRACES.search(pattern)
@@ -107,7 +107,7 @@ def _statements(line):
         found = _NOTHING.match(line) or _STATEMENT.match(line)
         if not found:
             raise ValueError(f"not understood: {line[:60]!r}")
-        line = line[found.end() :].lstrip(pipes.BLANKS)
+        line = line[found.end() :].lstrip(grammar.BLANKS)
         if found.re is _NOTHING:
             continue
         variable, key, value = found["name"], found["key"], found["value"]
@@ -177,7 +177,7 @@ def _address(text):
     """An address, or a name of this host; "0" is the original's word for all of IPv4."""
     if text == "0":
         return "0.0.0.0"
-    if pipes.is_name(text):
+    if grammar.is_name(text):
         return text
     try:
         return str(ipaddress.ip_address(text))

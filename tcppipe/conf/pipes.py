@@ -8,29 +8,29 @@ name, its path) is checked here before it becomes part of a local path.
 Does not read files, resolve names, or look up users.
 """
 
-import functools
-import ipaddress
 import os
 import re
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from tcppipe.conf import meet
+from tcppipe.conf import relations
+from tcppipe.conf.grammar import (
+    BLANKS,
+    is_file_name,
+    is_wild,
+    lines,
+    matches_component,
+    plain,
+    split_host,
+    split_origin,
+)
 from tcppipe.errors import ConfigError
 
-BLANKS = " \t\r"
-BYTE_ORDER_MARK = "\ufeff"
 LONGEST = 255  # bytes of a file name
 ASIDE = len(".YYYYmmddHHMMSS.NNN")  # that the name of a mirror's destination grows by
 
-_BRACKETED = re.compile(r"(\[[^\]]*\](?:/\d+)?)[ \t]*:[ \t]*(.*)", re.DOTALL)
-_BARE = re.compile(r"(.*?)[ \t]*:[ \t]*(/.*)", re.DOTALL)
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _PERCENT = re.compile(r"%(.?)", re.DOTALL)
 _DOTS = re.compile(r"/\.\.(/|$)")
 _TWO_VALUES = re.compile(r"%[hfp]([^/%]|%%)*%[hf]")  # side by side: who can tell them apart?
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 class Entry(NamedTuple):
@@ -56,17 +56,17 @@ class Entry(NamedTuple):
     @property
     def network(self):
         """The addresses that HOST stands for (one address is a network of one), or None."""
-        return _host(self.host)[0]
+        return split_host(self.host)[0]
 
     @property
     def pattern(self):
         """HOST when it is a *.domain pattern, else None."""
-        return _host(self.host)[1]
+        return split_host(self.host)[1]
 
     @property
     def name(self):
         """HOST when it is a host name, as written, else None."""
-        return _host(self.host)[2]
+        return split_host(self.host)[2]
 
     @property
     def shares(self):
@@ -137,43 +137,6 @@ class Entry(NamedTuple):
         return local
 
 
-def is_wild(text):
-    """May this be several names?"""
-    return any(letter in text for letter in "*?[")
-
-
-def matches_component(wanted, given):
-    """Is a name meant by what stands between two slashes of a pattern?"""
-    if given[:1] in ("", ".") and wanted[:1] != given[:1]:
-        return False
-    return fnmatchcase(given, wanted)
-
-
-def plain(path):
-    """A path without repeated slashes and "." in it."""
-    return re.sub(r"/(\.?/)+", "/", path)
-
-
-def is_file_name(text):
-    """Can a name of a peer become one here?"""
-    return text not in ("", ".", "..") and "/" not in text and not _CONTROL.search(text)
-
-
-def is_name(text):
-    """Can this be a host name?  Letters, digits, '-', '_' and dots; a number at the end is not."""
-    labels = text.removesuffix(".").split(".")
-    return (
-        len(text) <= 253
-        and all(map(_LABEL.fullmatch, labels))
-        and not (labels[-1].isascii() and labels[-1].isdigit())
-    )
-
-
-def lines(text):
-    """The lines of any configuration.  A byte order mark before the first one says nothing."""
-    return text.removeprefix(BYTE_ORDER_MARK).split("\n")
-
-
 def parse(text, name):
     """All entries of a file's text, in order.  A byte order mark at its beginning is passed over.
 
@@ -196,9 +159,9 @@ def parse(text, name):
 
 def _related(entries, name, errors):
     """The entries, each with what the others are to it."""
-    hidden = {later.line: earlier.line for earlier, later in shadowed(entries)}
+    hidden = {later.line: earlier.line for earlier, later in relations.shadowed(entries)}
     meeting = {}
-    for one, other in meetings([entry for entry in entries if entry.line not in hidden]):
+    for one, other in relations.meetings([entry for entry in entries if entry.line not in hidden]):
         meeting.setdefault(one.line, other)
         meeting.setdefault(other.line, one)
         if one.only_pipe and other.only_pipe and (one.mirror or other.mirror):
@@ -215,90 +178,6 @@ def _related(entries, name, errors):
             )
         )
     return result
-
-
-def meetings(entries):
-    """Pairs of entries that can lead two pipes to one file; each such entry is in one at least."""
-    tree = meet.Tree()
-    for entry in entries:
-        parts = meet.local_parts(entry)
-        found = False
-        for group in tree.find(parts, meet.Part.meets):
-            for other in group.meet(entry):
-                yield other, entry
-                found = True
-        leaf = tree.at(parts)
-        leaf.value = leaf.value or _Group()
-        leaf.value.add(entry, found)
-
-
-class _Group:
-    """Entries with one set of destinations, kept so that another one costs the same as ever.
-
-    Entries of one kind meet in one and the same pipe only.
-    """
-
-    def __init__(self):
-        self._kinds = {}  # an entry of each of the first two kinds
-        self._alone = []  # those that have met no other
-
-    def meet(self, entry):
-        """Those that an entry meets: all that have met none so far, or one for all of them."""
-        kind = _kind(entry)
-        others = [other for known, other in self._kinds.items() if known != kind]
-        if not others:
-            return []
-        others = self._alone if len(self._kinds) == 1 and self._alone else others[:1]
-        self._alone = []
-        return others
-
-    def add(self, entry, met):
-        """One more; met: whether it has met another one."""
-        kind = _kind(entry)
-        if len(self._kinds) < 2:
-            self._kinds.setdefault(kind, entry)
-        if not met:
-            self._alone.append(entry)
-
-
-def _kind(entry):
-    """Two entries with one kind lead to one file only for one and the same file of one host."""
-    directory, _, _name = entry.remote.rpartition("/")
-    host = None if "h" in entry.letters else entry.label and entry.label.lower()
-    if "p" in entry.letters:
-        file = None
-    elif "f" in entry.letters and not is_wild(directory):
-        file = directory
-    else:
-        file = entry.remote
-    many = (host is None and "h" not in entry.letters) or entry.shares
-    return entry.local, host, file, many and entry.line
-
-
-def shadowed(entries):
-    """Pairs of entries of which the later one can never match: the earlier one always does."""
-    tree = meet.Tree()
-    for entry in entries:
-        parts = meet.remote_parts(entry)
-        found = (hosts.covering(entry) for hosts in tree.find(parts, meet.covers_part))
-        other = next(filter(None, found), None)
-        if other is not None:
-            yield other, entry
-        leaf = tree.at(parts)
-        leaf.value = leaf.value or meet.Hosts()
-        leaf.value.add(entry)
-
-
-def nested(entries):
-    """Pairs of entries of which the later needs a directory where the earlier has its file, or
-    the other way round."""
-    tree = meet.Tree()
-    for entry in entries:
-        tree.at(meet.local_parts(entry)).value = entry
-    for entry in entries:
-        for other in tree.above(meet.local_parts(entry), meet.Part.meets):
-            yield other, entry
-            break
 
 
 def find(entries, path, is_host):
@@ -321,7 +200,7 @@ def _entry(number, line):
     if len(fields) > 3:
         raise ValueError("more than three fields")
     host, remote = split_origin(fields[0])
-    _host(host)
+    split_host(host)
     _check_path("remote", remote)
     local = plain(fields[1])
     _check_path("local", local)
@@ -335,19 +214,6 @@ def _entry(number, line):
     return Entry(line=number, host=host, remote=remote, local=local, text=text, **options)
 
 
-def split_origin(field):
-    """HOST and path of HOST:PATH.  Raises ValueError."""
-    found = (_BRACKETED if field.startswith("[") else _BARE).fullmatch(field)
-    if found:
-        return found.groups()
-    host, colon, remote = field.partition(":")
-    if not colon:
-        raise ValueError("no ':' between host and remote file")
-    if field.startswith("["):
-        raise ValueError(f"bad address {field!r}")
-    return host.strip(BLANKS), remote.strip(BLANKS)
-
-
 def _check_path(which, path):
     if not path:
         raise ValueError(f"{which} file missing")
@@ -357,43 +223,6 @@ def _check_path(which, path):
         raise ValueError(f"{which} file {path!r} is a directory")
     if "\0" in path:
         raise ValueError(f"{which} file {path!r} holds a NUL")
-
-
-@functools.lru_cache(maxsize=1 << 17)
-def _host(host):
-    """HOST as (network, None, None), (None, pattern, None) or (None, None, name)."""
-    if not host:
-        raise ValueError("host missing")
-    if host.startswith("["):
-        return _network6(host), None, None
-    if ":" in host:
-        raise ValueError(f"bad host {host!r} (an IPv6 address needs brackets)")
-    last = host.rpartition(".")[2]
-    if "/" in host or (last.isascii() and last.isdigit()):
-        return _network(ipaddress.IPv4Network, host), None, None
-    if host.startswith("*.") and is_name(host[2:]):
-        return None, host, None
-    if not is_name(host):
-        raise ValueError(f"bad host {host!r}")
-    return None, None, host
-
-
-def _network(kind, text):
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise ValueError(f"bad address: {error}") from None
-
-
-def _network6(host):
-    address, _, rest = host[1:].partition("]")
-    if "%" in address:
-        raise ValueError(f"bad address {host!r}: an interface cannot be given")
-    network = _network(ipaddress.IPv6Network, address + rest)
-    if network.subnet_of(_MAPPED):
-        plain = network.network_address.ipv4_mapped
-        return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
-    return network
 
 
 def _options(field):

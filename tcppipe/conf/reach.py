@@ -11,7 +11,7 @@ import ipaddress
 import itertools
 import re
 
-from tcppipe.conf import pipes
+from tcppipe.conf import grammar
 
 _VARIABLE = re.compile("(\0.)", re.DOTALL)
 
@@ -66,7 +66,7 @@ def solve(entry, destination):
     pieces = _pieces(entry.local)
     if not destination.startswith(pieces[0]):
         return
-    single = not pipes.is_wild(entry.remote)
+    single = not grammar.is_wild(entry.remote)
     above, _, last = entry.remote.rpartition("/")
     for values in _values(entry, pieces, 0, destination, 0, {}):
         host = values.get("h", entry.label)
@@ -74,7 +74,7 @@ def solve(entry, destination):
             path = "/" + values["p"]
         elif single:
             path = entry.remote
-        elif "f" in values and not pipes.is_wild(above):
+        elif "f" in values and not grammar.is_wild(above):
             path = f"{above}/{values['f']}"
         else:
             path = None
@@ -85,7 +85,7 @@ def solve(entry, destination):
 def _pieces(local):
     """A local file as [text, variable, text, ...]; %p without its leading slash."""
     names = {"%h": "\0h", "%f": "\0f", "%p": "/\0p", "%%": "%"}
-    text = pipes.plain(re.sub("%.", lambda found: names[found[0]], local))
+    text = grammar.plain(re.sub("%.", lambda found: names[found[0]], local))
     return [part if part[:1] != "\0" else part[1:] for part in _VARIABLE.split(text)]
 
 
@@ -123,12 +123,12 @@ def _ends(entry, variable, text, at):
 def _can_be(entry, variable, value):
     if variable == "h":
         return _is_host(entry, value)
-    if not all(map(pipes.is_file_name, value.split("/"))):
+    if not all(map(grammar.is_file_name, value.split("/"))):
         return False
     if variable == "p":
         return entry.matches_file("/" + value)
     above, _, last = entry.remote.rpartition("/")
-    return value == last or pipes.matches_component(last, value)
+    return value == last or grammar.matches_component(last, value)
 
 
 def _is_host(entry, host, exactly=True):
@@ -138,7 +138,7 @@ def _is_host(entry, host, exactly=True):
     if entry.pattern is not None:
         domain = entry.pattern[1:].lower().removesuffix(".")
         lower = host if exactly else host.lower().removesuffix(".")
-        return lower.endswith(domain) and lower == lower.lower() and pipes.is_name(lower)
+        return lower.endswith(domain) and lower == lower.lower() and grammar.is_name(lower)
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -17,7 +17,7 @@ import signal
 import socket
 import time
 
-from tcppipe.conf import pipes
+from tcppipe.conf import grammar
 from tcppipe.errors import TcppipeError, reason
 
 THREADS = 32
@@ -290,7 +290,7 @@ def _confirmed(peer, domain, names):
         claimed = {name.lower().removesuffix(".") for name in names.reverse(peer)}
     except (OSError, UnicodeError) as error:
         return None if _is_no(error) else Unknown(f"{peer}: its name: {reason(error)}")
-    inside = sorted(name for name in claimed if name.endswith(domain) and pipes.is_name(name))
+    inside = sorted(name for name in claimed if name.endswith(domain) and grammar.is_name(name))
     for name in inside[:CLAIMS]:
         try:
             if peer in map(plain, names.forward(name)):

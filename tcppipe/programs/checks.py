@@ -8,7 +8,7 @@ import select
 import sys
 import time
 
-from tcppipe.conf import notes, pipes, reach
+from tcppipe.conf import grammar, notes, pipes, reach
 from tcppipe.drivers.pipe import Table
 from tcppipe.errors import ConfigError
 from tcppipe.net import peers
@@ -69,7 +69,7 @@ def _look_up(wanted):
 
 def _which(table, asked):
     try:
-        host, path = pipes.split_origin(asked)
+        host, path = grammar.split_origin(asked)
     except ValueError as error:
         raise ConfigError(f"{asked}: {error}: HOST:/FILE wanted") from None
     host = host.strip("[]")

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 
-from tcppipe.conf.pipes import is_name
+from tcppipe.conf.grammar import is_name
 from tcppipe.errors import ConfigError, reason
 from tcppipe.programs.options import asked, parse, wrong
 

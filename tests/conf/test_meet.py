@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tcppipe.conf import pipes
+from tcppipe.conf import pipes, relations
 from tcppipe.errors import ConfigError
 
 # lines, and which of them are merged
@@ -75,14 +75,14 @@ SHADOWS = [
 def test_a_line_that_never_matches(lines, hidden):
     """An earlier line takes all that it means."""
     entries = pipes.parse("\n".join(lines), "c")
-    pairs = [(one.line, other.line) for one, other in pipes.shadowed(entries)]
+    pairs = [(one.line, other.line) for one, other in relations.shadowed(entries)]
     assert pairs == ([(1, 2)] if hidden else [])
 
 
 def test_a_file_where_another_line_has_a_directory():
     """Both cannot be."""
     entries = pipes.parse("a:/x | /b/x\nb:/y | /b/x/y\nc:/z | /b/xy/z", "c")
-    assert [(one.line, other.line) for one, other in pipes.nested(entries)] == [(1, 2)]
+    assert [(one.line, other.line) for one, other in relations.nested(entries)] == [(1, 2)]
 
 
 TEMPLATES = [

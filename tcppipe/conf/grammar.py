@@ -1,0 +1,109 @@
+"""What all configuration files share: lines, names, hosts, paths with wildcards.
+
+Text in, words out.  What a peer can choose is checked here before it becomes part of a
+local path.
+"""
+
+import functools
+import ipaddress
+import re
+from fnmatch import fnmatchcase
+
+BLANKS = " \t\r"
+BYTE_ORDER_MARK = "\ufeff"
+
+_BRACKETED = re.compile(r"(\[[^\]]*\](?:/\d+)?)[ \t]*:[ \t]*(.*)", re.DOTALL)
+_BARE = re.compile(r"(.*?)[ \t]*:[ \t]*(/.*)", re.DOTALL)
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+def is_wild(text):
+    """May this be several names?"""
+    return any(letter in text for letter in "*?[")
+
+
+def matches_component(wanted, given):
+    """Is a name meant by what stands between two slashes of a pattern?"""
+    if given[:1] in ("", ".") and wanted[:1] != given[:1]:
+        return False
+    return fnmatchcase(given, wanted)
+
+
+def plain(path):
+    """A path without repeated slashes and "." in it."""
+    return re.sub(r"/(\.?/)+", "/", path)
+
+
+def is_file_name(text):
+    """Can a name of a peer become one here?"""
+    return text not in ("", ".", "..") and "/" not in text and not _CONTROL.search(text)
+
+
+def is_name(text):
+    """Can this be a host name?  Letters, digits, '-', '_' and dots; a number at the end is not."""
+    labels = text.removesuffix(".").split(".")
+    return (
+        len(text) <= 253
+        and all(map(_LABEL.fullmatch, labels))
+        and not (labels[-1].isascii() and labels[-1].isdigit())
+    )
+
+
+def lines(text):
+    """The lines of any configuration.  A byte order mark before the first one says nothing."""
+    return text.removeprefix(BYTE_ORDER_MARK).split("\n")
+
+
+def split_origin(field):
+    """HOST and path of HOST:PATH.  Raises ValueError."""
+    found = (_BRACKETED if field.startswith("[") else _BARE).fullmatch(field)
+    if found:
+        return found.groups()
+    host, colon, remote = field.partition(":")
+    if not colon:
+        raise ValueError("no ':' between host and remote file")
+    if field.startswith("["):
+        raise ValueError(f"bad address {field!r}")
+    return host.strip(BLANKS), remote.strip(BLANKS)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def split_host(host):
+    """HOST as (network, None, None), (None, pattern, None) or (None, None, name).
+
+    Raises ValueError.
+    """
+    if not host:
+        raise ValueError("host missing")
+    if host.startswith("["):
+        return _network6(host), None, None
+    if ":" in host:
+        raise ValueError(f"bad host {host!r} (an IPv6 address needs brackets)")
+    last = host.rpartition(".")[2]
+    if "/" in host or (last.isascii() and last.isdigit()):
+        return _network(ipaddress.IPv4Network, host), None, None
+    if host.startswith("*.") and is_name(host[2:]):
+        return None, host, None
+    if not is_name(host):
+        raise ValueError(f"bad host {host!r}")
+    return None, None, host
+
+
+def _network(kind, text):
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"bad address: {error}") from None
+
+
+def _network6(host):
+    address, _, rest = host[1:].partition("]")
+    if "%" in address:
+        raise ValueError(f"bad address {host!r}: an interface cannot be given")
+    network = _network(ipaddress.IPv6Network, address + rest)
+    if network.subnet_of(_MAPPED):
+        plain = network.network_address.ipv4_mapped
+        return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
+    return network
