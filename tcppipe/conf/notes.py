@@ -6,7 +6,8 @@ looks up names and files.
 
 import re
 
-from tcppipe.conf import grammar, meet, relations
+from tcppipe.conf import grammar, relations
+from tcppipe.conf.patterns import local_parts
 from tcppipe.errors import ConfigError
 
 _COMMENT = re.compile(r"[ \t]#")
@@ -52,7 +53,7 @@ def _of_two(entries):
         if not (one.merge and other.merge):
             yield other.line, f"can lead to the same file as line {one.line}: {_how(one, other)}"
     for one, other in relations.nested(said):
-        high, low = sorted((one, other), key=lambda entry: len(meet.local_parts(entry)))
+        high, low = sorted((one, other), key=lambda entry: len(local_parts(entry)))
         yield other.line, f"line {low.line} wants a directory where line {high.line} has its file"
 
 

@@ -5,15 +5,16 @@ All in time that grows with the number of lines, not of pairs: see meet.py.
 
 from tcppipe.conf import meet
 from tcppipe.conf.grammar import is_wild
+from tcppipe.conf.patterns import Part, covers_part, local_parts, remote_parts
 
 
 def meetings(entries):
     """Pairs of entries that can lead two pipes to one file; each such entry is in one at least."""
     tree = meet.Tree()
     for entry in entries:
-        parts = meet.local_parts(entry)
+        parts = local_parts(entry)
         found = False
-        for group in tree.find(parts, meet.Part.meets):
+        for group in tree.find(parts, Part.meets):
             for other in group.meet(entry):
                 yield other, entry
                 found = True
@@ -69,8 +70,8 @@ def shadowed(entries):
     """Pairs of entries of which the later one can never match: the earlier one always does."""
     tree = meet.Tree()
     for entry in entries:
-        parts = meet.remote_parts(entry)
-        found = (hosts.covering(entry) for hosts in tree.find(parts, meet.covers_part))
+        parts = remote_parts(entry)
+        found = (hosts.covering(entry) for hosts in tree.find(parts, covers_part))
         other = next(filter(None, found), None)
         if other is not None:
             yield other, entry
@@ -84,8 +85,8 @@ def nested(entries):
     the other way round."""
     tree = meet.Tree()
     for entry in entries:
-        tree.at(meet.local_parts(entry)).value = entry
+        tree.at(local_parts(entry)).value = entry
     for entry in entries:
-        for other in tree.above(meet.local_parts(entry), meet.Part.meets):
+        for other in tree.above(local_parts(entry), Part.meets):
             yield other, entry
             break
