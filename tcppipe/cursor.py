@@ -22,9 +22,19 @@ class Generation(NamedTuple):
     head_len: int = 0
     head: bytes = NO_DIGEST  # SHA-256 of its first head_len bytes
 
+    @property
+    def key(self):
+        """The four numbers that tell it from all others, while its head is still growing."""
+        return self.dev, self.ino, self.igen, self.born
+
+    @property
+    def file(self):
+        """(device, inode): where it is, if it is still there."""
+        return self.dev, self.ino
+
     def same_inode(self, other):
         """True when device, inode and, where both know it, inode generation agree."""
-        return (self.dev, self.ino) == (other.dev, other.ino) and (
+        return self.file == other.file and (
             not self.igen or not other.igen or self.igen == other.igen
         )
 

@@ -101,7 +101,7 @@ class Feed:
     def _on_save(self, action):
         generation = action.generation
         current = self.follower.generation
-        if current is not None and current[:4] == generation[:4]:
+        if current is not None and current.key == generation.key:
             generation = current  # the same one, with a longer head by now
         self.acknowledged, self.acknowledged_to = True, action.offset
         try:

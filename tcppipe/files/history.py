@@ -48,12 +48,12 @@ class History:
     def grow(self, generation, length, digest):
         """Late bytes have come."""
         for at, entry in enumerate(self._own):
-            if entry.generation[:4] == generation[:4]:
+            if entry.generation.key == generation.key:
                 self._own[at] = entry._replace(length=length, digest=digest)
 
     def knows(self, file):
         """True when a generation that was in this file (device and inode) has ended."""
-        return any(entry.generation[:2] == file for entry in self.entries)
+        return any(entry.generation.file == file for entry in self.entries)
 
     def find(self, reader, digest, exists):
         """The entry whose content a reader's file holds, or None: it is a generation of its own.

@@ -98,7 +98,7 @@ class MergedCopy:
     @property
     def previous(self):
         """The generation before."""
-        before = [c.generation for c in self.past if c.generation[:4] != self.generation[:4]]
+        before = [c.generation for c in self.past if c.generation.key != self.generation.key]
         return before[-1] if before else UNKNOWN
 
     @property
@@ -108,11 +108,11 @@ class MergedCopy:
         if record is None or record.get("gone"):
             return complete
         generation, closed = generation_of(record), record["closed"]
-        known = generation[:4] in [c.generation[:4] for c in complete]
+        known = generation.key in [c.generation.key for c in complete]
         if closed and not known:  # a crash came between the two records
             return [*complete, Complete(generation, record["to"])]
         if known and not closed:  # it goes on
-            return [c for c in complete if c.generation[:4] != generation[:4]]
+            return [c for c in complete if c.generation.key != generation.key]
         return complete
 
     def open(self):
@@ -138,7 +138,7 @@ class MergedCopy:
             return self._offer_unmerged(sender)
         self._claims.begin(record)
         self.end = self.durable = at = record["to"]
-        before = [c for c in self.past if list(c.generation[:4]) != record["generation"]]
+        before = [c for c in self.past if list(c.generation.key) != record["generation"]]
         return Have(
             Holding.RECORDED, True, False, record["closed"],
             record["resent"] == sender.hex() and bool(sender), False,
@@ -288,7 +288,7 @@ class MergedCopy:
             return self.durable + len(text)
         record = self._ledger.state
         done = -1 if record is None else record["to"] - self.durable
-        if not 0 <= done <= len(text) or generation_of(record)[:4] != self.generation[:4]:
+        if not 0 <= done <= len(text) or generation_of(record).key != self.generation.key:
             raise self._set_back()
         claimed, note = self._claims.take(text[done:], self._footing.piece)
         if claimed:
@@ -325,7 +325,7 @@ class MergedCopy:
     def append_late(self, generation, offset, data):
         """Append lines that were added to a generation after its end.  Raises Waiting, Blocked."""
         self.synced()
-        of = generation[:4] if generation else self._late_of(offset)
+        of = generation.key if generation else self._late_of(offset)
         known = self._ledger.lengths.get(of)
         held = self._late[1] if self._late[0] == of else b""
         if known is None or offset > known + len(held):
@@ -344,7 +344,7 @@ class MergedCopy:
     def _late_of(self, offset):
         """Which of the generations before this connection may have grown from an offset on."""
         for complete in reversed(self._ledger.complete):
-            of = complete.generation[:4]
+            of = complete.generation.key
             held = len(self._late[1]) if self._late[0] == of else 0
             if complete.length <= offset <= self._ledger.lengths[of] + held:
                 return of

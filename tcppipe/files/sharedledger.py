@@ -181,11 +181,11 @@ class SharedLedger:
         elif record.get("done") == self._key:
             generation = Generation(*record["generation"][:5], bytes.fromhex(record["head"]))
             digest = bytes.fromhex(record["digest"])
-            self.complete = [c for c in self.complete if c.generation[:4] != generation[:4]]
+            self.complete = [c for c in self.complete if c.generation.key != generation.key]
             self.complete.append(Complete(generation, record["length"], digest))
-            self.lengths[generation[:4]] = record["length"]
+            self.lengths[generation.key] = record["length"]
             for old in self.complete[: -history.REMEMBERED]:
-                self.lengths.pop(old.generation[:4], None)
+                self.lengths.pop(old.generation.key, None)
             del self.complete[: -history.REMEMBERED]
 
     def history(self):

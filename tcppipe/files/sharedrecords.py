@@ -11,7 +11,7 @@ def empty_record(key, generation, offset, resent=""):
     known = generation.head_len if 0 < generation.head_len <= offset else 0
     head = generation.head if known else NO_DIGEST
     return {
-        "pipe": key, "generation": list(generation[:4]), "to": offset, "head_len": known,
+        "pipe": key, "generation": list(generation.key), "to": offset, "head_len": known,
         "head": head.hex(), "tail_len": 0, "tail": NO_DIGEST.hex(), "at": 0, "bytes": 0,
         "crc": 0, "closed": False, "dev": 0, "ino": 0, "resent": resent,
     }  # fmt: skip

@@ -84,7 +84,7 @@ class Unmerged:
         self._until_done(lambda: copy.begin(begin, sender))
         copy.sync()
         for complete in copy.past:
-            if complete.generation[:4] not in (*self._shared.lengths, have.generation[:4]):
+            if complete.generation.key not in (*self._shared.lengths, have.generation.key):
                 self._shared.write(done_record(key, complete), durable=False)
         record = empty_record(key, have.generation, to)
         if head_len and head != NO_DIGEST:
@@ -161,7 +161,7 @@ def leave(destination, shared, own, key, say, fs=REAL):
                 return
             past = ledger.complete
             if not record["closed"]:
-                past = [c for c in past if list(c.generation[:4]) != record["generation"]]
+                past = [c for c in past if list(c.generation.key) != record["generation"]]
             _write_own(destination, own, record, past, fs)
             ledger.write({**record, "bytes": 0, "gone": True})
     finally:

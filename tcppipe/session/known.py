@@ -136,7 +136,7 @@ def merged(past, own):
     rows = list(past)
     at = len(rows)
     for entry in reversed(own):
-        same = [n for n, row in enumerate(rows[:at]) if row.generation[:4] == entry.generation[:4]]
+        same = [n for n, row in enumerate(rows[:at]) if row.generation.key == entry.generation.key]
         if same:
             at = same[-1]
             rows[at] = entry

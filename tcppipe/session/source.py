@@ -79,7 +79,7 @@ class Source(Peer):
         if isinstance(item, news.Ended):
             return [Send(encode(ev.End(item.why, item.length, item.digest)))]
         if isinstance(item, news.LateBytes):
-            serials = [n for n, g in enumerate(self._begun, 1) if g[:4] == item.generation[:4]]
+            serials = [n for n, g in enumerate(self._begun, 1) if g.key == item.generation.key]
             late = ev.Late(serials[-1] if serials else 0, item.offset, item.data)
             return [Send(encode(late))]
         if isinstance(item, news.Began):
