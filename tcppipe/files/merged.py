@@ -35,7 +35,8 @@ from tcppipe.files.turns import Turns
 from tcppipe.files.unmerged import Unmerged
 from tcppipe.wire.events import Complete, Have, Holding, Why
 
-LONGEST = 8 << 20  # bytes of one line that are held back; a longer one goes in pieces
+LONGEST = 8 << 20  # bytes of one line that are held back; a longer one goes in pieces …
+LONGEST_LATE = 1 << 20  # … as a late one does, each of them a line
 MOST = 16 << 20  # bytes that wait for their turn at most
 PASSING = ("late", "claims", "before", "pad", "part", "n")  # what a record tells of itself alone
 STOP = 1.0  # seconds that a turn has to end when the pipe ends
@@ -332,7 +333,7 @@ class MergedCopy:
             self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
             return
         text = held + bytes(data)[max(0, known + len(held) - offset) :]
-        whole = text.rfind(b"\n") + 1
+        whole = text.rfind(b"\n") + 1 or (len(text) if len(text) >= LONGEST_LATE else 0)
         if whole:
             late = {"of": list(of), "to": known + whole}
             lines = text[:whole]
@@ -356,7 +357,7 @@ class MergedCopy:
         record = self._ledger.state
         if missing > 0 and record is not None:
             new = {**self._next(record, 0, b""), "late": late}
-            self._footing.write(new, lines[len(lines) - missing :])
+            self._footing.write(new, lines[len(lines) - missing :], closed=True)
 
     def look(self):
         """Each turn looks for itself."""

@@ -21,7 +21,7 @@ from tcppipe.session.actions import (
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
 from tcppipe.wire import packing
-from tcppipe.wire.frames import MAX_COMPLETE, MINOR, encode
+from tcppipe.wire.frames import MAX_COMPLETE, MAX_DATA, MINOR, encode
 
 MAX_PROVED = 1 << 30  # bytes that one Probe may ask to read
 AGAIN = 64  # times that all that was offered may be asked for, by all Probes …
@@ -125,6 +125,8 @@ class Sink(Peer):
         if data.offset != self._next:
             raise PeerError(f"data from offset {data.offset} on, {self._next} was expected")
         self._next += len(data.data)
+        if self._minor >= CHECKS and self._next - self._checked > MAX_DATA:
+            raise PeerError("a data frame follows another one that was not checked")
         return [Append(data.offset, data.data)]
 
     def _on_check(self, check):

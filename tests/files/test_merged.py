@@ -392,6 +392,23 @@ def test_a_ledger_of_the_first_version(last):
     assert merged(world).offer(b"").end == 14
 
 
+def test_a_late_line_without_an_end_does_not_pile_up(monkeypatch):
+    """Its beginning is held back, and what is too long for that goes in lines of its own."""
+    monkeypatch.setattr("tcppipe.files.merged.LONGEST_LATE", 20)
+    world = World(1)
+    copy = merged(world)
+    copy.offer(b"")
+    first, second = Generation(1, 7, 0, 3), Generation(1, 8, 0, 4)
+    copy.begin(Begin(Why.FRESH, first, 0))
+    put(copy, b"one\n")
+    copy.finish(End(Why.ROTATED, 4, NO_DIGEST))
+    copy.begin(Begin(Why.NEXT, second, 0))
+    for at in range(0, 30, 5):
+        copy.append_late(first, 4 + at, b"late ")
+    put(copy, b"two\n")
+    assert world.fs.content(ALL) == b"one\n" + 4 * b"late " + b"\ntwo\n"
+
+
 def test_a_long_ledger_is_rewritten(monkeypatch):
     """Its length is bounded, and a copy from any older time is still found in it."""
     monkeypatch.setattr(sharedledger, "COMPACT", 1 << 14)

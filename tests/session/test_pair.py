@@ -362,10 +362,10 @@ HELLO = ev.Hello(0, ME, False, b"test")
 RECORDED = ev.Have(ev.Holding.RECORDED, clean=False, first=100, mark=500, end=900)
 
 
-def offered(have):
+def offered(have, hello=HELLO):
     """A sink that has made this offer."""
     sink = Sink(0.0)
-    (offer,) = sink.receive(encode(HELLO), 0.0)
+    (offer,) = sink.receive(encode(hello), 0.0)
     assert (offer.sender, offer.about) == (ME, "test")
     sink.done(offer, (have, []))
     return sink
@@ -376,6 +376,15 @@ def streaming(offset=0):
     sink = offered(ev.Have(ev.Holding.NOTHING))
     sink.receive(encode(ev.Begin(ev.Why.FRESH, UNKNOWN, offset)), 0.0)
     return sink
+
+
+def test_data_without_its_check_does_not_pile_up():
+    """What waits for a Check is a frame of data, and no more, in whatever pieces it comes."""
+    sink = offered(ev.Have(ev.Holding.NOTHING), HELLO._replace(version=MINOR))
+    sink.receive(encode(begin(ev.Why.FRESH)), 0.0)
+    sink.receive(encode(ev.Data(0, bytes(MAX_DATA))), 0.0)
+    with pytest.raises(PeerError, match="not checked"):
+        sink.receive(encode(ev.Data(MAX_DATA, b"x")), 0.0)
 
 
 def begin(why, offset=0):
