@@ -128,6 +128,8 @@ class Source(Peer):
         return []
 
     def _on_have(self, have):
+        if have.first > have.end or have.tail_len > have.mark:
+            raise PeerError("what the sink has ends before it begins")
         self._have = have
         return self._offered(have.methods) + self._look_for(have)
 

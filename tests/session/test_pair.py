@@ -519,6 +519,15 @@ def test_acknowledgements_of_what_was_not_sent(event):
         sending().receive(encode(event), 0.0)
 
 
+@pytest.mark.parametrize(
+    "numbers", [dict(first=9, end=8), dict(mark=4, tail_len=5)], ids=["bytes", "tail"]
+)
+def test_a_have_that_contradicts_itself(numbers):
+    """Nothing can be looked for below offset 0, nor be asked for that has less than no bytes."""
+    with pytest.raises(PeerError, match="before it begins"):
+        greeted(ev.Have(ev.Holding.RECORDED, **numbers))
+
+
 def test_a_proof_must_answer_its_probe():
     """As many digests as ranges, and only when they were asked for."""
     origin = Origin([b"abc" * 50])
