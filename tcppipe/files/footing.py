@@ -34,6 +34,7 @@ class Footing:
         self.note = note
         self._size = 0  # of the destination, when it was looked at
         self._failed = b""  # what the last append that failed was about
+        self._open = None  # [piece, place] behind an unfinished line that we have appended
 
     def be_ready(self, whole=False):
         """See that the next lines go where they belong.
@@ -64,13 +65,14 @@ class Footing:
         at = where.size()
         if at != self._size:
             raise self._changing()
-        if at and state.get("open") != [self.piece, at] and where.read(1, at - 1) != b"\n":
+        ours = [self.piece, at] in (state.get("open"), self._open)
+        if at and not ours and where.read(1, at - 1) != b"\n":
             lines = b"\n" + lines
             new["pad"] = 1
         unfinished = not closed and not lines.endswith(b"\n")
         new.update(at=at, bytes=len(lines), crc=zlib.crc32(lines), dev=where.dev, ino=where.ino,
                    piece=self.piece, open=[self.piece, at + len(lines)] if unfinished else None)  # fmt: skip
-        self._failed = lines
+        self._failed, self._open = lines, new["open"]
         self.ledger.write(new)
         stands = self._write_all(lines)
         self._make_durable(at)

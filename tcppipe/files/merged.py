@@ -240,14 +240,16 @@ class MergedCopy:
         if self._sha is not None:
             self._sha.update(data)
 
-    def _ripe(self):
+    def _ripe(self, all_of_it=False):
         """How many of the gathered bytes are whole lines."""
         whole = self._gathered.rfind(b"\n", 0, LONGEST) + 1
-        return whole or (LONGEST if len(self._gathered) > LONGEST else 0)
+        if not whole and (all_of_it or len(self._gathered) > LONGEST):
+            whole = min(LONGEST, len(self._gathered))
+        return whole
 
-    def begin_sync(self, worker=None):
+    def begin_sync(self, worker=None, all_of_it=False):
         """Append the whole lines that have gathered; synced() tells when it is done."""
-        if self._turns.present is None and (whole := self._ripe()):
+        if self._turns.present is None and (whole := self._ripe(all_of_it)):
             text = bytes(self._gathered[:whole])
             self._turns.begin("put", "cannot append", lambda _turn: self._put(text), worker)
 
@@ -273,10 +275,11 @@ class MergedCopy:
     def sync(self):
         """Append all whole lines that have gathered; the offset below which they are there.
 
-        Raises Waiting until it is done, Blocked and SyncFailed.
+        In version 1 what is answered is all that came, so all of it is appended, and the rest of a
+        line behind it.  Raises Waiting until it is done, Blocked and SyncFailed.
         """
-        while self.syncing or self._ripe():
-            self.begin_sync()
+        while self.syncing or self._ripe(self._lines):
+            self.begin_sync(all_of_it=self._lines)
             if not self.synced():
                 raise self._turns.waiting()
         return self.durable

@@ -392,6 +392,23 @@ def test_a_ledger_of_the_first_version(last):
     assert merged(world).offer(b"").end == 14
 
 
+@pytest.mark.parametrize("other", [b"", b"two\n"], ids=["alone", "among others"])
+def test_what_an_original_client_is_answered_is_there(other):
+    """Its piece of 1023 bytes may be the beginning of a line: it is there before the answer, since
+    nobody sends it again. The rest comes right behind it, if nobody else was there before."""
+    world = World(1)
+    first, second = merged(world), merged(world, "b")
+    for copy in (first, second):
+        copy.begin_lines()
+    first.append(0, b"x" * 1023)
+    assert first.sync() == 1023
+    assert world.fs.content(ALL) == b"x" * 1023
+    put(second, other)
+    first.append(1023, b"end\n")
+    first.sync()
+    assert world.fs.content(ALL) == b"x" * 1023 + (b"\n" + other if other else b"") + b"end\n"
+
+
 def test_a_late_line_without_an_end_does_not_pile_up(monkeypatch):
     """Its beginning is held back, and what is too long for that goes in lines of its own."""
     monkeypatch.setattr("tcppipe.files.merged.LONGEST_LATE", 20)
