@@ -418,7 +418,7 @@ def test_a_broken_list_at_the_start(many):
     many.write("# fine", many.line(), "-f /x", "-h y -d -f /x", "-f 'x")
     wanted = [f"{many.list}:3: -f FILE and -h HOST are needed",
               f"{many.list}:4: -d: not an option of a pipe",
-              f"{many.list}:5: no closing quotation"]  # fmt: skip
+              f"{many.list}:5: a quotation has no end in this line"]  # fmt: skip
     assert many.parent.start().wait() == 1
     assert many.parent.lines == [f"tcppipe: {line}" for line in wanted]
     checked = many.ask("-T")
