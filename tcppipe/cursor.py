@@ -5,7 +5,11 @@ inode generation) find it quickly; its first bytes prove it, because a file
 system gives a freed inode number to the very next file.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
+
+Bytes = bytes | bytearray | memoryview  # what is only looked into
 
 HEAD = 1024  # so many bytes at most of a generation's beginning identify it
 TAIL = 64 * 1024  # so many bytes at most below a cursor are compared on resuming
@@ -23,16 +27,16 @@ class Generation(NamedTuple):
     head: bytes = NO_DIGEST  # SHA-256 of its first head_len bytes
 
     @property
-    def key(self):
+    def key(self) -> tuple[int, int, int, int]:
         """The four numbers that tell it from all others, while its head is still growing."""
         return self.dev, self.ino, self.igen, self.born
 
     @property
-    def file(self):
+    def file(self) -> tuple[int, int]:
         """(device, inode): where it is, if it is still there."""
         return self.dev, self.ino
 
-    def same_inode(self, other):
+    def same_inode(self, other: Generation) -> bool:
         """True when device, inode and, where both know it, inode generation agree."""
         return self.file == other.file and (
             not self.igen or not other.igen or self.igen == other.igen

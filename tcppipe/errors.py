@@ -5,6 +5,8 @@ it goes to a terminal or to syslog as it is.  A bug of ours is none of these:
 it is an AssertionError and ends the process.
 """
 
+from __future__ import annotations
+
 
 class TcppipeError(Exception):
     """Any error that this project foresees.  str() is a line for people."""
@@ -52,14 +54,14 @@ class SyncFailed(TcppipeError):
     what is not yet acknowledged, and start again from the last durable mark."""
 
 
-def reason(error):
+def reason(error: BaseException) -> str:
     """The cause of an exception in a few words: an OSError's text without its number."""
     if isinstance(error, MemoryError):
         return "Cannot allocate memory"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
 
 
-def place(error):
+def place(error: BaseException) -> str:
     """Where an exception was raised, in our own code: FILE:LINE."""
     found, trace = "?", error.__traceback__
     while trace is not None:

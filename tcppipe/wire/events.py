@@ -4,10 +4,12 @@ These are meanings, not bytes: frames.py and push1.py spell them.  They are the
 same for the push and the pull pair.  Offsets and lengths are in bytes.
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 from typing import NamedTuple
 
-from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
+from tcppipe.cursor import NO_DIGEST, UNKNOWN, Bytes, Generation
 
 
 class Holding(IntEnum):
@@ -84,19 +86,19 @@ class Complete(NamedTuple):
 class Past(NamedTuple):
     """Sink: generations that I have to their end, oldest first; before Have, and as often as needed."""
 
-    complete: tuple  # of Complete
+    complete: tuple[Complete, ...]
 
 
 class Probe(NamedTuple):
     """Source: digests of these (first, length) ranges, please."""
 
-    ranges: tuple
+    ranges: tuple[tuple[int, int], ...]
 
 
 class Proof(NamedTuple):
     """Sink: their SHA-256 digests, in the same order."""
 
-    digests: tuple
+    digests: tuple[bytes, ...]
 
 
 class Begin(NamedTuple):
@@ -111,7 +113,7 @@ class Data(NamedTuple):
     """Source: bytes of the current generation, from this offset on."""
 
     offset: int
-    data: bytes
+    data: Bytes
 
 
 class Check(NamedTuple):
@@ -194,3 +196,25 @@ class Pong(NamedTuple):
 
 class Bye(NamedTuple):
     """Either: nothing more will come; an orderly end."""
+
+
+Event = (
+    Hello
+    | Have
+    | Past
+    | Probe
+    | Proof
+    | Begin
+    | Data
+    | Check
+    | End
+    | Ended
+    | Ack
+    | Late
+    | Gap
+    | Wait
+    | Failure
+    | Ping
+    | Pong
+    | Bye
+)

@@ -11,9 +11,13 @@ waits for, or holds, a whole frame of them.  A Packed frame is Data in fewer byt
 gathered, unpacked, and handed on as Data.
 """
 
-import struct
+from __future__ import annotations
 
-from tcppipe.cursor import Generation
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from tcppipe.cursor import Bytes, Generation
 from tcppipe.errors import PeerError
 from tcppipe.wire import events as ev
 from tcppipe.wire import packing
@@ -42,7 +46,7 @@ DATA, PACKED = 0x10, 0x11
 # g a generation, t a text, x some data, w a Why, h a Holding, r ranges, p digests,
 # I a CRC-32, c complete generations.
 # What stands in brackets an older minor version does not send: it has its default then.
-LAYOUTS = {
+LAYOUTS: dict[int, tuple[type[ev.Event], str]] = {
     0x01: (ev.Hello, "Hkbtog"),
     0x02: (ev.Have, "hbbbbbgoooodgod[HHb]"),
     0x03: (ev.Probe, "r"),
@@ -74,10 +78,10 @@ _NUMBERS = {
     "d": struct.Struct("!32s"),
 }
 _BRACKETS = str.maketrans("", "", "[]")
-_ENUMS = {"w": ev.Why, "h": ev.Holding, "b": bool}
+_ENUMS: dict[str, Callable[[Any], Any]] = {"w": ev.Why, "h": ev.Holding, "b": bool}
 
 
-def encode(event):
+def encode(event: ev.Event) -> bytes:
     """The bytes of one event's frame."""
     if type(event) is ev.Data:
         return data_header(event.offset, len(event.data)) + bytes(event.data)
@@ -88,23 +92,24 @@ def encode(event):
     return _HEADER.pack(code, len(payload)) + payload
 
 
-def data_header(offset, length):
+def data_header(offset: int, length: int) -> bytes:
     """What stands before `length` data bytes from `offset` on: 13 bytes."""
     assert 0 < length <= MAX_DATA
     return _HEADER.pack(DATA, length + _OFFSET.size) + _OFFSET.pack(offset)
 
 
-def packed_header(method, offset, length, size):
+def packed_header(method: int, offset: int, length: int, size: int) -> bytes:
     """What stands before `size` bytes that `length` data bytes from `offset` on are packed in."""
     assert 0 < size <= length <= MAX_DATA
     return _HEADER.pack(PACKED, size + _PACKED.size) + _PACKED.pack(method, offset, length)
 
 
-def _encode_field(kind, value):
+def _encode_field(kind: str, value: Any) -> bytes:
     if kind in _NUMBERS:
         return _NUMBERS[kind].pack(value)
     if kind == "t":
-        return struct.pack("!H", len(value[:MAX_TEXT])) + value[:MAX_TEXT]
+        text: bytes = value[:MAX_TEXT]
+        return struct.pack("!H", len(text)) + text
     if kind == "x":
         return struct.pack("!H", len(value)) + bytes(value)
     if kind == "g":
@@ -126,20 +131,22 @@ class Reader:
     Raises PeerError; after that the connection is to be closed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rest = b""  # an incomplete frame that is not data, or what surplus() would give
         self._offset = 0  # inside a data frame: the next byte's offset …
         self._left = 0  # … and how many are still to come
-        self._packed = None  # inside a packed frame: (method, offset, length)
+        self._packed: tuple[int, int, int] | None = (
+            None  # inside a packed frame: (method, offset, length)
+        )
         self._gathered = bytearray()  # … and its bytes so far
         self._unpacked = 0  # bytes that the present feed has unpacked
 
-    def feed(self, data):
+    def feed(self, data: Bytes) -> list[ev.Event]:
         """Parse `data` (bytes or a memoryview) and return a list of events.
 
         Few bytes can stand for very many: not all of them are parsed then, see surplus().
         """
-        events = []
+        events: list[ev.Event] = []
         if self._rest:
             data = self._rest + bytes(data)
             self._rest = b""
@@ -159,14 +166,14 @@ class Reader:
         self._rest = bytes(view[at:])
         return events
 
-    def surplus(self):
+    def surplus(self) -> bytes:
         """What was fed and not parsed because much was unpacked: feed it again, later."""
         if self._unpacked < AHEAD:
             return b""
         surplus, self._rest = self._rest, b""
         return surplus
 
-    def _content(self, piece, events):
+    def _content(self, piece: Bytes, events: list[ev.Event]) -> None:
         """Some bytes of a data frame, or of a packed one."""
         if self._packed is None:
             events.append(ev.Data(self._offset, piece))
@@ -185,10 +192,12 @@ class Reader:
             raise PeerError(str(error)) from None
         self._unpacked += length
 
-    def _frame(self, view, events):
+    def _frame(self, view: memoryview, events: list[ev.Event]) -> int:
         """Take one frame, or the head of a data frame; 0 when it is not complete."""
         if len(view) < _HEADER.size:
             return 0
+        code: int
+        length: int
         code, length = _HEADER.unpack_from(view)
         if code == DATA:
             return self._data(view, length)
@@ -203,7 +212,7 @@ class Reader:
             events.append(event(*_fields(layout, view[_HEADER.size : _HEADER.size + length])))
         return _HEADER.size + length
 
-    def _data(self, view, length):
+    def _data(self, view: memoryview, length: int) -> int:
         if not _OFFSET.size < length <= MAX_DATA + _OFFSET.size:
             raise PeerError(f"a data frame of {length} bytes is out of bounds")
         if len(view) < _HEADER.size + _OFFSET.size:
@@ -214,7 +223,7 @@ class Reader:
             raise PeerError("a data frame's offset is out of bounds")
         return _HEADER.size + _OFFSET.size
 
-    def _pack(self, view, length):
+    def _pack(self, view: memoryview, length: int) -> int:
         if not _PACKED.size < length <= MAX_DATA + _PACKED.size:
             raise PeerError(f"a packed frame of {length} bytes is out of bounds")
         if len(view) < _HEADER.size + _PACKED.size:
@@ -227,7 +236,7 @@ class Reader:
         return _HEADER.size + _PACKED.size
 
 
-def _fields(layout, view):
+def _fields(layout: str, view: memoryview) -> list[Any]:
     """The values of a payload, each checked; fewer where those of a newer version are missing."""
     values = []
     at = 0
@@ -243,7 +252,7 @@ def _fields(layout, view):
     return values
 
 
-def _decode_field(kind, view, at):
+def _decode_field(kind: str, view: memoryview, at: int) -> tuple[Any, int]:
     if kind in _NUMBERS:
         (value,) = _NUMBERS[kind].unpack_from(view, at)
         if kind == "o" and value > MAX_OFFSET:
@@ -271,7 +280,7 @@ def _decode_field(kind, view, at):
     return tuple(_slice(view, at + i * 32, 32, 32) for i in range(count)), at + count * 32
 
 
-def _complete(view, at, count):
+def _complete(view: memoryview, at: int, count: int) -> tuple[ev.Complete, ...]:
     if count > MAX_COMPLETE:
         raise ValueError(f"{count} complete generations are too many")
     rows = [_COMPLETE.unpack_from(view, at + i * _COMPLETE.size) for i in range(count)]
@@ -280,7 +289,7 @@ def _complete(view, at, count):
     return tuple(ev.Complete(Generation(*row[:6]), *row[6:]) for row in rows)
 
 
-def _slice(view, at, size, limit):
+def _slice(view: memoryview, at: int, size: int, limit: int) -> bytes:
     if size > limit or at + size > len(view):
         raise ValueError("a text is too long or cut short")
     return bytes(view[at : at + size])

@@ -6,38 +6,44 @@ its library is; that is loaded when able() is asked the first time, so ask befor
 Does not know whether packing pays: see session/squeeze.
 """
 
+from __future__ import annotations
+
 import zlib
+from typing import Any
+
+from tcppipe.cursor import Bytes
 
 ZLIB, ZSTD = 1, 2  # bits of a mask, and the octet in a frame
 NAMES = {ZLIB: "zlib", ZSTD: "zstd"}
 LEVELS = {ZLIB: (1, 6), ZSTD: (3, 6)}  # quick, hard
 
-_library = None  # the module zstandard, or False where there is none
+_library: Any = None  # the module zstandard, or False where there is none
 
 
-def able():
+def able() -> int:
     """The mask of the methods that this process can pack and unpack."""
     return ZLIB | (ZSTD if _zstandard() else 0)
 
 
-def best(methods):
+def best(methods: int) -> int:
     """The best one of a mask's methods that this process can use, or 0."""
     common = methods & able()
     return ZSTD if common & ZSTD else common & ZLIB
 
 
-def pack(method, data, hard=False):
+def pack(method: int, data: Bytes, hard: bool = False) -> bytes:
     """`data` (bytes or a view) packed; hard: smaller, for several times the work.
 
     The result may be longer than the data.
     """
     level = LEVELS[method][hard]
     if method == ZSTD:
-        return _zstandard().ZstdCompressor(level=level).compress(data)
+        packed: bytes = _zstandard().ZstdCompressor(level=level).compress(data)
+        return packed
     return zlib.compress(data, level)
 
 
-def unpack(method, data, length):
+def unpack(method: int, data: Bytes, length: int) -> bytes:
     """The `length` bytes that `data` was packed from.
 
     Raises ValueError when that is not what `data` holds; never allocates much more than that.
@@ -49,7 +55,7 @@ def unpack(method, data, length):
     raise ValueError(f"packed by method {method}, which was not offered")
 
 
-def _inflated(data, length):
+def _inflated(data: Bytes, length: int) -> bytes:
     stream = zlib.decompressobj()
     try:
         raw = stream.decompress(data, length + 1)
@@ -60,21 +66,24 @@ def _inflated(data, length):
     return raw
 
 
-def _unpacked(zstandard, data, length):
+def _unpacked(zstandard: Any, data: Bytes, length: int) -> bytes:
     try:
         if zstandard.frame_content_size(data) != length:
             raise ValueError(f"packed data is not the {length} bytes that it was said to be")
         stream = zstandard.ZstdDecompressor()
-        return stream.decompress(data, max_output_size=length, allow_extra_data=False)
+        raw: bytes = stream.decompress(data, max_output_size=length, allow_extra_data=False)
+        return raw
     except zstandard.ZstdError as error:
         raise ValueError(f"packed data is broken: {error}") from None
 
 
-def _zstandard():
+def _zstandard() -> Any:
     global _library
     if _library is None:
         try:
-            import zstandard as _library
+            import zstandard
+
+            _library = zstandard
         except ImportError:
             _library = False
     return _library

@@ -9,6 +9,8 @@ holds one cannot be said, in either version: it needs a link with a plainer name
 Facts from the originals' behaviour; see tcppipe(7).
 """
 
+from __future__ import annotations
+
 import re
 
 from tcppipe.errors import ConfigError, PeerError
@@ -24,7 +26,7 @@ MAX_POINTER = 64  # bytes of a pointer file that are worth reading
 _BLANK = re.compile(rb"[\0 \t\n\r\f\v]")
 
 
-def request(path, inode=0, offset=0):
+def request(path: bytes, inode: int = 0, offset: int = 0) -> bytes:
     """The client's line: an absolute path as bytes, and from where; 0 is "whatever is there".
 
     It offers version 2.  Raises ConfigError for a path that cannot be said.
@@ -35,7 +37,7 @@ def request(path, inode=0, offset=0):
     return b"%s %d %d %s\n" % (path, inode, offset, OFFER.encode())
 
 
-def parse_request(line):
+def parse_request(line: bytes) -> tuple[bytes, int, int, bool]:
     """(path, inode, offset, True if version 2 is offered) of a client's line, or PeerError."""
     if not line.endswith(b"\n") or len(line) > MAX_REQUEST:
         raise PeerError("the request is not a line, or too long")
@@ -51,21 +53,21 @@ def parse_request(line):
     )
 
 
-def answer(found, inode, v2=False):
+def answer(found: bool, inode: int, v2: bool = False) -> bytes:
     """The server's line: is the asked-for inode found, and which one is served."""
     assert 0 <= inode <= MAX_INODE
     offer = f" {OFFER}" if v2 else ""
     return f"{'O' if found else 'L'} {inode}{offer}\n".encode()
 
 
-def parse_answer(line):
+def parse_answer(line: bytes) -> tuple[bool, int, bool]:
     """(True if the asked-for inode is lost, inode, True if version 2 follows), or PeerError."""
     if not line.endswith(b"\n") or len(line) > MAX_ANSWER:
         raise PeerError("the answer is not a line, or too long")
     if line[:2] not in (b"O ", b"L ") or line[2:3].isspace():
         raise PeerError("the answer is neither O nor L with an inode")
-    status, inode, *more = line.split()
-    inode = _number(inode, MAX_INODE, "the inode in the answer")
+    status, digits, *more = line.split()
+    inode = _number(digits, MAX_INODE, "the inode in the answer")
     v2 = OFFER.encode() in more
     if not inode and not v2:
         # it would be asked for as "whatever is there", and come as a whole each time
@@ -73,30 +75,30 @@ def parse_answer(line):
     return status == b"L", inode, v2
 
 
-def outgoing(data):
+def outgoing(data: bytes) -> bytes:
     """Data as a server sends it: no byte in it may look like a sign of life."""
     return data.replace(ALIVE, SUBSTITUTE)
 
 
-def incoming(data):
+def incoming(data: bytes) -> bytes:
     """What a client keeps of what it received."""
     return data.replace(ALIVE, b"")
 
 
-def parse_pointer(data):
+def parse_pointer(data: bytes) -> int:
     """The inode in a pointer file's bytes; 0, "whatever is there", if it holds none."""
     word = b"".join(data[:MAX_POINTER].split(None, 1)[:1])
     inode = int(word) if word.isdigit() and len(word) <= 20 else 0
     return inode if inode <= MAX_INODE else 0
 
 
-def render_pointer(inode):
+def render_pointer(inode: int) -> bytes:
     """A pointer file's bytes."""
     assert 0 <= inode <= MAX_INODE
     return b"%d\n" % inode
 
 
-def _number(digits, most, what):
+def _number(digits: bytes, most: int, what: str) -> int:
     if not digits.isdigit() or len(digits) > 20 or int(digits) > most:
         raise PeerError(f"{what} is not a number, or too large")
     return int(digits)

@@ -11,6 +11,8 @@ inverse for longer lines, and need not be.
 Facts from the originals' behaviour; see tcppipe(7).
 """
 
+from __future__ import annotations
+
 from tcppipe.errors import NotNow, PeerError, Refused
 from tcppipe.wire.frames import OFFER
 
@@ -23,12 +25,12 @@ ESCAPED = b"#$\n"
 _START, _BODY, _COMMAND, _ASKED = range(4)  # where a Decoder stands
 
 
-def request(path):
+def request(path: bytes) -> bytes:
     """The client's first line: the absolute path of the origin, as bytes."""
     return b"$" + path + b"\n"
 
 
-def parse_request(line):
+def parse_request(line: bytes) -> bytes:
     """The path in a client's first line.  Raises PeerError when it is not one."""
     if line[:1] == b"\x16":
         raise PeerError("this looks like TLS (syslog over TLS uses port 6514 too)")
@@ -40,12 +42,12 @@ def parse_request(line):
     return path
 
 
-def ready():
+def ready() -> bytes:
     """The server's yes, with the offer of version 2."""
     return f"$ready {OFFER}\n".encode()
 
 
-def refuse(reason, for_now=False):
+def refuse(reason: str, for_now: bool = False) -> bytes:
     """The server's no, with a reason that the original client does not read.
 
     for_now: it is worth to ask again.
@@ -54,7 +56,7 @@ def refuse(reason, for_now=False):
     return b"$refuse " + text.encode(errors="replace")[:900] + b"\n"
 
 
-def parse_answer(line):
+def parse_answer(line: bytes) -> bool:
     """True when a server's yes offers version 2, False when it does not.
 
     Raises Refused or NotNow with the server's reason, or PeerError.
@@ -68,12 +70,12 @@ def parse_answer(line):
     return OFFER.encode() in line.split()[1:]
 
 
-def accept():
+def accept() -> bytes:
     """What a client says to an offer of version 2; frames follow."""
     return f"${OFFER}\n".encode()
 
 
-def accepts(line):
+def accepts(line: bytes) -> bool:
     """True when a client's line accepts version 2."""
     return line.startswith(f"${OFFER}".encode()) and line.endswith(b"\n")
 
@@ -84,12 +86,12 @@ class Encoder:
     One encoder serves one connection.  A boundary may be sent only where a line ends.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sent = 0
         self._full = 0  # pieces that filled the original's buffer without a newline
         self._piece = 0  # bytes that the original has of the piece that it reads now
 
-    def encode(self, data):
+    def encode(self, data: bytes) -> bytes:
         """Escape what the original would take for a command, an escape or an empty line."""
         out = bytearray()
         at = 0
@@ -109,7 +111,7 @@ class Encoder:
         self._sent += len(out)
         return bytes(out)
 
-    def boundary(self):
+    def boundary(self) -> tuple[bytes, set[int]]:
         """The bytes that ask for an answer, and the set of counts that it may name.
 
         The original counts one byte too many for each piece that filled its buffer.
@@ -127,14 +129,14 @@ class Decoder:
     all bytes received since the last question).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._state = _START
         self._piece = 0  # data bytes of the current piece so far
         self._count = 0
 
-    def feed(self, data):
+    def feed(self, data: bytes) -> list[bytes | int]:
         """Parse what arrived; pieces are handed on as they come."""
-        out = []
+        out: list[bytes | int] = []
         kept = bytearray()
         at = 0
         while at < len(data):
@@ -157,7 +159,7 @@ class Decoder:
             out.append(bytes(kept))
         return out
 
-    def _start(self, data, at):
+    def _start(self, data: bytes, at: int) -> int:
         """A piece's first byte: an escape, a command, an empty line, or data."""
         first = data[at : at + 1]
         self._piece = 0
@@ -166,7 +168,7 @@ class Decoder:
         self._state = _COMMAND if first == b"$" else _BODY
         return at + (first == b"#")
 
-    def _body(self, data, at):
+    def _body(self, data: bytes, at: int) -> int:
         space = PIECE - self._piece
         newline = data.find(b"\n", at, at + space)
         end = newline + 1 if newline >= 0 else min(len(data), at + space)
@@ -175,7 +177,7 @@ class Decoder:
             self._state = _START
         return end
 
-    def _command(self, data, at):
+    def _command(self, data: bytes, at: int) -> int:
         newline = data.find(b"\n", at)
         if newline < 0:
             return len(data)
@@ -183,12 +185,12 @@ class Decoder:
         return newline + 1
 
 
-def answer(count):
+def answer(count: int) -> bytes:
     """The server's answer to a question."""
     return b"$%d\n" % count
 
 
-def parse_count(line):
+def parse_count(line: bytes) -> int:
     """The count in a server's answer.  Raises PeerError."""
     digits = line[1:].strip()
     if not line.startswith(b"$") or not digits.isdigit() or len(digits) > 20:
