@@ -7,6 +7,8 @@ can the request that is made of it.  A path may hold any other bytes: text is de
 "surrogateescape" by whoever reads the file.  Does not read files or resolve names.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
 from typing import NamedTuple
@@ -30,17 +32,19 @@ class Source(NamedTuple):
     pointer: str
 
     @property
-    def is_name(self):
+    def is_name(self) -> bool:
         """True when the host has to be looked up."""
         return grammar.is_name(self.host)
 
 
-def parse(text, name):
+def parse(text: str, name: str) -> list[Source]:
     """All sources of a file's text, in order.
 
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
-    sources, errors, written = [], [], {}
+    sources: list[Source] = []
+    errors: list[str] = []
+    written: dict[str, int] = {}
     for number, line in enumerate(grammar.lines(text), 1):
         fields = [field for field in _BLANKS.split(line) if field]
         if not fields or fields[0].startswith("#"):
@@ -60,7 +64,7 @@ def parse(text, name):
     return sources
 
 
-def _source(number, fields):
+def _source(number: int, fields: list[str]) -> Source:
     if len(fields) < len(FIELDS):
         raise ValueError(f"{FIELDS[len(fields)]} missing")
     if len(fields) > len(FIELDS) and not fields[len(FIELDS)].startswith("#"):
@@ -68,10 +72,11 @@ def _source(number, fields):
     host, port, *paths = fields[: len(FIELDS)]
     for which, path in zip(FIELDS[2:], paths):
         _check_path(which, path)
-    return Source(number, _host(host), _port(port), *paths)
+    remote, local, pointer = paths
+    return Source(number, _host(host), _port(port), remote, local, pointer)
 
 
-def _host(text):
+def _host(text: str) -> str:
     """An address in its shortest spelling, or a name in lower case: good as a file's name."""
     if grammar.is_name(text):
         return text.lower()
@@ -79,20 +84,20 @@ def _host(text):
     if "%" in address:
         raise ValueError(f"bad address {text!r}: an interface cannot be given")
     try:
-        address = ipaddress.ip_address(address)
+        found = ipaddress.ip_address(address)
     except ValueError:
         raise ValueError(f"bad address {text!r}") from None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
-def _port(text):
+def _port(text: str) -> int:
     # the original reads a number with a 0 before it as an octal one
     if not re.fullmatch("[1-9][0-9]{0,4}", text) or int(text) > 65535:
         raise ValueError(f"bad port {text!r}")
     return int(text)
 
 
-def _check_path(which, path):
+def _check_path(which: str, path: str) -> None:
     if not path.startswith("/"):
         raise ValueError(f"{which} {path!r} is not an absolute path")
     if path.endswith("/"):

@@ -4,10 +4,15 @@ Text in, words out.  What a peer can choose is checked here before it becomes pa
 local path.
 """
 
+from __future__ import annotations
+
 import functools
 import ipaddress
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 BLANKS = " \t\r"
 BYTE_ORDER_MARK = "\ufeff"
@@ -19,29 +24,29 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
-def is_wild(text):
+def is_wild(text: str) -> bool:
     """May this be several names?"""
     return any(letter in text for letter in "*?[")
 
 
-def matches_component(wanted, given):
+def matches_component(wanted: str, given: str) -> bool:
     """Is a name meant by what stands between two slashes of a pattern?"""
     if given[:1] in ("", ".") and wanted[:1] != given[:1]:
         return False
     return fnmatchcase(given, wanted)
 
 
-def plain(path):
+def plain(path: str) -> str:
     """A path without repeated slashes and "." in it."""
     return re.sub(r"/(\.?/)+", "/", path)
 
 
-def is_file_name(text):
+def is_file_name(text: str) -> bool:
     """Can a name of a peer become one here?"""
     return text not in ("", ".", "..") and "/" not in text and not _CONTROL.search(text)
 
 
-def is_name(text):
+def is_name(text: str) -> bool:
     """Can this be a host name?  Letters, digits, '-', '_' and dots; a number at the end is not."""
     labels = text.removesuffix(".").split(".")
     return (
@@ -51,16 +56,16 @@ def is_name(text):
     )
 
 
-def lines(text):
+def lines(text: str) -> list[str]:
     """The lines of any configuration.  A byte order mark before the first one says nothing."""
     return text.removeprefix(BYTE_ORDER_MARK).split("\n")
 
 
-def split_origin(field):
+def split_origin(field: str) -> tuple[str, str]:
     """HOST and path of HOST:PATH.  Raises ValueError."""
     found = (_BRACKETED if field.startswith("[") else _BARE).fullmatch(field)
     if found:
-        return found.groups()
+        return found[1], found[2]
     host, colon, remote = field.partition(":")
     if not colon:
         raise ValueError("no ':' between host and remote file")
@@ -70,7 +75,7 @@ def split_origin(field):
 
 
 @functools.lru_cache(maxsize=1 << 17)
-def split_host(host):
+def split_host(host: str) -> tuple[Network | None, str | None, str | None]:
     """HOST as (network, None, None), (None, pattern, None) or (None, None, name).
 
     Raises ValueError.
@@ -91,19 +96,21 @@ def split_host(host):
     return None, None, host
 
 
-def _network(kind, text):
+def _network(kind: Callable[[str], Network], text: str) -> Network:
     try:
         return kind(text)
     except ValueError as error:
         raise ValueError(f"bad address: {error}") from None
 
 
-def _network6(host):
+def _network6(host: str) -> Network:
     address, _, rest = host[1:].partition("]")
     if "%" in address:
         raise ValueError(f"bad address {host!r}: an interface cannot be given")
     network = _network(ipaddress.IPv6Network, address + rest)
+    assert isinstance(network, ipaddress.IPv6Network)
     if network.subnet_of(_MAPPED):
         plain = network.network_address.ipv4_mapped
+        assert plain is not None
         return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
     return network

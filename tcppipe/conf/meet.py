@@ -5,12 +5,17 @@ Two lines meet where their patterns (patterns.py) have a name in common; a compo
 know is looked up and not compared, so thousands of lines cost no more than each of them by itself.
 """
 
-import ipaddress
+from __future__ import annotations
 
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from tcppipe.conf.entry import Entry
 from tcppipe.conf.patterns import Part, literal
 
 
-def _chain(entry):
+def _chain(entry: Entry) -> list[Key]:
     """Keys of an entry's host, and of all that are wider, the narrowest first.
 
     Two hosts that are networks, or domains, meet if the first key of one is in the other's.
@@ -27,39 +32,46 @@ def _chain(entry):
     return ["*." + ".".join(labels[at:]) for at in range(1, len(labels))]
 
 
+Key = str | tuple[int, int, int]
+Fits = Callable[[Part, Part], bool]
+V = TypeVar("V")
+
+
 class Hosts:
     """The hosts of some entries, to find one that surely has every client of another's."""
 
-    def __init__(self):
-        self._first = {}
+    def __init__(self) -> None:
+        self._first: dict[Key, Entry] = {}
 
-    def add(self, entry):
+    def add(self, entry: Entry) -> None:
         """One more; the first of equal ones counts."""
         self._first.setdefault(_chain(entry)[0], entry)
 
-    def covering(self, entry):
+    def covering(self, entry: Entry) -> Entry | None:
         """An entry of them, or None."""
         return next((self._first[key] for key in _chain(entry) if key in self._first), None)
 
 
-class Tree:
+class Tree(Generic[V]):
     """Paths of Parts.  value: what whoever finds a path makes of it."""
 
-    def __init__(self):
-        self._literal = {}
-        self._hosts = {}  # key of a host: Tree
-        self._below = {}  # key of a host: Trees of those that are narrower
-        self._patterns = {}  # Part: Tree
-        self.value = None
+    def __init__(self) -> None:
+        self._literal: dict[str, Tree[V]] = {}
+        self._hosts: dict[Key, Tree[V]] = {}  # key of a host: Tree
+        self._below: dict[
+            Key, list[Tree[V]]
+        ] = {}  # key of a host: Trees of those that are narrower
+        self._patterns: dict[Part, Tree[V]] = {}  # Part: Tree
+        self.value: V | None = None
 
-    def at(self, parts):
+    def at(self, parts: Iterable[Part]) -> Tree[V]:
         """The Tree at a path, made if it is not there yet."""
-        tree = self
+        tree: Tree[V] = self
         for part in parts:
             tree = tree._child(part)
         return tree
 
-    def _child(self, part):
+    def _child(self, part: Part) -> Tree[V]:
         if part.text is not None:
             return self._literal.setdefault(part.text, Tree())
         if part.host is None:
@@ -71,22 +83,22 @@ class Tree:
                 self._below.setdefault(other, []).append(self._hosts[key])
         return self._hosts[key]
 
-    def find(self, parts, fits):
+    def find(self, parts: Iterable[Part], fits: Fits) -> list[V]:
         """The values at all paths each Part of which fits(known, asked) the one asked for."""
         return [tree.value for tree in self._walk(parts, fits)[-1] if tree.value is not None]
 
-    def above(self, parts, fits):
+    def above(self, parts: Iterable[Part], fits: Fits) -> list[V]:
         """The values at paths that end above the one asked for: a file where it has a directory."""
         rows = self._walk(parts, fits)[1:-1]
         return [tree.value for row in rows for tree in row if tree.value is not None]
 
-    def _walk(self, parts, fits):
+    def _walk(self, parts: Iterable[Part], fits: Fits) -> list[list[Tree[V]]]:
         rows = [[self]]
         for part in parts:
             rows.append([child for tree in rows[-1] for child in tree._fitting(part, fits)])
         return rows
 
-    def _fitting(self, part, fits):
+    def _fitting(self, part: Part, fits: Fits) -> Iterator[Tree[V]]:
         if part.text is not None:
             if part.text in self._literal:
                 yield self._literal[part.text]
@@ -100,8 +112,9 @@ class Tree:
             if fits(known, part):
                 yield tree
 
-    def _fitting_hosts(self, part):
+    def _fitting_hosts(self, part: Part) -> Iterator[Tree[V]]:
         """Trees of hosts that are the same, wider or narrower; or that a literal name is in."""
+        chain: Iterable[Key]
         if part.host is not None:
             chain = _chain(part.host)
             yield from self._below.get(chain[0], ())
@@ -114,7 +127,7 @@ class Tree:
                 yield self._hosts[key]
 
 
-def _literal_chain(text):
+def _literal_chain(text: str) -> list[Key]:
     """The same keys of what may be a host's name or address, and may be anything else."""
     try:
         address = ipaddress.ip_address(text)

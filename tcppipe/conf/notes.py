@@ -4,19 +4,25 @@ No line of these is an error: the file is in force as it is.  Text in, text out;
 looks up names and files.
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Iterator
 
 from tcppipe.conf import grammar, relations
+from tcppipe.conf.entry import Entry
 from tcppipe.conf.patterns import local_parts
 from tcppipe.errors import ConfigError
+
+Note = tuple[int, str]  # a line, and what is to be said of it
 
 _COMMENT = re.compile(r"[ \t]#")
 
 
-def notes(text, entries):
+def notes(text: str, entries: list[Entry]) -> list[Note]:
     """(line, note) for each thing worth saying, in the order of the lines."""
     raw = grammar.lines(text)
-    found = []
+    found: list[Note] = []
     for entry in entries:
         found += [(entry.line, words) for words in _of_one(raw[entry.line - 1], entry)]
         if entry.hidden:
@@ -26,7 +32,7 @@ def notes(text, entries):
     return sorted(dict.fromkeys(found), key=lambda note: note[0])
 
 
-def _of_one(line, entry):
+def _of_one(line: str, entry: Entry) -> Iterator[str]:
     remote, local = (line.split("|") + [""])[:2]
     if _COMMENT.search(local):
         yield f"what stands behind # is part of the local file's name: {entry.local!r}"
@@ -47,7 +53,7 @@ def _of_one(line, entry):
             yield f"will be refused: {error}"
 
 
-def _of_two(entries):
+def _of_two(entries: list[Entry]) -> Iterator[Note]:
     said = [entry for entry in entries if not entry.hidden]
     for one, other in relations.meetings(said):
         if not (one.merge and other.merge):
@@ -57,7 +63,7 @@ def _of_two(entries):
         yield other.line, f"line {low.line} wants a directory where line {high.line} has its file"
 
 
-def _how(one, other):
+def _how(one: Entry, other: Entry) -> str:
     if one.mirror or other.mirror:
         return "a mirror is not shared, so only one pipe can write there"
     return "they are merged there (say merge in both if that is meant)"

@@ -9,9 +9,12 @@ A path may hold any bytes, so text is decoded with "surrogateescape" by whoever
 reads the file.  Does not read files, resolve names, or look for rotated files.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from tcppipe.conf import grammar
 from tcppipe.errors import ConfigError
@@ -37,29 +40,32 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 class Numbers(NamedTuple):
     """A file's meaning.  allow has each network once; files has the GLOB of each path."""
 
-    allow: list
-    files: dict
+    allow: list[tuple[grammar.Network, bool]]
+    files: dict[str, str]
     port: int | None = None
     address: str | None = None
 
-    def allows(self, address):
+    def allows(self, address: object) -> bool:
         """May this address fetch?  The smallest network that holds it decides."""
-        address = ipaddress.ip_address(str(address).partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
+        given = ipaddress.ip_address(str(address).partition("%")[0])
+        given = getattr(given, "ipv4_mapped", None) or given
         found = [
             (network.prefixlen, allowed)
             for network, allowed in self.allow
-            if network.version == address.version and address in network
+            if network.version == given.version and given in network
         ]
         return max(found)[1] if found else False
 
 
-def parse(text, name):
+def parse(text: str, name: str) -> Numbers:
     """The meaning of a file's text.  What is said twice is meant as it was said last.
 
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
-    allow, files, scalars, errors = {}, {}, {}, []
+    allow: dict[grammar.Network, bool] = {}
+    files: dict[str, str] = {}
+    scalars: dict[str, Any] = {}
+    errors: list[str] = []
     for number, line in enumerate(grammar.lines(text), 1):
         try:
             for variable, key, value in _statements(line.strip(grammar.BLANKS)):
@@ -76,7 +82,7 @@ def parse(text, name):
     return Numbers(list(allow.items()), files, scalars.get("bind_port"), scalars.get("bind_addr"))
 
 
-def patterns(glob):
+def patterns(glob: str) -> list[str]:
     """The patterns of a GLOB, as the original's shell-like reading has them.
 
     Blanks separate patterns, and `{a,b}` stands for each of its words.
@@ -96,13 +102,13 @@ def patterns(glob):
     return [pattern for pattern in dict.fromkeys(found) if pattern not in ("", HOLD_NULS)]
 
 
-def holds_nuls(glob):
+def holds_nuls(glob: str) -> bool:
     """True when a run of NULs at the end of the file is no content yet."""
     return HOLD_NULS in glob.split()
 
 
-def _statements(line):
-    """Each assignment of a line as (variable, key or None, value)."""
+def _statements(line: str) -> Iterator[tuple[str, str, str]]:
+    """Each assignment of a line as (variable, key or "", value)."""
     while line and not line.startswith("#"):
         found = _NOTHING.match(line) or _STATEMENT.match(line)
         if not found:
@@ -117,17 +123,17 @@ def _statements(line):
             raise ValueError(f"${variable}: " + ("no {key}" if key is None else "has no keys"))
         if variable == "files" and value.isdigit():
             raise ValueError("$files: a pattern in quotes wanted")
-        yield variable, key and _string(key), _string(value)
+        yield variable, _string(key) if key else "", _string(value)
 
 
-def _string(quoted):
+def _string(quoted: str) -> str:
     """What a string in quotes, or a number, means.  Nothing is put into it."""
     if quoted.isdigit():
         return str(int(quoted))
     if quoted[0] == "'":
         return re.sub(r"\\([\\'])", r"\1", quoted[1:-1])
 
-    def plain(found):
+    def plain(found: re.Match[str]) -> str:
         if not found[1]:
             raise ValueError(f"a variable in {quoted}: write \\{found[0]}, or use single quotes")
         if found[1].isalnum():
@@ -137,20 +143,21 @@ def _string(quoted):
     return _ESCAPED.sub(plain, quoted[1:-1])
 
 
-def _network(text):
+def _network(text: str) -> grammar.Network:
     if "%" in text:
         raise ValueError(f"bad address {text!r}: an interface cannot be given")
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
         raise ValueError(f"bad address: {error}") from None
-    if network.version == 6 and network.subnet_of(_MAPPED):
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         plain = network.network_address.ipv4_mapped
+        assert plain is not None
         return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
     return network
 
 
-def _path(text):
+def _path(text: str) -> str:
     if not text.startswith("/") or text.endswith("/"):
         raise ValueError(f"file {text!r} is not an absolute path of a file")
     if re.search(r"[\0 \t\r\f\v]", text):
@@ -158,7 +165,7 @@ def _path(text):
     return text
 
 
-def _glob(text):
+def _glob(text: str) -> str:
     if "\\" in text or "\0" in text:
         raise ValueError(f"pattern {text!r} holds a backslash or a NUL")
     for pattern in patterns(text):
@@ -167,13 +174,13 @@ def _glob(text):
     return text
 
 
-def _port(text):
+def _port(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise ValueError(f"bad port {text!r}")
     return int(text)
 
 
-def _address(text):
+def _address(text: str) -> str:
     """An address, or a name of this host; "0" is the original's word for all of IPv4."""
     if text == "0":
         return "0.0.0.0"
@@ -185,14 +192,14 @@ def _address(text):
         raise ValueError(f"bad address: {error}") from None
 
 
-def _seconds(text):
+def _seconds(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError(f"bad number of seconds {text!r}")
     return int(text)
 
 
 # The last two are the original's pace.  They are understood, and mean nothing here.
-_SCALARS = {
+_SCALARS: dict[str, Callable[[str], Any]] = {
     "bind_port": _port,
     "bind_addr": _address,
     "delay_check": _seconds,

@@ -3,9 +3,12 @@
 Text only: what links and mounts make of two paths is not known here.
 """
 
+from __future__ import annotations
+
 import re
 from typing import NamedTuple
 
+from tcppipe.conf.entry import Entry
 from tcppipe.conf.grammar import is_wild
 
 _WORDS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -18,18 +21,20 @@ class Token(NamedTuple):
     excluded: those that are not meant.
     """
 
-    chars: frozenset | None
-    excluded: frozenset = frozenset()
+    chars: frozenset[str] | None
+    excluded: frozenset[str] = frozenset()
     many: bool = False
 
-    def meets(self, other):
+    def meets(self, other: Token) -> bool:
         """True when some character is meant by both."""
-        if self.chars is None and other.chars is None:
-            return True
-        if self.chars is None or other.chars is None:
-            known, rest = (self, other) if other.chars is None else (other, self)
-            return bool(known.chars - rest.excluded)
+        if self.chars is None:
+            return other.chars is None or bool(other.chars - self.excluded)
+        if other.chars is None:
+            return bool(self.chars - other.excluded)
         return bool(self.chars & other.chars)
+
+
+Tokens = tuple[Token, ...]
 
 
 class Part(NamedTuple):
@@ -39,26 +44,20 @@ class Part(NamedTuple):
     """
 
     text: str | None
-    tokens: tuple = ()
-    host: object = None
+    tokens: Tokens = ()
+    host: Entry | None = None
 
-    def meets(self, other):
+    def meets(self, other: Part) -> bool:
         """True when some name is meant by both."""
         if self.text is not None and other.text is not None:
             return self.text == other.text
         return _meet(self.tokens, other.tokens)
 
 
-def _meet(one, other):
+def _meet(one: Tokens, other: Tokens) -> bool:
     """True when two patterns have a text in common: a walk through both at once."""
-    for mine, theirs in ((one[:1], other[:1]), (one[-1:], other[-1:])):  # most differ here
-        if (
-            mine
-            and theirs
-            and not (mine[0].many or theirs[0].many)
-            and not mine[0].meets(theirs[0])
-        ):
-            return False
+    if one and other and (_differ(one[0], other[0]) or _differ(one[-1], other[-1])):
+        return False  # most do
     seen, todo = set(), [(0, 0)]
     while todo:
         at = todo.pop()
@@ -80,15 +79,19 @@ def _meet(one, other):
     return False
 
 
+def _differ(one: Token, other: Token) -> bool:
+    return not (one.many or other.many) and not one.meets(other)
+
+
 # --- from text to patterns
 
 
-def literal(text):
+def literal(text: str) -> Tokens:
     """The tokens of a text that means itself."""
     return tuple(Token(frozenset(letter)) for letter in text)
 
 
-def _glob(text):
+def _glob(text: str) -> Tokens:
     """The tokens of one component with wildcards, as glob(7) and fnmatch read it."""
     tokens, at = [], 0
     while at < len(text):
@@ -109,7 +112,7 @@ def _glob(text):
     return tuple(tokens)
 
 
-def _class(inside):
+def _class(inside: str) -> Token:
     negated = inside[0] == "!"
     body = inside[1:] if negated else inside
     chars = set()
@@ -121,21 +124,22 @@ def _class(inside):
     return Token(None, frozenset(chars)) if negated else Token(frozenset(chars))
 
 
-def _host_tokens(entry):
+def _host_tokens(entry: Entry) -> Tokens:
     """What %h can become."""
     if entry.name is not None:
         return literal(entry.name)
     if entry.pattern is not None:
         return (Token(_WORDS, many=True), *literal(entry.pattern[1:].lower()))
+    assert entry.network is not None
     if entry.network.num_addresses == 1:
         return literal(str(entry.network.network_address))
     return (Token(_NUMBERS, many=True),)
 
 
-def local_parts(entry):
+def local_parts(entry: Entry) -> tuple[Part, ...]:
     """The Parts of all paths that an entry's LOCAL can become."""
     remote = entry.remote[1:].split("/")
-    components = [[]]
+    components: list[list[Token]] = [[]]
     for piece in re.findall(r"%.|/|[^%/]+", entry.local, re.DOTALL):
         if piece == "/":
             components.append([])
@@ -156,14 +160,15 @@ def local_parts(entry):
     return tuple(parts)
 
 
-def _part(tokens, host=None):
+def _part(tokens: Tokens, host: Entry | None = None) -> Part:
     """A Part: literal text where it can be nothing else."""
-    if all(not token.many and token.chars and len(token.chars) == 1 for token in tokens):
-        return Part("".join(letter for token in tokens for letter in token.chars), tokens, host)
+    letters = [token.chars or frozenset() for token in tokens if not token.many]
+    if len(letters) == len(tokens) and all(len(one) == 1 for one in letters):
+        return Part("".join(letter for one in letters for letter in one), tokens, host)
     return Part(None, tokens, host)
 
 
-def remote_parts(entry):
+def remote_parts(entry: Entry) -> tuple[Part, ...]:
     """The Parts of the paths that an entry's REMOTE means."""
     return tuple(
         Part(None, _glob(text)) if is_wild(text) else Part(text, literal(text))
@@ -171,7 +176,7 @@ def remote_parts(entry):
     )
 
 
-def covers_part(one, other):
+def covers_part(one: Part, other: Part) -> bool:
     """True when every name that the other Part means is surely one of this Part's."""
     if one.text is not None:
         return one.text == other.text

@@ -8,10 +8,13 @@ business: it reads the words of a line, so an option that it learns is valid her
 Does not look at files: wildcards are left as they are.
 """
 
+from __future__ import annotations
+
 import io
 import re
 import shlex
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from tcppipe.errors import ConfigError
 
@@ -25,27 +28,28 @@ class Line(NamedTuple):
 
     line: int
     pattern: str
-    options: dict
+    options: dict[str, Any]
     text: str
 
     @property
-    def wild(self):
+    def wild(self) -> bool:
         """True when it may stand for several files."""
         return MAGIC.search(self.pattern) is not None
 
     @property
-    def pointer(self):
+    def pointer(self) -> bool:
         """True when its file is a link that is turned, and not what it leads to."""
         return "pointer" in self.options
 
 
-def parse(text, name, read):
+def parse(text: str, name: str, read: Callable[[list[str]], dict[str, Any]]) -> list[Line]:
     """All lines of a list's text, in order.
 
     read(words): the program's reader, which gives {option: value} with the key "f", or raises
     ConfigError.  Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
-    lines, errors = [], []
+    lines: list[Line] = []
+    errors: list[str] = []
     for number, line in enumerate(text.removeprefix(MARK).split("\n"), 1):
         try:
             words = split(line)
@@ -62,20 +66,20 @@ def parse(text, name, read):
     return lines
 
 
-def exclusions(text):
+def exclusions(text: str) -> list[str]:
     """The patterns of files that are to have no pipe, of a text that parse() has read."""
     found = map(split, text.removeprefix(MARK).split("\n"))
     return [_excluded(words) for words in found if words[:1] == ["!"]]
 
 
-def _excluded(words):
+def _excluded(words: list[str]) -> str:
     if len(words) != 2:
         raise ValueError("one pattern is wanted behind '!'")
     _check_pattern(words[1])
     return words[1]
 
 
-def split(line):
+def split(line: str) -> list[str]:
     """The words of a line as a shell sees them; a word that begins with '#' begins a comment.
 
     Raises ValueError for a quotation without an end.
@@ -84,23 +88,23 @@ def split(line):
     lexer = shlex.shlex(stream, posix=True)
     lexer.whitespace_split = True
     lexer.commenters = ""  # shlex would end a word at a '#' in it
-    words = []
+    words: list[str] = []
     while True:
         rest = line[stream.tell() :].lstrip(lexer.whitespace)
         if not rest or rest.startswith("#"):
             return words
         try:
-            words.append(lexer.get_token())
+            words.append(lexer.get_token() or "")
         except ValueError:
             raise ValueError("a quotation has no end in this line") from None
 
 
-def _quoted(word):
+def _quoted(word: str) -> str:
     """A word as it can stand in a line, wildcards as they are."""
     return word if _PLAIN.fullmatch(word) else shlex.quote(word)
 
 
-def _check_pattern(pattern):
+def _check_pattern(pattern: str) -> None:
     if not pattern.startswith("/"):
         raise ValueError(f"-f {pattern}: not an absolute path")
     if pattern.endswith("/"):

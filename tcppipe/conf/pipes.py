@@ -8,141 +8,33 @@ name, its path) is checked here before it becomes part of a local path.
 Does not read files, resolve names, or look up users.
 """
 
-import os
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from tcppipe.conf import relations
+from tcppipe.conf.entry import PERCENT, Entry
 from tcppipe.conf.grammar import (
     BLANKS,
-    is_file_name,
-    is_wild,
     lines,
-    matches_component,
     plain,
     split_host,
     split_origin,
 )
 from tcppipe.errors import ConfigError
 
-LONGEST = 255  # bytes of a file name
-ASIDE = len(".YYYYmmddHHMMSS.NNN")  # that the name of a mirror's destination grows by
-
-_PERCENT = re.compile(r"%(.?)", re.DOTALL)
-_DOTS = re.compile(r"/\.\.(/|$)")
 _TWO_VALUES = re.compile(r"%[hfp]([^/%]|%%)*%[hf]")  # side by side: who can tell them apart?
 
 
-class Entry(NamedTuple):
-    """One line of the file.  Exactly one of network, pattern and name is not None.
-
-    merge: all its pipes are merged.  meets: some of them may come to a file of others', which
-    reach.merged() knows of each.  hidden: by the entry in that line, which takes all of it.
-    """
-
-    line: int
-    host: str
-    remote: str
-    local: str
-    mode: int | None = None
-    owner: str | None = None
-    text: str = ""
-    merge: bool = False
-    mirror: bool = False
-    sync: str = "group"
-    meets: bool = False
-    hidden: int = 0
-
-    @property
-    def network(self):
-        """The addresses that HOST stands for (one address is a network of one), or None."""
-        return split_host(self.host)[0]
-
-    @property
-    def pattern(self):
-        """HOST when it is a *.domain pattern, else None."""
-        return split_host(self.host)[1]
-
-    @property
-    def name(self):
-        """HOST when it is a host name, as written, else None."""
-        return split_host(self.host)[2]
-
-    @property
-    def shares(self):
-        """True when several pipes of this one line can have the same local file."""
-        return not (self.label is not None or "h" in self.letters) or not self.tells_files_apart
-
-    @property
-    def letters(self):
-        """The letters behind percent signs in LOCAL."""
-        return {found[1] for found in _PERCENT.finditer(self.local)}
-
-    @property
-    def label(self):
-        """What %h stands for when HOST is one host, else None."""
-        network = self.network
-        if network is not None:
-            return str(network.network_address) if network.num_addresses == 1 else None
-        return self.name
-
-    @property
-    def only_pipe(self):
-        """(host, path) when one pipe alone can be for this entry, else None."""
-        return None if self.label is None or is_wild(self.remote) else (self.label, self.remote)
-
-    @property
-    def tells_files_apart(self):
-        """True when LOCAL is another one for each file that REMOTE means."""
-        directory, _, name = self.remote.rpartition("/")
-        if is_wild(directory):
-            return "p" in self.letters
-        return bool(self.letters & {"f", "p"}) or not is_wild(name)
-
-    def matches_file(self, path):
-        """Is this remote path meant?  Either literally, or by the rules of glob(7):
-        a wildcard matches neither a slash nor a dot at the start of a name."""
-        if path == self.remote:
-            return True
-        wanted, given = self.remote.split("/"), path.split("/")
-        return len(wanted) == len(given) and all(map(matches_component, wanted, given))
-
-    def destination(self, host, path):
-        """The local path for this remote path of this host.
-
-        Raises ConfigError for a host or path that must not be part of a local path.
-        """
-
-        def value(found):
-            letter = found[1]
-            if letter == "%":
-                return "%"
-            if letter == "p":
-                parts = path[1:].split("/") if path.startswith("/") else [""]
-            else:
-                parts = [host if letter == "h" else path.rpartition("/")[2]]
-            for part in parts:
-                if not is_file_name(part):
-                    raise ConfigError(f"{self.local}: cannot use {part!r} for %{letter}")
-            return ("/" if letter == "p" else "") + "/".join(parts)
-
-        local = plain(_PERCENT.sub(value, self.local))
-        above, _, last = local.rpartition("/")
-        if {".", ".."} & set(local.split("/")) and not _DOTS.search(self.local):
-            raise ConfigError(f"{self.local}: {path!r} would lead out of its directory")
-        for part, room in (*((part, 0) for part in above.split("/")), (last, ASIDE * self.mirror)):
-            if len(os.fsencode(part)) > LONGEST - room:
-                behind = " of a mirror" if room else ""
-                raise ConfigError(f"{local}: {part[:40]!r}... is too long for a name{behind}")
-        return local
-
-
-def parse(text, name):
+def parse(text: str, name: str) -> list[Entry]:
     """All entries of a file's text, in order.  A byte order mark at its beginning is passed over.
 
     Raises ConfigError with a line `NAME:LINE: reason` for each bad line.
     """
-    entries, errors = [], []
+    entries: list[Entry] = []
+    errors: list[str] = []
     for number, line in enumerate(lines(text), 1):
         line = line.strip(BLANKS)
         if not line or line.startswith("#"):
@@ -157,10 +49,10 @@ def parse(text, name):
     return entries
 
 
-def _related(entries, name, errors):
+def _related(entries: list[Entry], name: str, errors: list[str]) -> list[Entry]:
     """The entries, each with what the others are to it."""
     hidden = {later.line: earlier.line for earlier, later in relations.shadowed(entries)}
-    meeting = {}
+    meeting: dict[int, Entry] = {}
     for one, other in relations.meetings([entry for entry in entries if entry.line not in hidden]):
         meeting.setdefault(one.line, other)
         meeting.setdefault(other.line, one)
@@ -180,7 +72,7 @@ def _related(entries, name, errors):
     return result
 
 
-def find(entries, path, is_host):
+def find(entries: Iterable[Entry], path: str, is_host: Callable[[Entry], bool]) -> Entry | None:
     """The first entry for this path whose host is_host(entry) accepts, or None.
 
     is_host may be slow, so it is asked only about entries that the path fits.
@@ -188,12 +80,12 @@ def find(entries, path, is_host):
     return next((e for e in entries if e.matches_file(path) and is_host(e)), None)
 
 
-def names(entries):
+def names(entries: Iterable[Entry]) -> set[str]:
     """The host names, in lower case, whose addresses have to be looked up."""
     return {entry.name.lower() for entry in entries if entry.name is not None}
 
 
-def _entry(number, line):
+def _entry(number: int, line: str) -> Entry:
     fields = [field.strip(BLANKS) for field in line.split("|")]
     if len(fields) == 1:
         raise ValueError("local file missing: no '|' behind the remote file")
@@ -204,17 +96,18 @@ def _entry(number, line):
     _check_path("remote", remote)
     local = plain(fields[1])
     _check_path("local", local)
-    for found in _PERCENT.finditer(local):
+    for found in PERCENT.finditer(local):
         if found[1] not in tuple("hfp%"):
             raise ValueError(f"unknown {found[0]!r} in the local file (a percent sign is %%)")
-    options, words = {}, []
+    options: dict[str, Any] = {}
+    words: list[str] = []
     if len(fields) == 3:
         options, words = _options(fields[2])
     text = " | ".join([f"{host}:{remote}", local, *([" ".join(words)] if words else [])])
     return Entry(line=number, host=host, remote=remote, local=local, text=text, **options)
 
 
-def _check_path(which, path):
+def _check_path(which: str, path: str) -> None:
     if not path:
         raise ValueError(f"{which} file missing")
     if not path.startswith("/"):
@@ -225,9 +118,10 @@ def _check_path(which, path):
         raise ValueError(f"{which} file {path!r} holds a NUL")
 
 
-def _options(field):
+def _options(field: str) -> tuple[dict[str, Any], list[str]]:
     """A field of options as ({option: value}, [words in the order of their names])."""
-    options, words = {}, {}
+    options: dict[str, Any] = {}
+    words: dict[str, str] = {}
     for word in filter(None, re.split(r"[ \t\r,]+", field)):
         key, equals, value = word.partition("=")
         if key not in OPTIONS:
@@ -241,20 +135,20 @@ def _options(field):
     return options, [words[key] for key in sorted(words)]
 
 
-def _mode(value):
+def _mode(value: str | None) -> int:
     if value is None or not re.fullmatch("0?[0-7]{3}", value):
         raise ValueError(f"bad mode {value or ''!r}: three octal digits wanted, as in mode=0640")
     return int(value, 8)
 
 
-def _owner(value):
+def _owner(value: str | None) -> str:
     if value is None or not re.fullmatch("[^:]+(:[^:]+)?", value):
         raise ValueError(f"bad owner {value or ''!r}: owner=USER or owner=USER:GROUP wanted")
     return value
 
 
-def _flag(name):
-    def flag(value):
+def _flag(name: str) -> Callable[[str | None], bool]:
+    def flag(value: str | None) -> bool:
         if value is not None:
             raise ValueError(f"option {name!r} has no value")
         return True
@@ -262,7 +156,7 @@ def _flag(name):
     return flag
 
 
-def _sync(value):
+def _sync(value: str | None) -> str:
     if value not in ("group", "none"):
         raise ValueError(f"bad sync {value or ''!r}: sync=group or sync=none wanted")
     return value
@@ -270,7 +164,7 @@ def _sync(value):
 
 # Each option is a field of Entry with a default.  The function makes the field from the text
 # behind '=' (None without one) and raises ValueError with a reason.
-OPTIONS = {
+OPTIONS: dict[str, Callable[[str | None], Any]] = {
     "merge": _flag("merge"),
     "mirror": _flag("mirror"),
     "mode": _mode,

@@ -6,17 +6,21 @@ cannot lead there costs a comparison of its first letters; conf/meet has told be
 lines need to be asked about at all.  Knows neither links nor what is on the disk.
 """
 
+from __future__ import annotations
+
 import functools
 import ipaddress
 import itertools
 import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from tcppipe.conf import grammar
+from tcppipe.conf.entry import Entry
 
 _VARIABLE = re.compile("(\0.)", re.DOTALL)
 
 
-def merged(entries, entry, host, path):
+def merged(entries: Sequence[Entry], entry: Entry, host: str, path: str) -> bool:
     """Is this pipe's destination shared with others, whole lines at a time?
 
     entries: all, in order; entry: the one that the pipe is for.  host: as %h has it.  Where
@@ -31,18 +35,20 @@ def merged(entries, entry, host, path):
     ) and any(_leads_another(entries, other, *asked) for other in meeting)
 
 
-def others(entries, entry, host, path):
+def others(entries: Sequence[Entry], entry: Entry, host: str, path: str) -> list[Entry]:
     """The entries by which another pipe than this one can come to its destination."""
     destination = entry.destination(host, path)
     return [other for other in entries if _leads_another(entries, other, host, path, destination)]
 
 
-def takes(entry, host, path):
+def takes(entry: Entry, host: str, path: str) -> bool:
     """Does an entry fit this pipe?  host: a name or an address, as %h has it."""
     return _is_host(entry, host, exactly=False) and entry.matches_file(path)
 
 
-def _leads_another(entries, entry, host, path, destination):
+def _leads_another(
+    entries: Sequence[Entry], entry: Entry, host: str, path: str, destination: str
+) -> bool:
     if entry.hidden:
         return False
     for its_host, its_path in solve(entry, destination):
@@ -58,7 +64,7 @@ def _leads_another(entries, entry, host, path, destination):
     return False
 
 
-def solve(entry, destination):
+def solve(entry: Entry, destination: str) -> Iterator[tuple[str | None, str | None]]:
     """The pipes by which an entry can lead to a destination: each (host, path).
 
     None in place of either: several are possible.
@@ -82,14 +88,16 @@ def solve(entry, destination):
 
 
 @functools.lru_cache(maxsize=1 << 17)
-def _pieces(local):
+def _pieces(local: str) -> list[str]:
     """A local file as [text, variable, text, ...]; %p without its leading slash."""
     names = {"%h": "\0h", "%f": "\0f", "%p": "/\0p", "%%": "%"}
     text = grammar.plain(re.sub("%.", lambda found: names[found[0]], local))
     return [part if part[:1] != "\0" else part[1:] for part in _VARIABLE.split(text)]
 
 
-def _values(entry, pieces, number, text, at, values):
+def _values(
+    entry: Entry, pieces: list[str], number: int, text: str, at: int, values: dict[str, str]
+) -> Iterator[dict[str, str]]:
     """Each {variable: value} that makes the pieces from `number` on the text from `at` on."""
     piece = pieces[number]
     if number % 2 == 0:
@@ -100,6 +108,7 @@ def _values(entry, pieces, number, text, at, values):
             elif end == len(text):
                 yield values
         return
+    ends: Iterable[int]
     if piece in values:
         ends = [at + len(values[piece])] if text.startswith(values[piece], at) else []
     else:
@@ -110,7 +119,7 @@ def _values(entry, pieces, number, text, at, values):
             yield from _values(entry, pieces, number + 1, text, end, {**values, piece: value})
 
 
-def _ends(entry, variable, text, at):
+def _ends(entry: Entry, variable: str, text: str, at: int) -> Iterable[int]:
     """Where a value that begins at `at` may end: before the slash behind so many others."""
     for _ in range(entry.remote.count("/") - 1 if variable == "p" else 0):
         at = text.find("/", at) + 1
@@ -120,7 +129,7 @@ def _ends(entry, variable, text, at):
     return range(at + 1, (slash if slash >= 0 else len(text)) + 1)
 
 
-def _can_be(entry, variable, value):
+def _can_be(entry: Entry, variable: str, value: str) -> bool:
     if variable == "h":
         return _is_host(entry, value)
     if not all(map(grammar.is_file_name, value.split("/"))):
@@ -131,7 +140,7 @@ def _can_be(entry, variable, value):
     return value == last or grammar.matches_component(last, value)
 
 
-def _is_host(entry, host, exactly=True):
+def _is_host(entry: Entry, host: str, exactly: bool = True) -> bool:
     """Can %h stand for this host in an entry?  exactly: as it is written there."""
     if entry.name is not None:
         return entry.name == host or (not exactly and entry.name.lower() == host.lower())
@@ -143,4 +152,4 @@ def _is_host(entry, host, exactly=True):
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return str(address) == host and address in entry.network
+    return str(address) == host and entry.network is not None and address in entry.network
