@@ -8,10 +8,12 @@ A server and its children use one table, in memory that they share.  They do not
 count may be wrong by a few.  A crash leaves nothing.
 """
 
+from __future__ import annotations
+
 import mmap
 import struct
 import zlib
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 EACH = (100.0, 0.5)  # messages about one subject: at once, and a second …
 ALL = (10000.0, 5.0)  # … and about all of them
@@ -19,28 +21,31 @@ ALL = (10000.0, 5.0)  # … and about all of them
 SLOTS = 512
 _SLOT = struct.Struct("@4d2Q200s")
 _NAME = 200
+N = TypeVar("N", int, float)
 
 
 class Account(NamedTuple):
     """What was used of the budgets of a subject, [0] of what is grave and [1] of all else."""
 
-    used: tuple = (0.0, 0.0)  # messages …
-    at: tuple = (0.0, 0.0)  # … by then
-    suppressed: tuple = (0, 0)
+    used: tuple[float, float] = (0.0, 0.0)  # messages …
+    at: tuple[float, float] = (0.0, 0.0)  # … by then
+    suppressed: tuple[int, int] = (0, 0)
     name: str = ""
 
 
 class Budget:
     """The accounts.  Two subjects may by chance have one together, which does no harm."""
 
-    def __init__(self):
-        self._table = bytearray(_SLOT.size)  # one for all is enough until there are subjects
+    def __init__(self) -> None:
+        self._table: bytearray | mmap.mmap = bytearray(
+            _SLOT.size
+        )  # one for all is enough until there are subjects
 
-    def share(self):
+    def share(self) -> None:
         """From now on children that are forked use the same accounts as we do."""
         self._table = mmap.mmap(-1, SLOTS * _SLOT.size)
 
-    def spend(self, subject, grave, now):
+    def spend(self, subject: str, grave: bool, now: float) -> tuple[bool, int]:
         """May something be said about a subject (str; "": the program itself)?
 
         Returns (whether, how many messages about it were suppressed before).
@@ -53,7 +58,7 @@ class Budget:
             return False, 0
         return True, self._forgive(place, kind)
 
-    def overdue(self, now):
+    def overdue(self, now: float) -> list[tuple[str, int]]:
         """[(subject, number)] of what was suppressed and was not said, though there is room."""
         found = []
         for place in range(len(self._table) // _SLOT.size):
@@ -65,14 +70,16 @@ class Budget:
                     found.append((account.name, self._forgive(place, kind)))
         return found
 
-    def _place(self, subject):
+    def _place(self, subject: str) -> int:
         if not subject:
             return 0
         if len(self._table) == _SLOT.size:
-            self._table = self._table + bytearray((SLOTS - 1) * _SLOT.size)
+            self._table = bytearray(self._table) + bytearray((SLOTS - 1) * _SLOT.size)
         return 1 + zlib.crc32(subject.encode(errors="surrogateescape")) % (SLOTS - 1)
 
-    def _take(self, place, kind, now, bounds, name):
+    def _take(
+        self, place: int, kind: int, now: float, bounds: tuple[float, float], name: str
+    ) -> bool:
         most, rate = bounds
         account = self._read(place)
         used = max(0.0, min(most, account.used[kind]) - max(0.0, now - account.at[kind]) * rate)
@@ -88,7 +95,7 @@ class Budget:
         self._write(place, account)
         return True
 
-    def _forgive(self, place, kind):
+    def _forgive(self, place: int, kind: int) -> int:
         """The number of suppressed messages, which is said now."""
         account = self._read(place)
         number = account.suppressed[kind]
@@ -96,17 +103,17 @@ class Budget:
             self._write(place, account._replace(suppressed=_with(account.suppressed, kind, 0)))
         return number
 
-    def _read(self, place):
-        *numbers, name = _SLOT.unpack_from(self._table, place * _SLOT.size)
-        name = name.rstrip(b"\0").decode(errors="replace")
-        return Account(tuple(numbers[:2]), tuple(numbers[2:4]), tuple(numbers[4:]), name)
+    def _read(self, place: int) -> Account:
+        fields = _SLOT.unpack_from(self._table, place * _SLOT.size)
+        name = fields[6].rstrip(b"\0").decode(errors="replace")
+        return Account(fields[0:2], fields[2:4], fields[4:6], name)
 
-    def _write(self, place, account):
+    def _write(self, place: int, account: Account) -> None:
         name = account.name.encode(errors="replace")[:_NAME]
         _SLOT.pack_into(
             self._table, place * _SLOT.size, *account.used, *account.at, *account.suppressed, name
         )
 
 
-def _with(pair, kind, value):
+def _with(pair: tuple[N, N], kind: int, value: N) -> tuple[N, N]:
     return (value, pair[1]) if kind == 0 else (pair[0], value)

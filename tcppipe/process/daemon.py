@@ -7,6 +7,9 @@ foreground no step is left out but the fork.
 A crash leaves a pid file that nobody holds, which is the same as none.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tcppipe.errors import ConfigError, TcppipeError
@@ -22,23 +25,23 @@ class Daemon:
     lock: the PidFile, or None.  ready: a function, see detach.detach; to be called in held().
     """
 
-    def __init__(self, program, pidfile=None):
+    def __init__(self, program: str, pidfile: str | None = None) -> None:
         self.program = program
         self.lock = PidFile(pidfile) if pidfile is not None else None
-        self.ready = _nobody_waits
+        self.ready: detach.Ready = _nobody_waits
 
-    def open(self, foreground, streams=None):
+    def open(self, foreground: bool, streams: report.Streams | None = None) -> None:
         """The first of all: descriptors 0 to 2 are there, and what we say goes where it should."""
         detach.ensure_stdio()
         report.open(self.program, foreground, streams)
 
-    def must_be_alone(self, what):
+    def must_be_alone(self, what: str) -> None:
         """Raise ConfigError when somebody runs already; what: "FILE: tcppipe runs already"."""
         pid = self.lock.read_pid() if self.lock is not None else None
         if pid is not None:
             raise ConfigError(f"{what}, pid {pid}")
 
-    def begin(self, foreground, preserve=()):
+    def begin(self, foreground: bool, preserve: Iterable[int] = ()) -> int | None:
         """Go into the background, unless foreground, with these descriptors open.
 
         The caller's process waits for ready().  Returns a descriptor on which poll(2) tells an
@@ -47,19 +50,19 @@ class Daemon:
         self.ready = detach.in_foreground
         if foreground:
             return None
-        self.ready = detach.detach(preserve, self.program)
+        self.ready = ready = detach.detach(preserve, self.program)
         report.open(self.program)
-        return self.ready.fileno()
+        return ready.fileno()
 
     @contextmanager
-    def held(self, signums):
+    def held(self, signums: Iterable[int]) -> Iterator[Signals]:
         """These Signals, and the pid file, are ours in the block."""
         signals = Signals(signums)
         with self.found():  # only now somebody can find us to send a signal to
             yield signals
 
     @contextmanager
-    def found(self):
+    def found(self) -> Iterator[None]:
         """The pid file is ours in the block."""
         if self.lock is not None:
             self.lock.acquire()
@@ -69,7 +72,7 @@ class Daemon:
             if self.lock is not None and self.lock.i_am_locking():
                 self.lock.release()
 
-    def run(self, body):
+    def run(self, body: Callable[[], None]) -> int:
         """Call body(), and say why when it fails; the exit status."""
         try:
             body()
@@ -80,5 +83,5 @@ class Daemon:
         return 0
 
 
-def _nobody_waits(_status=0, _message=""):
-    pass
+def _nobody_waits(status: int = 0, message: str = "") -> None:
+    """Nothing to tell."""

@@ -7,9 +7,13 @@ What the caller should see before anything is forked comes before; connections, 
 which forks do not inherit, signals and syslog come after.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from typing import NoReturn, Protocol
 
 from tcppipe.errors import ConfigError
 from tcppipe.process import report
@@ -17,7 +21,13 @@ from tcppipe.process import report
 _MOST = 4000  # bytes of a message: it fits an empty pipe, so that one read gets all of it
 
 
-def ensure_stdio():
+class Ready(Protocol):
+    """The daemon's word to the process that started it: with this status, and this message."""
+
+    def __call__(self, status: int = 0, message: str = "") -> None: ...
+
+
+def ensure_stdio() -> None:
     """Open descriptors 0 to 2 on the null device where they are closed.
 
     To be called first of all: else the next file or connection gets such a number, and is
@@ -38,7 +48,7 @@ def ensure_stdio():
             setattr(sys, f"__{name}__", stream)
 
 
-def detach(preserve=(), program=None):
+def detach(preserve: Iterable[int] = (), program: str | None = None) -> _Ready:
     """Go on as a daemon that has only these descriptors open; the caller's process stays behind.
 
     Returns, in the daemon, a function to call once: ready(status=0, message="").  It ends the
@@ -83,14 +93,15 @@ def detach(preserve=(), program=None):
 class _Ready:
     """The daemon's only word to the process that started it."""
 
-    def __init__(self, fd):
-        self._fd = fd
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
 
-    def fileno(self):
+    def fileno(self) -> int:
         """A descriptor on which poll(2) tells an error when the caller is gone."""
+        assert self._fd is not None
         return self._fd
 
-    def __call__(self, status=0, message=""):
+    def __call__(self, status: int = 0, message: str = "") -> None:
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
@@ -103,7 +114,7 @@ class _Ready:
             os.close(fd)
 
 
-def _leave(told, tell, program):
+def _leave(told: int, tell: int, program: str) -> NoReturn:
     """Wait for the daemon's word, pass it on, and end.  Never returns."""
     try:
         os.close(tell)
@@ -123,7 +134,7 @@ def _leave(told, tell, program):
         os._exit(1)
 
 
-def in_foreground(status=0, message=""):
+def in_foreground(status: int = 0, message: str = "") -> None:
     """What detach() returns to a daemon, for a program that stays: tells systemd that it is ready.
 
     Does nothing unless $NOTIFY_SOCKET is set (sd_notify(3)).

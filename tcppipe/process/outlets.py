@@ -7,11 +7,14 @@ Our own few lines in place of syslog(3), which waits, and which goes on using th
 its descriptor when that was closed and is a file of somebody else.  A crash leaves nothing.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import select
 import socket
 import time
+from collections.abc import Callable, Sequence
 
 SYSLOGD = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, FreeBSD
 LOCAL5 = 21 << 3
@@ -19,14 +22,18 @@ WARNING = 4
 
 
 class Outlet:
-    """A subclass has _take(priority, line) -> whether that was taken; it never waits."""
+    """A subclass has _take(), which never waits."""
 
     name = ""  # as people know it
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.dropped = 0
 
-    def put(self, priority, line):
+    def _take(self, priority: int, line: str) -> bool:
+        """Whether that was taken."""
+        raise NotImplementedError
+
+    def put(self, priority: int, line: str) -> bool:
         """Hand over a line (str) of a priority from 0 to 7; True when it was taken."""
         if self.dropped:
             text = f"{self.dropped} messages were dropped: {self.name} did not take them"
@@ -42,17 +49,17 @@ class Syslog(Outlet):
 
     name = "syslogd"
 
-    def __init__(self, program, paths=SYSLOGD):
+    def __init__(self, program: str, paths: Sequence[str] = SYSLOGD) -> None:
         super().__init__()
         self.program = program
         self._paths = paths
-        self._sock = None
-        self._file = None  # device and inode of our socket
+        self._sock: socket.socket | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of our socket
         self._stream = False
         self._pid = 0  # who made the connection
         self._rest = b""  # what a stream has not taken yet of a message that it has begun to take
 
-    def _take(self, priority, line):
+    def _take(self, priority: int, line: str) -> bool:
         stamp = time.strftime("%b %e %H:%M:%S")
         text = f"<{LOCAL5 | priority}>{stamp} {self.program}[{os.getpid()}]: {line}"
         data = text.encode(errors="backslashreplace")
@@ -69,7 +76,8 @@ class Syslog(Outlet):
                 self.close()  # it was started anew: once more
         return False
 
-    def _send(self, data):
+    def _send(self, data: bytes) -> bool:
+        assert self._sock is not None
         if not self._stream:
             self._sock.send(data)
             return True
@@ -79,25 +87,26 @@ class Syslog(Outlet):
         self._rest = data[self._sock.send(data) :]
         return True
 
-    def _connected(self):
+    def _connected(self) -> bool:
         if self._is_ours() and self._stream and self._pid != os.getpid():
             self.close()  # two processes would write into each other's lines
         return self._sock is not None
 
-    def _is_ours(self):
+    def _is_ours(self) -> bool:
         """True while our descriptor is: a detaching closes it, and another gets its number."""
         if self._sock is None:
             return False
         try:
             status = os.fstat(self._sock.fileno())
+            ours = (status.st_dev, status.st_ino) == self._file
         except OSError:
-            status = None
-        if status is None or (status.st_dev, status.st_ino) != self._file:
+            ours = False
+        if not ours:
             self._sock.detach()
             self._sock, self._rest = None, b""
         return self._sock is not None
 
-    def _connect(self):
+    def _connect(self) -> bool:
         for path in self._paths:
             for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
                 try:
@@ -118,9 +127,9 @@ class Syslog(Outlet):
                 return True
         return False
 
-    def close(self):
+    def close(self) -> None:
         """End the connection; the next message makes another."""
-        if self._is_ours():
+        if self._sock is not None and self._is_ours():
             self._sock.close()
         self._sock, self._rest = None, b""
 
@@ -128,13 +137,13 @@ class Syslog(Outlet):
 class Stream(Outlet):
     """An open descriptor that lines are written to.  line(priority, text): how they look."""
 
-    def __init__(self, fd, name, line):
+    def __init__(self, fd: int, name: str, line: Callable[[int, str], str]) -> None:
         super().__init__()
         self.fd = fd
         self.name = name
         self._line = line
 
-    def _take(self, priority, line):
+    def _take(self, priority: int, line: str) -> bool:
         try:
             poll = select.poll()
             poll.register(self.fd, select.POLLOUT)
@@ -147,7 +156,7 @@ class Stream(Outlet):
         return True
 
     @property
-    def is_journal(self):
+    def is_journal(self) -> bool:
         """True when systemd's journal reads it, which hears all of it from syslogd, too."""
         try:
             status = os.fstat(self.fd)

@@ -8,6 +8,8 @@ can be, for those who may only ask, and for older versions of this program.
 `tcppipe -I` asks here, so this loads next to nothing, and nothing to send or to log with.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -15,7 +17,7 @@ import struct
 import sys
 
 
-def _flock_layout(platform):
+def _flock_layout(platform: str) -> tuple[str, int, int]:
     """How struct flock looks: its format, and where in it the type and the pid are."""
     if platform.startswith("linux"):
         return "@hhqqi", 0, 4  # type, whence, start, length, pid
@@ -25,15 +27,17 @@ def _flock_layout(platform):
 
 
 _FORMAT, _TYPE, _PID = _flock_layout(sys.platform)
-HELD = {}  # {(device, inode) of each pid file that this process holds: its pid}
+HELD: dict[
+    tuple[int, int], int
+] = {}  # {(device, inode) of each pid file that this process holds: its pid}
 
 
-def lock_path(pidfile):
+def lock_path(pidfile: str) -> str:
     """The file whose lock counts: beside X.pid it is X.lock; any other name is its own."""
     return pidfile[:-4] + ".lock" if pidfile.endswith(".pid") else pidfile
 
 
-def owner(pidfile):
+def owner(pidfile: str) -> int | None:
     """The pid of the living process that holds a pid file, or None.
 
     None too when that process cannot be named, being in a container or on another host.
@@ -54,7 +58,7 @@ def owner(pidfile):
     return pid if pid is not None and pid > 0 else None
 
 
-def _writer(path):
+def _writer(path: str) -> int | None:
     """The pid of the process that has a write lock on a file, or None."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -67,7 +71,7 @@ def _writer(path):
         os.close(fd)
 
 
-def _listed(path):
+def _listed(path: str) -> int | None:
     """The same, by the list of all locks, for who may not open the file; Linux has one."""
     try:
         status = os.lstat(path)
@@ -83,7 +87,7 @@ def _listed(path):
     return None
 
 
-def send(pidfile, signum):
+def send(pidfile: str, signum: int) -> int | None:
     """Send a signal to the process that holds a pid file, and to no other.
 
     Returns its pid, or None when nobody runs.
@@ -108,7 +112,7 @@ def send(pidfile, signum):
     return None
 
 
-def _handle(pid):
+def _handle(pid: int) -> int | None:
     if hasattr(os, "pidfd_open"):
         try:
             return os.pidfd_open(pid)
@@ -118,7 +122,7 @@ def _handle(pid):
     return None
 
 
-def _kill(pid, handle, signum):
+def _kill(pid: int, handle: int | None, signum: int) -> None:
     if handle is None:
         os.kill(pid, signum)
     else:
@@ -127,7 +131,7 @@ def _kill(pid, handle, signum):
         signal.pidfd_send_signal(handle, signum)
 
 
-def blocker(fd, kind):
+def blocker(fd: int, kind: int) -> int | None:
     """The pid of who keeps us from such a lock (F_RDLCK, F_WRLCK) on an open file.
 
     None: nobody does.  Zero or less: somebody who has no pid here.
@@ -135,11 +139,11 @@ def blocker(fd, kind):
     fields = [0] * (len(_FORMAT) - 1)
     fields[_TYPE] = kind
     answer = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(_FORMAT, *fields))
-    fields = struct.unpack(_FORMAT, answer)
-    return None if fields[_TYPE] == fcntl.F_UNLCK else fields[_PID]
+    found = struct.unpack(_FORMAT, answer)
+    return None if found[_TYPE] == fcntl.F_UNLCK else found[_PID]
 
 
-def held_here(path):
+def held_here(path: str) -> bool:
     """True when this very process holds that file.
 
     A process loses its lock by closing *any* descriptor of the file, so it must not open it

@@ -4,6 +4,8 @@ Says where and how, and makes nothing but directories, when asked to (ensure).
 `tcppipe -I` asks here, so this loads next to nothing.
 """
 
+from __future__ import annotations
+
 import os
 
 from tcppipe.errors import ConfigError, reason
@@ -11,7 +13,7 @@ from tcppipe.errors import ConfigError, reason
 # The directories.
 
 
-def run_dir(given=None):
+def run_dir(given: str | None = None) -> str:
     """The directory of pid and status files.  Says where, makes nothing (see ensure)."""
     directory = given or os.environ.get("TCPPIPE_RUN_DIR")
     if directory:
@@ -24,7 +26,7 @@ def run_dir(given=None):
     return directory
 
 
-def state_dir(given=None):
+def state_dir(given: str | None = None) -> str:
     """The directory of ledgers.  Says where, makes nothing (see ensure)."""
     directory = given or os.environ.get("TCPPIPE_STATE_DIR")
     if directory:
@@ -41,7 +43,7 @@ def state_dir(given=None):
     return home + "/tcppipe"
 
 
-def ensure(directory, mode=None):
+def ensure(directory: str, mode: int | None = None) -> str:
     """Make a directory and its parents if they are missing, and return it.
 
     Without a mode, root's directories may be read by all and a user's by nobody else.
@@ -58,7 +60,7 @@ def ensure(directory, mode=None):
     return directory
 
 
-def _private_run_dir():
+def _private_run_dir() -> str:
     # cron does not set XDG_RUNTIME_DIR, and has to find what a login shell has started.
     uid = os.geteuid()
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"):
@@ -67,7 +69,7 @@ def _private_run_dir():
     return f"/tmp/tcppipe-{uid}"
 
 
-def _must_be_ours(directory):
+def _must_be_ours(directory: str) -> None:
     # In /tmp anybody may have been there first, to have us write to or signal what he likes.
     status = os.lstat(directory)
     if status.st_mode & 0o170000 != 0o040000:
@@ -78,12 +80,12 @@ def _must_be_ours(directory):
         raise ConfigError(f"{directory}: refused: others may write there")
 
 
-def open_to_others(*paths):
+def open_to_others(*paths: str) -> list[str]:
     """Those of these files and directories that every user may write to."""
     return [path for path in paths if os.stat(path).st_mode & 0o002]
 
 
-def _make(directory, mode):
+def _make(directory: str, mode: int) -> None:
     parent = os.path.dirname(directory)
     if parent and not os.path.isdir(parent):
         _make(parent, 0o755)
@@ -101,7 +103,7 @@ _LONGEST = 200
 _READABLE = 150  # with a dot and a digest longer than _LONGEST: no short name looks like it
 
 
-def pipe_base(host, port, path):
+def pipe_base(host: str, port: int, path: str) -> str:
     """The file name, without .pid or .pipe, of the pipe from an absolute path to a host.
 
     Two pipes never share a name.  Host names do not tell capitals from small letters.
@@ -110,7 +112,7 @@ def pipe_base(host, port, path):
     return _short(f"{_quote(host).lower()}-{port}.{_quote(path)}")
 
 
-def ledger_base(host, path):
+def ledger_base(host: str, path: str) -> str:
     """The file name, without .ledger or .lock, of the pipe from a host's file.
 
     Two pipes never share a name.
@@ -118,12 +120,12 @@ def ledger_base(host, path):
     return _short(f"{_quote(host).lower()}.{_quote(path)}")
 
 
-def file_name(path):
+def file_name(path: str) -> str:
     """A file name for an absolute path; no other path has it, and no pipe."""
     return _short(_quote(path))
 
 
-def _short(name):
+def _short(name: str) -> str:
     if len(name) <= _LONGEST:
         return name
     import hashlib
@@ -131,7 +133,7 @@ def _short(name):
     return f"{name[:_READABLE]}.{hashlib.sha256(name.encode()).hexdigest()}"
 
 
-def original_base(host, port, path):
+def original_base(host: str, port: int, path: str) -> str:
     """The name that the original program gave to that pipe.  Some pipes share one."""
     product = 1
     for byte in os.fsencode(path):
@@ -140,5 +142,5 @@ def original_base(host, port, path):
     return f"{host}-{port}.{os.path.basename(os.fsdecode(path))}.{product:4d}"
 
 
-def _quote(name):
+def _quote(name: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(name))

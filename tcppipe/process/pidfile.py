@@ -3,6 +3,8 @@
 A crash leaves files that nobody holds, which is the same as no files.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -19,14 +21,14 @@ class PidFile:
     A path that does not end in ".pid" is a lock that nobody else has to know of.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = path
         self._lock_path = lock_path(path)
-        self._fd = None  # of the pid file
-        self._lock_fd = None  # of the file whose lock counts, if that is another one
-        self._pid = None
+        self._fd: int | None = None  # of the pid file
+        self._lock_fd: int | None = None  # of the file whose lock counts, if that is another one
+        self._pid: int | None = None
 
-    def acquire(self, timeout=None):
+    def acquire(self, timeout: float | None = None) -> None:
         """Take the lock and write our pid; AlreadyLocked or LockFailed (both LockError) if not."""
         try:
             holder = self.take()
@@ -40,7 +42,7 @@ class PidFile:
             who = f"process {holder}" if holder > 0 else "a process of another container or host"
             raise AlreadyLocked(f"{self.path}: already locked by {who}")
 
-    def take(self):
+    def take(self) -> int | None:
         """Take the lock and write our pid: None, or the pid of the process that has it.
 
         That is 0 for one that has no pid here.  Raises OSError.
@@ -50,7 +52,7 @@ class PidFile:
             if taken or holder is not None:
                 return holder
 
-    def release(self):
+    def release(self) -> None:
         """Remove the file and let go of the lock."""
         if not self.i_am_locking():
             from lockfile import NotLocked, NotMyLock
@@ -66,7 +68,7 @@ class PidFile:
                 pass  # the file may stay: unlocked, it means nothing
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """Let go of the files.  In a child just forked: they are its parent's."""
         for fd in (self._fd, self._lock_fd):
             if fd is not None:
@@ -75,38 +77,39 @@ class PidFile:
                 os.close(fd)
         self._fd = self._lock_fd = None
 
-    def annotate(self, text):
+    def annotate(self, text: str) -> None:
         """Put further lines behind our pid, for whoever reads the file."""
+        assert self._fd is not None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n%s" % (os.getpid(), text.encode("utf-8", "replace")), 0)
 
-    def is_locked(self):
+    def is_locked(self) -> bool:
         """True if any living process holds the file."""
         return self.read_pid() is not None
 
-    def i_am_locking(self):
+    def i_am_locking(self) -> bool:
         """True if this very process holds the file by this object."""
         return self._fd is not None and self._pid == os.getpid()
 
-    def read_pid(self):
+    def read_pid(self) -> int | None:
         """The pid of the holder, as the kernel knows it, or None."""
         return owner(self.path)
 
-    def break_lock(self):
+    def break_lock(self) -> None:
         """Remove what a dead holder left.  A living one's lock cannot be broken: AlreadyLocked."""
         if not self.i_am_locking():
             self.acquire()
         self.release()
 
-    def __enter__(self):
+    def __enter__(self) -> PidFile:
         self.acquire()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.i_am_locking():
             self.release()
 
-    def _try(self):
+    def _try(self) -> tuple[bool, int | None]:
         """One attempt: (taken, the pid of who has it or None).
 
         Neither if the file was replaced or let go of under our hands.
@@ -126,7 +129,9 @@ class PidFile:
                 holder = blocker(fd, fcntl.F_RDLCK if apart else fcntl.F_WRLCK)
                 if holder is not None or not apart:
                     return False, holder
-            if not _same(fd, self.path) or (apart and not _same(locked, self._lock_path)):
+            if not _same(fd, self.path) or (
+                locked is not None and not _same(locked, self._lock_path)
+            ):
                 return False, None
             self._record(fd, locked)
             fd = locked = None
@@ -136,7 +141,7 @@ class PidFile:
                 if left is not None:
                     os.close(left)
 
-    def _record(self, fd, locked):
+    def _record(self, fd: int, locked: int | None) -> None:
         """These two are locked (the second may be None): say so in them, and keep them."""
         _own(fd, 0o600 if locked is None else 0o644)  # whatever the umask: others may ask who runs
         if locked is not None:
@@ -150,12 +155,12 @@ class PidFile:
         self._fd, self._lock_fd = fd, locked
 
 
-def _open(path, mode):
+def _open(path: str, mode: int) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     return os.open(path, flags, mode)
 
 
-def _lock(fd):
+def _lock(fd: int) -> bool:
     """Lock an open file if nobody has it; True when we have."""
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +171,7 @@ def _lock(fd):
     return True
 
 
-def _own(fd, mode):
+def _own(fd: int, mode: int) -> None:
     """An open file is a plain one with one name; give it this mode if it is ours."""
     status = os.fstat(fd)
     if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
@@ -175,7 +180,7 @@ def _own(fd, mode):
         os.fchmod(fd, mode)
 
 
-def lock_errors():
+def lock_errors() -> type[Exception]:
     """What PidFile raises: for an except clause, which asks only when there is an exception.
 
     The package is not loaded before: whoever has it pays for it with every fork, because it
@@ -183,10 +188,11 @@ def lock_errors():
     """
     from lockfile import LockError
 
-    return LockError
+    kind: type[Exception] = LockError
+    return kind
 
 
-def _same(fd, path):
+def _same(fd: int, path: str) -> bool:
     """True if path still names the file that fd is open on."""
     try:
         there = os.lstat(path)

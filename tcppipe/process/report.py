@@ -8,16 +8,22 @@ that stands here, so that no message can forget it.
 Does not decide what is worth saying.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import sys
 import time
+from collections.abc import Callable
 
 from tcppipe.errors import place
 from tcppipe.process.budget import Budget
 from tcppipe.process.outlets import Stream, Syslog
 
 CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG = range(2, 8)  # as syslog(3) has them
+Message = str | bytes | BaseException
+Streams = Callable[[int], Stream]  # the Stream for a priority
+
 WORD = 200  # characters of a name that are shown
 LINE = 1000  # characters of a message
 
@@ -26,11 +32,11 @@ _LONG = re.compile(rf"[^\s:]{{{WORD + 1},}}")
 _program = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "tcppipe"
 _subject = ""
 _syslog = Syslog(_program)
-_streams = None  # a function: the Stream for a priority; None in the background
+_streams: Streams | None = None  # None in the background
 _budget = Budget()
 
 
-def open(program, foreground=False, streams=None):
+def open(program: str, foreground: bool = False, streams: Streams | None = None) -> None:
     """Speak as this program from now on.  Once more after detaching, which ends the connection.
 
     streams: in the foreground, a function that gives the Stream for a priority, if that is
@@ -41,56 +47,56 @@ def open(program, foreground=False, streams=None):
     _streams = (streams or _standard_error) if foreground else None
 
 
-def close():
+def close() -> None:
     """End the connection to syslogd, whose descriptor would not survive a detaching."""
     _syslog.close()
 
 
-def share():
+def share() -> None:
     """In a server: from now on children have their share of one budget."""
     _budget.share()
 
 
-def about(subject):
+def about(subject: str) -> None:
     """What this process says from now on is about this peer or pipe (str)."""
     global _subject
     _subject = subject
 
 
-def critical(message):
+def critical(message: Message) -> None:
     """Something is lost or will be: bytes, or the whole program."""
     say("critical", message)
 
 
-def error(message):
+def error(message: Message) -> None:
     """Something failed, and somebody has to see to it."""
     say("error", message)
 
 
-def warning(message):
+def warning(message: Message) -> None:
     """Something failed which mends by itself."""
     say("warning", message)
 
 
-def notice(message):
+def notice(message: Message) -> None:
     """Somebody wants something that is not for him."""
     say("notice", message)
 
 
-def info(message):
+def info(message: Message) -> None:
     """The state has changed."""
     say("info", message)
 
 
-def debug(message):
+def debug(message: Message) -> None:
     """For those who look for a mistake of ours."""
     say("debug", message)
 
 
-def say(level, message, subject=None):
+def say(level: str, message: Message, subject: str | None = None) -> None:
     """A message of the level with this name.  subject: whom it is about, if not about whom
     this process is."""
-    priority = globals()[level.upper()]
+    priority: int = globals()[level.upper()]
     subject = _subject if subject is None else subject
     may, before = _budget.spend(subject, priority <= ERROR, time.monotonic())
     if before:
@@ -99,29 +105,29 @@ def say(level, message, subject=None):
         _emit(priority, one_line(message))
 
 
-def tend():
+def tend() -> None:
     """Now and then: say how much was suppressed of which nothing more was said."""
     for subject, number in _budget.overdue(time.monotonic()):
         _suppressed(subject, number)
 
 
-def _suppressed(subject, number):
+def _suppressed(subject: str, number: int) -> None:
     about = f"{subject}: " if subject else ""
     _emit(WARNING, one_line(f"{about}suppressed {number} more messages"))
 
 
-def bug(where, error):
+def bug(where: str, error: BaseException) -> None:
     """A mistake of ours, with its place.  where: what is concerned, in words."""
     critical(f"{where}: bug: {type(error).__name__}: {error} ({place(error)})")
 
 
-def fatal(message):
+def fatal(message: Message) -> int:
     """Why the program ends: on standard error in any case.  Returns its exit status, 1."""
     _emit(CRITICAL, one_line(message), _standard_error)
     return 1
 
 
-def one_line(message):
+def one_line(message: Message) -> str:
     """The message (text, bytes or an exception) as one line of printable text."""
     text = os.fsdecode(message) if isinstance(message, bytes) else str(message)
     text = _LONG.sub(_cut, text)
@@ -131,16 +137,16 @@ def one_line(message):
     return text if len(text) <= LINE else text[:LINE] + "..."
 
 
-def _cut(found):
+def _cut(found: re.Match[str]) -> str:
     return name(found[0])
 
 
-def name(path):
+def name(path: str) -> str:
     """A path as it is shown in messages: not longer than people can read."""
     return path if len(path) <= WORD else path[:WORD] + "..."
 
 
-def _escaped(code):
+def _escaped(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode hides it
         code -= 0xDC00
         return f"\\x{code:02x}"
@@ -149,7 +155,7 @@ def _escaped(code):
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _emit(priority, line, streams=None):
+def _emit(priority: int, line: str, streams: Streams | None = None) -> None:
     taken = _syslog.put(priority, line)
     streams = streams or _streams
     # Without a sys.stderr number 2 was closed from the start: it may be a file of ours.
@@ -162,5 +168,5 @@ def _emit(priority, line, streams=None):
 _stderr = Stream(2, "standard error", lambda _priority, line: f"{_program}: {line}")
 
 
-def _standard_error(_priority):
+def _standard_error(_priority: int) -> Stream:
     return _stderr

@@ -5,11 +5,14 @@ the old; a child reads it when it has a reason to look.  A child never writes.
 A parent that dies while it writes leaves a value that nobody takes: the old one stays.
 """
 
+from __future__ import annotations
+
 import marshal
 import os
 import struct
 import time
 import zlib
+from typing import Any
 
 _HEADER = struct.Struct("=QQI")  # version, odd while it is written; length and CRC-32
 TRIES = 100
@@ -19,11 +22,11 @@ PAUSE = 0.001  # seconds from one try to the next
 class Shared:
     """The value, of plain types: tuples, lists, dictionaries, text, bytes, numbers, None."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._fd = _nameless()
         self._version = 0  # what was written, or read, last
 
-    def put(self, value):
+    def put(self, value: Any) -> None:
         """In the parent: this is the value now.  Raises OSError; then children keep the old."""
         data = marshal.dumps(value)
         before, self._version = self._version, self._version + 2
@@ -35,7 +38,7 @@ class Shared:
         os.ftruncate(self._fd, at)
         os.pwrite(self._fd, _HEADER.pack(self._version, len(data), zlib.crc32(data)), 0)
 
-    def news(self):
+    def news(self) -> Any:
         """In a child: the value, if it is another one than at the last time; else None."""
         for _try in range(TRIES):
             header = os.pread(self._fd, _HEADER.size, 0)
@@ -53,7 +56,7 @@ class Shared:
         return None
 
 
-def _nameless():
+def _nameless() -> int:
     """A descriptor of a file that has no name and lives as long as somebody has it open."""
     try:
         return os.memfd_create("tcppipe")

@@ -8,8 +8,12 @@ broken lease's SIGIO) is ignored.
 Does not decide what a signal means.  A crash leaves nothing.
 """
 
+from __future__ import annotations
+
 import os
 import signal
+from collections.abc import Iterable
+from typing import Any
 
 STRAY = ("SIGALRM", "SIGIO", "SIGPIPE", "SIGPROF", "SIGPWR", "SIGSTKFLT", "SIGUSR1", "SIGUSR2",
          "SIGVTALRM")  # fmt: skip
@@ -19,29 +23,32 @@ FAILED = 3  # the status of a child that could not even begin
 class Signals:
     """The signals of this process that its loop answers.  One such object at a time."""
 
-    def __init__(self, signums):
+    def __init__(self, signums: Iterable[int]) -> None:
         """From now on these signals are read here, and strays ignored."""
-        self._read = self._write = None
+        self._pair: tuple[int, int] | None = None  # (to read, to write)
         self._use(_pair())
         for signum in _strays():
             if signal.getsignal(signum) == signal.SIG_DFL:
                 signal.signal(signum, signal.SIG_IGN)
-        self._before = {signum: signal.signal(signum, self._nothing) for signum in signums}
+        self._before: dict[int, Any] = {
+            signum: signal.signal(signum, self._nothing) for signum in signums
+        }
 
-    def fileno(self):
+    def fileno(self) -> int:
         """The descriptor that is readable when there is something to take."""
-        return self._read
+        assert self._pair is not None
+        return self._pair[0]
 
-    def take(self):
+    def take(self) -> list[int]:
         """The signals that came since the last time, each once, the first first.  Never waits."""
         came = b""
         while True:
             try:
-                came += os.read(self._read, 4096)
+                came += os.read(self.fileno(), 4096)
             except BlockingIOError:
                 return [signum for signum in dict.fromkeys(came) if signum in self._before]
 
-    def fork(self):
+    def fork(self) -> int:
         """os.fork() for a child that goes on with these signals, in a pipe of its own.
 
         A signal for the child is never read by the parent, not even the first instant.
@@ -49,8 +56,8 @@ class Signals:
         pids, number = self.fork_many(1)
         return pids[0] if number is None else 0
 
-    def fork_many(self, count):
-        """Fork children as fork() does: (their pids, None) in the parent, (None, number) in a child.
+    def fork_many(self, count: int) -> tuple[list[int], int | None]:
+        """Fork children as fork() does: (their pids, None) in the parent, ([], number) in a child.
 
         Between two forks the parent does next to nothing: what it writes to in between would
         be shared by nobody.  Raises OSError when there is not even one; there may be fewer.
@@ -68,7 +75,7 @@ class Signals:
                     raise
                 if pid == 0:
                     self._begin(pair)
-                    return None, number
+                    return [], number
                 _close(pair)
                 pids.append(pid)
         except OSError:
@@ -78,7 +85,7 @@ class Signals:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pids, None
 
-    def close(self):
+    def close(self) -> None:
         """Give the signals back to whoever handled them before."""
         for signum, handler in self._before.items():
             if signal.getsignal(signum) == self._nothing:
@@ -86,39 +93,39 @@ class Signals:
         self._before = {}
         self._close()
 
-    def _begin(self, pair):
+    def _begin(self, pair: tuple[int, int]) -> None:
         """In a child just forked: it ends here rather than go on as its parent."""
         try:
             self._use(pair)
         except BaseException:
             os._exit(FAILED)
 
-    def _use(self, pair):
+    def _use(self, pair: tuple[int, int]) -> None:
         self._close()
-        self._read, self._write = pair
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._pair = pair
+        signal.set_wakeup_fd(pair[1], warn_on_full_buffer=False)
 
-    def _close(self):
-        if self._read is None:
+    def _close(self) -> None:
+        if self._pair is None:
             return
         current = signal.set_wakeup_fd(-1)
-        if current not in (-1, self._write):
+        if current not in (-1, self._pair[1]):
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        _close((self._read, self._write))
-        self._read = self._write = None
+        _close(self._pair)
+        self._pair = None
 
-    def _nothing(self, signum, frame):
+    def _nothing(self, signum: int, frame: object) -> None:
         pass
 
 
-def _strays():
+def _strays() -> set[int]:
     """The signals that would end us and that nobody means so, as far as this system has them."""
-    named = {getattr(signal, name, None) for name in STRAY} - {None}
     first = getattr(signal, "SIGRTMIN", None)
+    named = {getattr(signal, name) for name in STRAY if hasattr(signal, name)}
     return named | {n for n in signal.valid_signals() if first is not None and n >= first}
 
 
-def _pair():
+def _pair() -> tuple[int, int]:
     """A pipe whose ends never block."""
     pair = os.pipe()
     for fd in pair:
@@ -126,6 +133,6 @@ def _pair():
     return pair
 
 
-def _close(pair):
+def _close(pair: tuple[int, int]) -> None:
     for fd in pair:
         os.close(fd)

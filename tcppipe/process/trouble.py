@@ -3,6 +3,12 @@
 Knows no clock of its own: times are seconds of a monotonic clock, given by the caller.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Say = Callable[[str, str], None]  # (level, text)
+
 REMIND = 3600.0  # seconds
 
 
@@ -11,21 +17,21 @@ class Trouble:
     calm: seconds without a failure after which it is over; else what fails every other time
     would be said each time."""
 
-    def __init__(self, say, level="error", calm=0.0):
+    def __init__(self, say: Say, level: str = "error", calm: float = 0.0) -> None:
         self._say = say
         self._level = level
         self._calm = calm
         self._failed_at = 0.0
-        self._text = None  # what was said last; None: nothing is wrong
+        self._text: str | None = None  # what was said last; None: nothing is wrong
         self._since = self._remind_at = 0.0
         self._count = 0  # failures so far
 
     @property
-    def present(self):
+    def present(self) -> bool:
         """True from the first failure until over()."""
         return self._text is not None
 
-    def failed(self, text, now):
+    def failed(self, text: str, now: float) -> None:
         """It has failed, for this reason."""
         self._failed_at = now
         if text == self._text and now < self._remind_at:
@@ -39,14 +45,14 @@ class Trouble:
         self._text, self._remind_at = text, now + REMIND
         self._say(self._level, text + how_long)
 
-    def over(self, text, now):
+    def over(self, text: str, now: float) -> None:
         """It works; if it did not, that is said in these words."""
         if self._text is not None and now >= self._failed_at + self._calm:
             self._text = None
             self._say("warning", f"{text} after {duration(now - self._since)}")
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """A time in words: 12 s, 5 min, 3 h, 2 days."""
     for most, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < most:
