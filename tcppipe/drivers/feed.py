@@ -43,7 +43,8 @@ class Feed:
         if packer is not None:
             packer.attach(link)
         self._told = None
-        self._unread = ""  # why the origin cannot be read for now
+        self._unread = ""  # why the origin cannot be read for now …
+        self._unread_told = ""  # … and what the sink was told of that
         self._waiting = Reminder()  # the other side waits, or we do
         self._status_failed = False
         self._leisure = Leisure()
@@ -205,6 +206,10 @@ class Feed:
         """Say what holds us up, when it begins and once an hour."""
         if self.pump.trouble is not None:
             self._complain(str(self.pump.trouble))
+        unread = self._trouble or self._unread
+        if unread != self._unread_told:
+            self._unread_told = unread
+            self.pump.say(self.pump.session.wait(unread), now)
         why = self._why
         if not why:
             self._waiting.ends()
@@ -217,10 +222,16 @@ class Feed:
     @property
     def _why(self):
         """Why nothing can go on for now, or an empty text."""
-        if self.pump.trouble is not None:
-            return str(self.pump.trouble).removeprefix(f"{self.path}: ")
+        if self._trouble:
+            return self._trouble
         waiting = self.pump.session.waiting
         return f"the other side waits: {waiting}" if waiting else self._unread
+
+    @property
+    def _trouble(self):
+        """What keeps us from carrying out what the session asks for, or an empty text."""
+        trouble = self.pump.trouble
+        return "" if trouble is None else str(trouble).removeprefix(f"{self.path}: ")
 
     def _complain(self, text):
         """Say it, but not twice in a row."""

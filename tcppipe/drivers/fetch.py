@@ -319,11 +319,13 @@ class Fetch:
         self._look_blocked()
 
     def _look_blocked(self):
-        """A destination that cannot be written is an error until it can be."""
-        blocked = self._store.trouble
+        """A destination that cannot be written, or an origin that cannot be read, is an error until
+        it can be."""
+        waiting = self._store.pump.session.waiting
+        blocked = self._store.trouble or (f"on the server: {waiting}" if waiting else None)
         if blocked is not None:
             self._wrong(str(blocked))
-        elif self._blocked is not None:
+        elif self._blocked is not None and self._begun:
             self._right()
         self._blocked = blocked
 

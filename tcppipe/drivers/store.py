@@ -74,6 +74,7 @@ class Store:
             act.Prove: lambda action: self.copy.prove(action.ranges),
             act.Note: lambda action: self.copy.gap(action.gap),
             act.Reopen: lambda _action: self.copy.reopen(),
+            act.Say: lambda action: say(action.level, f"{copy.destination.path}: {action.text}"),
         }, self._buffer)  # fmt: skip
 
     @property

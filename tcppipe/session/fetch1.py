@@ -21,6 +21,7 @@ class ByteSink:
 
     def __init__(self, fresh, now):
         self.keepalive = Keepalive(now)
+        self.waiting = ""
         self._fresh = fresh
         self._offset = 0
 

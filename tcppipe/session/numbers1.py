@@ -114,6 +114,10 @@ class ByteSource:
         """When tick() has something to do."""
         return self.keepalive.sent + QUIET if self.streaming else inf
 
+    def wait(self, _reason):
+        """Version 1 has no words for it."""
+        return []
+
     def bye(self):
         """An orderly end is the end of the connection -> no actions."""
         self.state = states.CLOSED

@@ -16,6 +16,7 @@ from tcppipe.session.actions import (
     Offer,
     Open,
     Prove,
+    Say,
     Send,
 )
 from tcppipe.session.peer import Peer
@@ -36,6 +37,7 @@ class Sink(Peer):
 
     def __init__(self, now):
         super().__init__(now)
+        self.waiting = ""  # why the source cannot read, in its own words
         self._have = None
         self._proved = 0  # bytes that were asked for by now
         self._minor = 0  # the source's
@@ -150,6 +152,12 @@ class Sink(Peer):
 
     def _on_gap(self, gap):
         return [Note(gap)]
+
+    def _on_wait(self, wait):
+        self.waiting = wait.reason.decode(errors="replace")
+        if self.waiting:
+            return [Say("warning", f"the source waits: {self.waiting}")]
+        return [Say("info", "the source goes on")]
 
     def _on_failure(self, failure):
         raise LinkLost(failure.reason.decode(errors="replace"))

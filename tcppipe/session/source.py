@@ -14,7 +14,7 @@ from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode, packed_header
 
-CHECKS = 2  # the minor version from which on a sink knows Check
+CHECKS = WAITS = 2  # the minor version from which on a sink knows Check, and takes a Wait
 MOST_PAST = 1 << 14  # complete generations that are taken from a sink
 
 
@@ -108,6 +108,12 @@ class Source(Peer):
             return b""
         self._crc = zlib.crc32(data, self._crc)
         return encode(ev.Check(offset + len(data), self._crc))
+
+    def wait(self, reason):
+        """The origin cannot be read (reason), or can be again ("") -> actions."""
+        if self._have is None or self._have.minor < WAITS:
+            return []
+        return [Send(encode(ev.Wait(reason.encode(errors="replace"))))]
 
     def bye(self):
         """An orderly end -> actions."""

@@ -147,6 +147,10 @@ class LineSource:
         """True when no question is open."""
         return self._asked is None
 
+    def wait(self, _reason):
+        """Version 1 has no words for it."""
+        return []
+
     def bye(self):
         """An orderly end -> actions."""
         self.state = states.CLOSED

@@ -26,7 +26,12 @@ SOURCE = {
 # what a sink may hear from a source
 SINK = {
     GREETING: {ev.Hello: AGREEING},
-    AGREEING: {ev.Probe: AGREEING, ev.Begin: STREAMING, ev.Gap: AGREEING},
+    AGREEING: {
+        ev.Probe: AGREEING,
+        ev.Begin: STREAMING,
+        ev.Gap: AGREEING,
+        ev.Wait: AGREEING,
+    },
     STREAMING: {
         ev.Begin: STREAMING,
         ev.Data: STREAMING,
@@ -34,6 +39,7 @@ SINK = {
         ev.End: STREAMING,
         ev.Late: STREAMING,
         ev.Gap: STREAMING,
+        ev.Wait: STREAMING,
     },
     CLOSED: {},
 }

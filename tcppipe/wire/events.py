@@ -170,7 +170,8 @@ class Gap(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Sink: I cannot write for now, for this reason; an empty reason: it is over."""
+    """Sink: I cannot write for now, for this reason; source: I cannot read.  An empty reason: it
+    is over."""
 
     reason: bytes
 

@@ -23,7 +23,7 @@ from tcppipe.wire import events as ev
 from tcppipe.wire import packing
 
 VERSION = 2
-MINOR = 2  # 1 added Packed, and the methods in Have; 2 Past and Check, and REOPENED
+MINOR = 2  # 1 added Packed, and the methods in Have; 2 Past, Check, REOPENED, and a source's Wait
 OFFER = "tcppipe/2"
 MAX_DATA = 1 << 20  # data bytes in one frame
 MAX_CONTROL = 1 << 14  # octets in any other frame

@@ -35,10 +35,35 @@ def test_an_empty_file_and_one_that_comes_later(pull):
     pull.server.up()
     pull.client.up()
     pull.server.wait_log("no such file, waiting")
-    pull.says("ERR .*no such file there")
+    pull.says("ERR .*: on the server: no such file, waiting")
     pull.origin.write_bytes(b"")
     pull.append(b"now\n")
     pull.arrives()
+    pull.says("OK\n$")
+
+
+def test_a_file_that_the_server_cannot_read_is_not_in_order(pull):
+    """The server may not read the file any more, or finds something else in its place: whoever
+    fetches it says so too, in its log and to SNMP, until it can be read again."""
+    pull.server.preexec = without_rights
+    pull.up()
+    pull.says("OK\n$")
+    pull.server.kill()
+    pull.origin.chmod(0)
+    pull.server.up()
+    pull.says("ERR .*: on the server: cannot read, waiting: Permission denied", 60)
+    assert "the source waits: cannot read, waiting: Permission denied" in pull.client.log
+    pull.origin.chmod(0o644)
+    pull.append(b"more\n")
+    pull.arrives()
+    pull.says("OK\n$")
+    before = pull.origin.read_bytes()
+    pull.origin.unlink()
+    pull.origin.mkdir()
+    pull.says("ERR .*: on the server: .*a directory")
+    pull.origin.rmdir()
+    pull.origin.write_bytes(b"again\n")
+    pull.mirrors(before, b"again\n")
     pull.says("OK\n$")
 
 
