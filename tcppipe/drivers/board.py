@@ -7,7 +7,7 @@ means that nobody looks after it.  Another name in the directory is not ours.
 import os
 
 from tcppipe.errors import reason
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import REAL, open_new
 
 TOUCH = 25.0  # seconds between two touches; the original's reader waits for 120
 LONGEST = 250  # bytes of a status
@@ -57,7 +57,7 @@ class Board:
 
     def _write(self, host, text):
         beside = os.path.join(self.directory, f".{host}.new")
-        fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        fd = open_new(self.fs, beside, 0o644)
         try:
             self.fs.fchmod(fd, 0o644)  # whatever the umask: the SNMP agent is another user
             self.fs.write_all(fd, text)

@@ -136,3 +136,16 @@ class FS:
 
 
 REAL = FS()
+
+
+def open_new(fs, path, mode, flags=0):
+    """Make a file under a name that only we use, in the place of whatever stands there.
+
+    What a crash has left there, or somebody has planted (a link to another file, a file of his
+    own), is removed, and never written to.
+    """
+    try:
+        fs.unlink(path)
+    except FileNotFoundError:
+        pass
+    return fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, mode)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
 from tcppipe.files import records
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import REAL, open_new
 from tcppipe.wire.events import Complete, Why
 
 REMEMBERED = 1000  # complete generations
@@ -503,7 +503,7 @@ class Ledger:
         ]
         content = b"".join(lines)
         beside = self.path + ".new"
-        fd = self.fs.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o640)
+        fd = open_new(self.fs, beside, 0o640, os.O_APPEND)
         try:
             self.fs.write_all(fd, content)
             self.fs.fsync(fd)

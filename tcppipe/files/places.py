@@ -227,8 +227,11 @@ class Places:
 
 
 def age(changed):
-    """Seconds since something was done to a file or its name, as far as clocks tell."""
-    return max(0.0, time.time() - changed)
+    """Seconds since something was done to a file or its name, as far as clocks tell.
+
+    A time in the future is as far from now as one in the past: nobody waits for it to come.
+    """
+    return abs(time.time() - changed)
 
 
 def unfinished(reader, changed=None):

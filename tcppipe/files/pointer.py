@@ -8,7 +8,7 @@ With a ledger it is there for people, and for a way back to the original.
 
 import os
 
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import REAL, open_new
 from tcppipe.wire import pull1
 
 
@@ -44,7 +44,7 @@ class Pointer:
     def prepare(self, inode):
         """Write the next inode beside, durably."""
         self.fs.makedirs(os.path.dirname(self.path))
-        fd = self.fs.open(self._beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        fd = open_new(self.fs, self._beside, 0o644)
         try:
             self.fs.write_all(fd, pull1.render_pointer(inode))
             self.fs.fsync(fd)

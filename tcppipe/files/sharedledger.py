@@ -25,7 +25,7 @@ import os
 from tcppipe.cursor import Generation
 from tcppipe.files import records
 from tcppipe.files import sharedhistory as history
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import REAL, open_new
 from tcppipe.files.lock import lock
 from tcppipe.wire.events import Complete
 
@@ -272,11 +272,7 @@ class SharedLedger:
     def _replace(self, lines):
         """Put a new file in the place of the ledger; the others notice by its number."""
         beside = self.path + ".new"
-        try:
-            self.fs.unlink(beside)
-        except FileNotFoundError:
-            pass
-        fd = self.fs.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
+        fd = open_new(self.fs, beside, 0o640, os.O_APPEND)
         try:
             self.fs.write_all(fd, lines)
             self.fs.fsync(fd)

@@ -12,7 +12,7 @@ import os
 import zlib
 
 from tcppipe.cursor import NO_DIGEST, Cursor, Generation
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import REAL, open_new
 
 LENGTH = 512  # bytes; one sector
 
@@ -75,7 +75,7 @@ class StatusFile:
         self.close()
         self.fs.makedirs(os.path.dirname(self.path))
         beside = self.path + ".new"
-        fd = self.fs.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        fd = open_new(self.fs, beside, 0o644)
         try:
             self.fs.write_all(fd, content)
             self.fs.fsync(fd)

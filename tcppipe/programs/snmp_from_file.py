@@ -19,7 +19,7 @@ from tcppipe.programs.options import asked, parse, wrong
 
 DIRECTORY = "/var/snmp_data"
 BASE = ".1.3.6.1.4.99"
-STALE = 120  # seconds after which a status file means nothing
+STALE = 120  # seconds after which, or before which, a status file means nothing
 MAX_LINE = 4096  # of a question; what is longer is none
 MAX_STATUS = 255  # bytes of an answer, as for a DisplayString
 MAX_NAME = 100  # characters; an OID has 128 numbers at most
@@ -126,7 +126,7 @@ def status(path):
     """The first line of a status file as bytes, or "ERR" and why there is none."""
     try:
         what, name = "stat", os.fsencode(path)
-        if os.stat(path).st_mtime + STALE <= time.time():
+        if abs(time.time() - os.stat(path).st_mtime) >= STALE:  # a clock may have gone back
             return _printable(b"ERR %s is stale" % name)
         what = "open"
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import resource
 import shutil
+import time
 
 import pytest
 
@@ -17,6 +18,8 @@ from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import GRACE, LINGER, Follower
 from tcppipe.files.fs import REAL
+from tcppipe.files.generations import Reader
+from tcppipe.files.places import unfinished
 from tcppipe.files.wakeup import Wakeup
 from tcppipe.rotated import arrange
 from tcppipe.session import news
@@ -559,6 +562,18 @@ def test_a_broken_compressed_sibling_is_a_candidate_with_a_trouble(log):
     log.write(b"one")
     log.write(b"\x1f\x8b broken", log.path + ".1.gz")
     assert [(c.live, bool(c.trouble)) for c in log.find()] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("age, waited_for", [(0, True), (3600, False), (-3600, False)])
+def test_a_broken_compressed_file_of_the_future_is_not_waited_for(log, age, waited_for):
+    """It is complete soon, if it is being made just now. What a clock that was set back, or
+    somebody's touch(1), has put into the future would hold up the pipe until then."""
+    log.write(b"one")
+    log.write(b"\x1f\x8b broken", log.path + ".1.gz")
+    os.utime(log.path + ".1.gz", (time.time() - age,) * 2)
+    reader = Reader(log.path + ".1.gz")
+    assert unfinished(reader) is waited_for
+    reader.close()
 
 
 @pytest.mark.parametrize("proof, fits", [(b"two", True), (b"twO", False), (b"", True)])

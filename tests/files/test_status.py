@@ -27,6 +27,19 @@ def put(path, content):
         file.write(content)
 
 
+@pytest.mark.parametrize("make", [os.link, os.symlink])
+def test_what_somebody_has_planted_is_not_written_to(path, tmp_path, make):
+    """Under the name that a new status file has at first, there stands another's file."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    os.makedirs(os.path.dirname(path))
+    make(victim, path + ".new")
+    StatusFile(path).save(HERE)
+    assert victim.read_bytes() == b"precious"
+    assert StatusFile(path).read() == (HERE, False)
+    assert os.stat(path).st_nlink == 1
+
+
 @pytest.mark.parametrize("cursor", [HERE, LARGEST, Cursor(UNKNOWN, 0)])
 def test_round_trip(path, cursor):
     """What was saved is read, and people find the offset in the first line."""

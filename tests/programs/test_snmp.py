@@ -107,7 +107,8 @@ def test_a_status_changes(agent):
 
 
 def test_what_is_an_error(agent):
-    """Not touched for two minutes, empty, unfinished, missing: as the original says it."""
+    """Not touched for two minutes, empty, unfinished, missing: as the original says it. A file of
+    the future was touched before the clock was set back, and perhaps by nobody since."""
     where = agent.servers
     agent.status("10.0.0.1", age=119)
     agent.status("10.0.0.2", age=121)
@@ -117,6 +118,10 @@ def test_what_is_an_error(agent):
     os.mkfifo(where / "10.0.0.6")
     assert agent.get(".10.0.0.1") == '"OK"'
     assert agent.get(".10.0.0.2") == f'"ERR {where}/10.0.0.2 is stale"'
+    agent.status("10.0.0.8", age=-100)
+    agent.status("10.0.0.9", age=-3600)
+    assert agent.get(".10.0.0.8") == '"OK"'
+    assert agent.get(".10.0.0.9") == f'"ERR {where}/10.0.0.9 is stale"'
     assert agent.get(".10.0.0.3") == '"ERR NO DATA"'
     assert agent.get(".10.0.0.4") == '"ERR no EOL in reply"'
     assert agent.get(".10.0.0.5") == f'"ERR open {where}/10.0.0.5: Is a directory"'
