@@ -8,6 +8,7 @@ A crash lets go of it.  The file itself means nothing.
 import errno
 import fcntl
 import os
+import stat
 import time
 
 POLL = 0.002  # seconds between two attempts of one who may not be kept waiting
@@ -25,6 +26,7 @@ def lock(path, patience=0.0, who=""):
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(path, flags, 0o640)
         try:
+            _must_be_plain(fd)
             _take(fd, until)
             if _is_at(fd, path):
                 if who:
@@ -35,6 +37,13 @@ def lock(path, patience=0.0, who=""):
             os.close(fd)
             raise
         os.close(fd)  # somebody has removed it: the others lock another one
+
+
+def _must_be_plain(fd):
+    """Somebody else's file, linked to this name, is not to be written to."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise OSError(errno.EINVAL, "Not a regular file with one name")
 
 
 def _take(fd, until):
