@@ -34,7 +34,6 @@ class Feed:
     def __init__(self, link, session, follower, status, say, packer=None):
         self.link = link
         self.follower = follower
-        self.path = follower.chain.path
         self.acknowledged = False
         self.acknowledged_to = None
         self._status = status
@@ -60,6 +59,11 @@ class Feed:
             act.Settle: lambda _action: self.follower.chain.settle(),
             act.Say: lambda action: self._say(action.level, f"{self.path}: {action.text}"),
         }, self._buffer)  # fmt: skip
+
+    @property
+    def path(self):
+        """The origin's."""
+        return self.follower.chain.path
 
     @property
     def greeting(self):

@@ -5,16 +5,19 @@ and is tried again later; the session does not notice.  Where "->" stands, the r
 goes back into the session with done(action, result), which may ask for more.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from tcppipe.cursor import Generation
+from typing import Any, NamedTuple
+
+from tcppipe.cursor import Bytes, Generation
+from tcppipe.wire import events as ev
 
 
 class Send(NamedTuple):
     """Either: hand these bytes to the link, `more` behind them, and `last` behind that."""
 
     data: bytes
-    more: bytes = b""
+    more: Bytes = b""
     last: bytes = b""
 
 
@@ -27,7 +30,7 @@ class GiveBack(NamedTuple):
 class Become(NamedTuple):
     """Either: from here on another session serves this connection."""
 
-    session: object
+    session: Any  # of session/contract, which knows this module
 
 
 class Say(NamedTuple):
@@ -58,8 +61,8 @@ class Found(NamedTuple):
     """
 
     path: str  # of the origin
-    candidates: list
-    complete: list = []
+    candidates: list[Candidate]
+    complete: list[ev.Complete] = []
 
 
 class Search(NamedTuple):
@@ -71,8 +74,8 @@ class Search(NamedTuple):
     """
 
     alone: bool = False
-    wanted: tuple = ()
-    ours: tuple = ()
+    wanted: tuple[Generation, ...] = ()
+    ours: tuple[Generation, ...] = ()
 
 
 class Await(NamedTuple):
@@ -94,7 +97,7 @@ class Measure(NamedTuple):
     """
 
     candidate: Candidate
-    ranges: tuple
+    ranges: tuple[tuple[int, int], ...]
 
 
 class Start(NamedTuple):
@@ -106,10 +109,12 @@ class Start(NamedTuple):
 
     candidate: Candidate
     offset: int
-    proof: tuple
-    late: tuple | None = None  # (Candidate, length): has grown since its end was sent
-    later: tuple = ()  # the candidates that come after it
-    past: tuple = ()
+    proof: tuple[int, bytes]
+    late: tuple[Candidate, int] | None = (
+        None  # (Candidate, length): has grown since its end was sent
+    )
+    later: tuple[Candidate, ...] = ()  # the candidates that come after it
+    past: tuple[ev.Complete, ...] = ()
 
 
 class Save(NamedTuple):
@@ -133,7 +138,7 @@ class Offer(NamedTuple):
 class Prove(NamedTuple):
     """Sink: read these ranges of the destination -> tuple of SHA-256 digests."""
 
-    ranges: tuple
+    ranges: tuple[tuple[int, int], ...]
 
 
 class Open(NamedTuple):
@@ -142,7 +147,7 @@ class Open(NamedTuple):
     checked: a Compare will come behind all of them; nothing is durable before that.
     """
 
-    begin: NamedTuple
+    begin: ev.Begin
     checked: bool = False
 
 
@@ -150,7 +155,7 @@ class Append(NamedTuple):
     """Sink: append these bytes of the current generation.  Harmless when done twice."""
 
     offset: int
-    data: bytes
+    data: Bytes
 
 
 class Compare(NamedTuple):
@@ -166,13 +171,13 @@ class Compare(NamedTuple):
 class AppendLate(NamedTuple):
     """Sink: append what came late of a generation that was finished.  Harmless when done twice."""
 
-    late: NamedTuple
+    late: ev.Late
 
 
 class Finish(NamedTuple):
     """Sink: the generation is complete: make it durable and record it -> (length, digest)."""
 
-    end: NamedTuple
+    end: ev.End
 
 
 class OpenLines(NamedTuple):
@@ -180,9 +185,9 @@ class OpenLines(NamedTuple):
 
 
 class Flush(NamedTuple):
-    """Sink: make durable all that was appended -> True.  `count` is for the answer."""
+    """Sink: make durable all that was appended -> True.  `received` is for the answer."""
 
-    count: int
+    received: int
 
 
 class Reopen(NamedTuple):
@@ -192,4 +197,30 @@ class Reopen(NamedTuple):
 class Note(NamedTuple):
     """Sink: record a gap."""
 
-    gap: NamedTuple
+    gap: ev.Gap
+
+
+Action = (
+    Send
+    | GiveBack
+    | Become
+    | Say
+    | Search
+    | Await
+    | Length
+    | Measure
+    | Start
+    | Save
+    | Settle
+    | Offer
+    | Prove
+    | Open
+    | Append
+    | Compare
+    | AppendLate
+    | Finish
+    | OpenLines
+    | Flush
+    | Reopen
+    | Note
+)

@@ -1,8 +1,10 @@
 """What a follower reports of an origin: the words between follower and source session."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
-from tcppipe.cursor import NO_DIGEST, Generation
+from tcppipe.cursor import NO_DIGEST, Bytes, Generation
 from tcppipe.wire.events import Why
 
 
@@ -16,7 +18,7 @@ class Piece(NamedTuple):
     """Bytes of the current generation, from this offset on."""
 
     offset: int
-    data: bytes
+    data: Bytes
 
 
 class Ended(NamedTuple):
@@ -56,3 +58,6 @@ class Note(NamedTuple):
 
     level: str
     text: str
+
+
+News = Began | Piece | Ended | Reopened | LateBytes | Lost | Note

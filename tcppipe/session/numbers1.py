@@ -5,52 +5,57 @@ generation has ended, only by closing; it comes back then, and gets the one afte
 Bytes 0x07 are signs of life, and go out as 0xff.
 """
 
-from math import inf
+from __future__ import annotations
 
-from tcppipe.cursor import NO_DIGEST
+from collections.abc import Callable, Generator
+from math import inf
+from typing import Any
+
+from tcppipe.cursor import NO_DIGEST, Bytes
 from tcppipe.errors import LinkLost
 from tcppipe.rotated import arrange
 from tcppipe.session import news, states
-from tcppipe.session.actions import Say, Search, Send, Start
-from tcppipe.session.keepalive import Keepalive
+from tcppipe.session.actions import Action, Candidate, Found, Say, Search, Send, Start
+from tcppipe.session.contract import SourceSession
 from tcppipe.session.known import size_of
 from tcppipe.wire import pull1
 
 QUIET = 60.0  # seconds without data after which a sign of life is sent
 
 
-class ByteSource:
+# What a pick asks for and is told, and the result: (is the asked-for one known, the Candidate to
+# serve, from where on, what follows).
+Picking = Generator[Any, Any, tuple[bool, Candidate, int, list[Candidate]]]
+
+
+class ByteSource(SourceSession):
     """One connection's source session with an original client.
 
     number: a function that gives the inode number of a Candidate, of a compressed one too.
     """
 
-    def __init__(self, inode, offset, number, now):
+    def __init__(
+        self, inode: int, offset: int, number: Callable[[Candidate], int], now: float
+    ) -> None:
+        super().__init__(now)
         self.state = states.AGREEING
-        self.keepalive = Keepalive(now)
-        self.settled = True
-        self.waiting = ""
         self._inode = inode
         self._offset = offset
         self._number = number
-        self._picking = None
+        self._picking: Picking | None = None
 
-    def open(self):
+    def open(self) -> list[Action]:
         """The first actions."""
         return [Search()]
 
-    @property
-    def streaming(self):
-        """True when news of the origin may be delivered."""
-        return self.state == states.STREAMING
-
-    def done(self, action, result):
+    def done(self, action: Action, result: Any) -> list[Action]:
         """The result of a Search or a Length -> actions.  Raises LinkLost when there is no
         answer."""
         if isinstance(action, Search):
             self._picking = self._pick(result)
             result = None
         try:
+            assert self._picking is not None
             return [self._picking.send(result)]
         except StopIteration as stop:
             found, candidate, offset, later = stop.value
@@ -62,7 +67,7 @@ class ByteSource:
         quiet = pull1.ALIVE if offset == size else b""
         return [Start(candidate, offset, (0, NO_DIGEST), later=tuple(later)), Send(answer + quiet)]
 
-    def _pick(self, found):
+    def _pick(self, found: Found) -> Picking:
         """(is the asked-for one known, the Candidate to serve, from where on, what follows)."""
         candidates = [c for c in found.candidates if c.live or c.rotated]
         if not candidates:
@@ -85,7 +90,7 @@ class ByteSource:
             return True, later[0], 0, later[1:]
         return True, candidate, self._offset, later
 
-    def deliver(self, item):
+    def deliver(self, item: news.News) -> list[Action]:
         """News of the origin -> actions.  Raises LinkLost when the generation has ended."""
         if isinstance(item, news.Piece):
             return [Send(pull1.outgoing(bytes(item.data)))]
@@ -99,26 +104,17 @@ class ByteSource:
             return [Say("critical", f"bytes lost from offset {item.first} on: {item.reason}")]
         return []
 
-    def receive(self, _data, _now):
+    def receive(self, _data: Bytes, _now: float) -> list[Action]:
         """An original client has nothing more to say."""
         return []
 
-    def tick(self, now, deaf=False):
+    def tick(self, now: float, deaf: bool = False) -> list[Action]:
         """Time passes -> actions."""
         if self.streaming and now >= self.due():
             self.keepalive.sent = now
             return [Send(pull1.ALIVE)]
         return []
 
-    def due(self):
+    def due(self) -> float:
         """When tick() has something to do."""
         return self.keepalive.sent + QUIET if self.streaming else inf
-
-    def wait(self, _reason):
-        """Version 1 has no words for it."""
-        return []
-
-    def bye(self):
-        """An orderly end is the end of the connection -> no actions."""
-        self.state = states.CLOSED
-        return []

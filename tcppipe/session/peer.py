@@ -1,39 +1,44 @@
 """What source and sink have in common: events by a table, and signs of life."""
 
+from __future__ import annotations
+
+from tcppipe.cursor import Bytes
 from tcppipe.errors import LinkLost
 from tcppipe.session import states
-from tcppipe.session.actions import GiveBack, Send
-from tcppipe.session.keepalive import Keepalive
+from tcppipe.session.actions import Action, GiveBack, Send
+from tcppipe.session.contract import Session
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import Reader, encode
 
 
-class Peer:
+class Peer(Session):
     """One side of a version 2 connection.  table: which event may come in which state.
 
     A subclass has a method _on_NAME(event) -> actions for each event of its table.
-    calm: nothing is waited for from the other side.
     """
 
-    table: dict
-    calm = True
+    table: states.Table
 
-    def __init__(self, now):
-        self.state = states.GREETING
-        self.keepalive = Keepalive(now)
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
         self._reader = Reader()
 
-    def receive(self, data, now):
+    @property
+    def calm(self) -> bool:
+        """True when no answer of the other side is waited for."""
+        return True
+
+    def receive(self, data: Bytes, now: float) -> list[Action]:
         """Bytes from the other side -> actions.  Raises PeerError, LinkLost or Refused."""
         self.keepalive.heard = now
-        actions = []
+        actions: list[Action] = []
         for event in self._reader.feed(data):
             self.state = states.follow(self.table, self.state, event)
             actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
         surplus = self._reader.surplus()
         return [*actions, GiveBack(surplus)] if surplus else actions
 
-    def tick(self, now, deaf=False):
+    def tick(self, now: float, deaf: bool = False) -> list[Action]:
         """Time passes -> actions.  deaf: the driver does not read from the link for now.
 
         Raises LinkLost when the other side has been silent for too long.
@@ -49,15 +54,15 @@ class Peer:
             return [Send(encode(ev.Pong(0) if deaf else ev.Ping(0)))]
         return []
 
-    def due(self):
+    def due(self) -> float:
         """When tick() has something to do."""
         return self.keepalive.next()
 
-    def _on_ping(self, ping):
+    def _on_ping(self, ping: ev.Ping) -> list[Action]:
         return [Send(encode(ev.Pong(ping.token)))]
 
-    def _on_pong(self, _pong):
+    def _on_pong(self, _pong: ev.Pong) -> list[Action]:
         return []
 
-    def _on_bye(self, _bye):
+    def _on_bye(self, _bye: ev.Bye) -> list[Action]:
         raise LinkLost("closed by the other side")

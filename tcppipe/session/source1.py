@@ -6,48 +6,51 @@ original server would end it with a newline; one that grows too long for that is
 as it comes, and the question waits for its end.
 """
 
-from math import inf
+from __future__ import annotations
 
-from tcppipe.cursor import Cursor
+from typing import Any
+
+from tcppipe.cursor import UNKNOWN, Bytes, Cursor
 from tcppipe.errors import LinkLost, PeerError
 from tcppipe.session import news, states
-from tcppipe.session.actions import Save, Say, Search, Send, Settle
+from tcppipe.session.actions import Action, Save, Say, Search, Send, Settle
 from tcppipe.session.agree import agree
-from tcppipe.session.keepalive import Keepalive
+from tcppipe.session.contract import SourceSession
 from tcppipe.wire import push1
 from tcppipe.wire.events import Have, Holding, Why
 
 HELD = 64 * 1024  # bytes of a line without an end that are held back
 
 
-class LineSource:
+class LineSource(SourceSession):
     """One connection's source session with an original server."""
 
-    def __init__(self, now, witness=None, resend=False):
+    def __init__(self, now: float, witness: Cursor | None = None, resend: bool = False) -> None:
+        super().__init__(now)
         self.state = states.AGREEING
-        self.keepalive = Keepalive(now)
-        self.waiting = ""
         self._witness = witness
         self._resend = resend
-        self._agreement = None
+        self._agreement: Any = None
         self._encoder = push1.Encoder()
         self._line = b""  # bytes of a line whose end has not come
-        self._cursor = None  # behind the last byte that was given to us
-        self._asked = None  # (the counts that answer the open question, the Cursor to save, generations to settle)
+        self._cursor = Cursor(UNKNOWN, 0)  # behind the last byte that was given to us
+        self._asked: tuple[set[int], Cursor | None, int] | None = (
+            None  # (the counts that answer the open question, the Cursor to save, generations to settle)
+        )
         self._answer = b""
         self._ended = 0  # generations that ended since the last question
         self._unasked = False  # a part of a line was sent, and no question after it
 
-    def open(self):
+    def open(self) -> list[Action]:
         """The first actions."""
         return [Search(alone=self._witness is None or not self._witness.generation.head_len)]
 
     @property
-    def streaming(self):
+    def streaming(self) -> bool:
         """True when news of the origin may be delivered: no question is open."""
         return self.state == states.STREAMING and self._asked is None
 
-    def done(self, _action, result):
+    def done(self, _action: Action, result: Any) -> list[Action]:
         """The result of what the agreement asked for -> actions."""
         if self._agreement is None:
             self._agreement = agree(self._stand_in(), result, self._witness, self._resend)
@@ -66,7 +69,7 @@ class LineSource:
         ]
         return [*lost, plan._replace(late=None).start(), Save(*self._cursor)]
 
-    def _stand_in(self):
+    def _stand_in(self) -> Have:
         """What the sink would say of itself if it could, by the status file."""
         witness = self._witness
         if witness is None or not witness.generation.head_len:
@@ -74,7 +77,7 @@ class LineSource:
         at = witness.offset
         return Have(Holding.RECORDED, generation=witness.generation, first=at, end=at, mark=at)
 
-    def deliver(self, item):
+    def deliver(self, item: news.News) -> list[Action]:
         """News of the origin -> actions.  Only while streaming."""
         assert self.streaming
         if isinstance(item, news.Piece):
@@ -96,7 +99,7 @@ class LineSource:
             return [Say("critical", f"bytes lost from offset {item.first} on: {item.reason}")]
         return []
 
-    def _lines(self, data):
+    def _lines(self, data: bytes) -> list[Action]:
         whole = data.rfind(b"\n") + 1
         if not whole and len(data) < HELD:
             self._line = data
@@ -106,7 +109,7 @@ class LineSource:
             self._unasked = True
             return [Send(self._encoder.encode(data))]
         self._line = data[whole:]
-        sent = [Send(self._encoder.encode(data[:whole]))]
+        sent: list[Action] = [Send(self._encoder.encode(data[:whole]))]
         question, counts = self._encoder.boundary()
         behind = self._cursor.offset - len(self._line)
         # a line that began in the generation before is not to be skipped after a restart
@@ -116,7 +119,7 @@ class LineSource:
         self._unasked = False
         return sent + [Send(question)]
 
-    def receive(self, data, now):
+    def receive(self, data: Bytes, now: float) -> list[Action]:
         """Bytes from the sink -> actions.  Raises PeerError when the answer is wrong."""
         self.keepalive.heard = now
         self._answer += bytes(data)
@@ -132,26 +135,10 @@ class LineSource:
         if push1.parse_count(line + newline) not in counts:
             raise PeerError(f"the answer names {line[1:].decode()} bytes, {min(counts)} were sent")
         self._asked = None
-        return ([Save(*cursor)] if cursor else []) + [Settle()] * ended
-
-    def tick(self, _now, deaf=False):
-        """Version 1 has no keepalive of its own; the kernel's probes find a dead peer."""
-        return []
-
-    def due(self):
-        """Never."""
-        return inf
+        saved: list[Action] = [Save(*cursor)] if cursor else []
+        return saved + [Settle()] * ended
 
     @property
-    def settled(self):
+    def settled(self) -> bool:
         """True when no question is open."""
         return self._asked is None
-
-    def wait(self, _reason):
-        """Version 1 has no words for it."""
-        return []
-
-    def bye(self):
-        """An orderly end -> actions."""
-        self.state = states.CLOSED
-        return []

@@ -5,6 +5,8 @@ PeerError without any code for it.  Failure, Ping, Pong and Bye may come at any 
 and change no state; they are in no table.
 """
 
+from __future__ import annotations
+
 from tcppipe.errors import PeerError
 from tcppipe.wire import events as ev
 
@@ -15,8 +17,10 @@ CLOSED = "closed"
 
 ALWAYS = (ev.Ping, ev.Pong, ev.Failure, ev.Bye)
 
+Table = dict[str, dict[type[ev.Event], str]]
+
 # what a source may hear from a sink
-SOURCE = {
+SOURCE: Table = {
     GREETING: {ev.Past: GREETING, ev.Have: AGREEING, ev.Wait: GREETING},
     AGREEING: {ev.Proof: AGREEING, ev.Wait: AGREEING},
     STREAMING: {ev.Ack: STREAMING, ev.Ended: STREAMING, ev.Wait: STREAMING},
@@ -24,7 +28,7 @@ SOURCE = {
 }
 
 # what a sink may hear from a source
-SINK = {
+SINK: Table = {
     GREETING: {ev.Hello: AGREEING},
     AGREEING: {
         ev.Probe: AGREEING,
@@ -45,7 +49,7 @@ SINK = {
 }
 
 
-def follow(table, state, event):
+def follow(table: Table, state: str, event: ev.Event) -> str:
     """The state after `event` in `state`.  Raises PeerError when it may not come there."""
     if type(event) in ALWAYS:
         return state
