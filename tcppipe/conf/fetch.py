@@ -54,7 +54,8 @@ def parse(text: str, name: str) -> list[Source]:
             for which, path in (("local", source.local), ("pointer", source.pointer)):
                 same = re.sub(r"/(\.?/)+", "/", path)
                 if same in written:
-                    raise ValueError(f"{which} file {path!r} is written by line {written[same]}")
+                    who = f"line {written[same]}" if written[same] != number else "this line"
+                    raise ValueError(f"{which} file {path!r} is written by {who} already")
                 written[same] = number
             sources.append(source)
         except ValueError as error:
@@ -66,7 +67,7 @@ def parse(text: str, name: str) -> list[Source]:
 
 def _source(number: int, fields: list[str]) -> Source:
     if len(fields) < len(FIELDS):
-        raise ValueError(f"{FIELDS[len(fields)]} missing")
+        raise ValueError(f"{FIELDS[len(fields)]} missing (ADDR PORT REMOTE LOCAL POINTER)")
     if len(fields) > len(FIELDS) and not fields[len(FIELDS)].startswith("#"):
         raise ValueError("more than five fields (a path cannot hold blanks)")
     host, port, *paths = fields[: len(FIELDS)]

@@ -83,12 +83,13 @@ def split_host(host: str) -> tuple[Network | None, str | None, str | None]:
     if not host:
         raise ValueError("host missing")
     if host.startswith("["):
-        return _network6(host), None, None
+        address, _, rest = host[1:].partition("]")
+        return network(address + rest, ipaddress.IPv6Network), None, None
     if ":" in host:
         raise ValueError(f"bad host {host!r} (an IPv6 address needs brackets)")
     last = host.rpartition(".")[2]
     if "/" in host or (last.isascii() and last.isdigit()):
-        return _network(ipaddress.IPv4Network, host), None, None
+        return network(host, ipaddress.IPv4Network), None, None
     if host.startswith("*.") and is_name(host[2:]):
         return None, host, None
     if not is_name(host):
@@ -96,21 +97,18 @@ def split_host(host: str) -> tuple[Network | None, str | None, str | None]:
     return None, None, host
 
 
-def _network(kind: Callable[[str], Network], text: str) -> Network:
+def network(text: str, kind: Callable[..., Network] = ipaddress.ip_network) -> Network:
+    """The addresses that ADDRESS or ADDRESS/BITS means; IPv4 in IPv6 is IPv4.  Raises ValueError."""
+    if "%" in text:
+        raise ValueError(f"bad address {text!r}: an interface cannot be given")
     try:
-        return kind(text)
+        found = kind(text, strict=False)
     except ValueError as error:
         raise ValueError(f"bad address: {error}") from None
-
-
-def _network6(host: str) -> Network:
-    address, _, rest = host[1:].partition("]")
-    if "%" in address:
-        raise ValueError(f"bad address {host!r}: an interface cannot be given")
-    network = _network(ipaddress.IPv6Network, address + rest)
-    assert isinstance(network, ipaddress.IPv6Network)
-    if network.subnet_of(_MAPPED):
-        plain = network.network_address.ipv4_mapped
+    if "/" in text and ipaddress.ip_address(text.partition("/")[0]) != found.network_address:
+        raise ValueError(f"bad address: {text} has host bits set; the network is {found}")
+    if isinstance(found, ipaddress.IPv6Network) and found.subnet_of(_MAPPED):
+        plain = found.network_address.ipv4_mapped
         assert plain is not None
-        return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
-    return network
+        return ipaddress.IPv4Network((plain, found.prefixlen - _MAPPED.prefixlen))
+    return found

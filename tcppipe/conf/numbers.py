@@ -34,7 +34,6 @@ _STATEMENT = re.compile(
 _NOTHING = re.compile(r"use[ \t]+(?:strict|warnings)[ \t]*;|1[ \t]*(?:;|(?=\#|$))|;")
 _ESCAPED = re.compile(r"\\(.)|[$@]")
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 class Numbers(NamedTuple):
@@ -70,7 +69,7 @@ def parse(text: str, name: str) -> Numbers:
         try:
             for variable, key, value in _statements(line.strip(grammar.BLANKS)):
                 if variable == "hosts_allow":
-                    allow[_network(key)] = value not in ("", "0")
+                    allow[grammar.network(key)] = value not in ("", "0")
                 elif variable == "files":
                     files[_path(key)] = _glob(value)
                 else:
@@ -112,7 +111,7 @@ def _statements(line: str) -> Iterator[tuple[str, str, str]]:
     while line and not line.startswith("#"):
         found = _NOTHING.match(line) or _STATEMENT.match(line)
         if not found:
-            raise ValueError(f"not understood: {line[:60]!r}")
+            raise ValueError(f"not understood: {line[:60]!r} ({_wanted(line)})")
         line = line[found.end() :].lstrip(grammar.BLANKS)
         if found.re is _NOTHING:
             continue
@@ -124,6 +123,15 @@ def _statements(line: str) -> Iterator[tuple[str, str, str]]:
         if variable == "files" and value.isdigit():
             raise ValueError("$files: a pattern in quotes wanted")
         yield variable, _string(key) if key else "", _string(value)
+
+
+def _wanted(line: str) -> str:
+    """What is missing in a line, or else which lines there are."""
+    if not line.startswith("$") and line[:1].isalpha():
+        return "a '$' before the name?"
+    if line.startswith("$") and ";" not in line:
+        return "a ';' at the end?"
+    return """wanted: $hosts_allow{"ADDRESS"} = 1; or $files{"PATH"} = "GLOB";"""
 
 
 def _string(quoted: str) -> str:
@@ -141,20 +149,6 @@ def _string(quoted: str) -> str:
         return found[1]
 
     return _ESCAPED.sub(plain, quoted[1:-1])
-
-
-def _network(text: str) -> grammar.Network:
-    if "%" in text:
-        raise ValueError(f"bad address {text!r}: an interface cannot be given")
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"bad address: {error}") from None
-    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
-        plain = network.network_address.ipv4_mapped
-        assert plain is not None
-        return ipaddress.IPv4Network((plain, network.prefixlen - _MAPPED.prefixlen))
-    return network
 
 
 def _path(text: str) -> str:

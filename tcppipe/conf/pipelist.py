@@ -55,9 +55,11 @@ def parse(text: str, name: str, read: Callable[[list[str]], dict[str, Any]]) -> 
             words = split(line)
             if words[:1] == ["!"]:
                 _excluded(words)
+            elif words and words[0].startswith("!"):
+                raise ValueError("a blank is wanted between '!' and its pattern")
             elif words:
                 options = read(words)
-                _check_pattern(options["f"])
+                _check_pattern("-f", options["f"])
                 lines.append(Line(number, options["f"], options, " ".join(map(_quoted, words))))
         except (ValueError, ConfigError) as error:
             errors.append(f"{name}:{number}: {error}")
@@ -75,7 +77,7 @@ def exclusions(text: str) -> list[str]:
 def _excluded(words: list[str]) -> str:
     if len(words) != 2:
         raise ValueError("one pattern is wanted behind '!'")
-    _check_pattern(words[1])
+    _check_pattern("!", words[1])
     return words[1]
 
 
@@ -104,10 +106,10 @@ def _quoted(word: str) -> str:
     return word if _PLAIN.fullmatch(word) else shlex.quote(word)
 
 
-def _check_pattern(pattern: str) -> None:
+def _check_pattern(what: str, pattern: str) -> None:
     if not pattern.startswith("/"):
-        raise ValueError(f"-f {pattern}: not an absolute path")
+        raise ValueError(f"{what} {pattern}: not an absolute path")
     if pattern.endswith("/"):
-        raise ValueError(f"-f {pattern}: a directory")
+        raise ValueError(f"{what} {pattern}: a directory, not a file in it")
     if "\0" in pattern:
-        raise ValueError("-f: holds a NUL")
+        raise ValueError(f"{what}: holds a NUL")

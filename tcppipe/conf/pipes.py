@@ -125,7 +125,8 @@ def _options(field: str) -> tuple[dict[str, Any], list[str]]:
     for word in filter(None, re.split(r"[ \t\r,]+", field)):
         key, equals, value = word.partition("=")
         if key not in OPTIONS:
-            raise ValueError(f"unknown option {word!r}")
+            why = " (a comment stands in a line of its own)" if word.startswith("#") else ""
+            raise ValueError(f"unknown option {word!r}{why}")
         if key in options:
             raise ValueError(f"option {key!r} given twice")
         options[key] = OPTIONS[key](value if equals else None)

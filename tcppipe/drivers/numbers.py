@@ -136,7 +136,11 @@ class Files(Service):
         if path not in self.numbers.files:
             if version2:
                 link.send(pull1.answer(True, 0, v2=True))
-                link.send(encode(Failure(True, b"no such file in the configuration")))
+                link.send(
+                    encode(
+                        Failure(True, b"the configuration of gen_numbers there has no such file")
+                    )
+                )
                 link.drain(1.0)
             raise Refused(f"{link.peer}:{report.name(path)}: refused: not in {self.path}")
         origin, patterns, fs = self._origins[path]

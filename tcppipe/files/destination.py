@@ -276,11 +276,15 @@ def look_up_owner(owner):
     Raises ConfigError when there is no such user or group.
     """
     user, _, group = owner.partition(":")
-    try:
-        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
-        gid = -1
-        if group:
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError as error:
-        raise ConfigError(f"owner={owner}: {error.args[0]}") from None
+    uid = _number(owner, "user", user, lambda: pwd.getpwnam(user).pw_uid)
+    gid = _number(owner, "group", group, lambda: grp.getgrnam(group).gr_gid) if group else -1
     return uid, gid
+
+
+def _number(owner, what, word, look_up):
+    if word.isdigit():
+        return int(word)
+    try:
+        return look_up()
+    except KeyError:
+        raise ConfigError(f"owner={owner}: this system has no {what} {word!r}") from None

@@ -18,6 +18,7 @@ from typing import NoReturn, Protocol
 from tcppipe.errors import ConfigError
 from tcppipe.process import report
 
+_NO_DAEMON = "cannot detach: the Python module python-daemon is missing: pip install python-daemon"
 _MOST = 4000  # bytes of a message: it fits an empty pipe, so that one read gets all of it
 
 
@@ -59,7 +60,7 @@ def detach(preserve: Iterable[int] = (), program: str | None = None) -> _Ready:
     try:
         import daemon
     except ImportError:
-        raise ConfigError("cannot detach: python-daemon is not installed") from None
+        raise ConfigError(_NO_DAEMON) from None
     # What stands in a buffer now would be lost, or written twice.
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -6,6 +6,7 @@ Says where and how, and makes nothing but directories, when asked to (ensure).
 
 from __future__ import annotations
 
+import errno
 import os
 
 from tcppipe.errors import ConfigError, reason
@@ -93,7 +94,7 @@ def _make(directory: str, mode: int) -> None:
         os.mkdir(directory, mode)
     except FileExistsError:
         if not os.path.isdir(directory):
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
 
 # The names.

@@ -34,6 +34,8 @@ def tcppiped(conf, asked=None):
         print(f"{entry.line}: {entry.text}")
     found = [*notes.notes(text, table.entries), *_on_disk(table.entries), *_unknown(table.entries)]
     sys.stdout.flush()
+    if not table.entries:
+        sys.stderr.write(f"{conf}: note: no entry, so every pipe is refused\n")
     for line, note in sorted(found, key=lambda note: note[0]):
         sys.stderr.write(f"{conf}:{line}: note: {note}\n")
     return 0
@@ -72,6 +74,8 @@ def _which(table, asked):
         host, path = grammar.split_origin(asked)
     except ValueError as error:
         raise ConfigError(f"{asked}: {error}: HOST:/FILE wanted") from None
+    if not path.startswith("/"):
+        raise ConfigError(f"{asked}: {path!r} is not an absolute path: HOST:/FILE wanted")
     host = host.strip("[]")
     fitting = [entry for entry in table.entries if entry.matches_file(path)]
     names = _look_up(pipes.names(fitting))
@@ -92,6 +96,10 @@ def _which(table, asked):
 
     entry = pipes.find(table.entries, path, lambda entry: label(entry) is not None)
     if entry is None:
+        for other in fitting:
+            sys.stderr.write(f"{table.path}:{other.line}: note: has this file, of {other.host}\n")
+        if not fitting:
+            sys.stderr.write(f"{table.path}: note: no line has this file, of whatever host\n")
         raise ConfigError(f"{table.path}: no entry for {asked}")
     name = label(entry)
     print(f"{entry.line}: {entry.text}")

@@ -5,7 +5,16 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
-from tcppipe.programs.options import absent, asked, interruptible, parse, prints, wrong
+from tcppipe.programs.options import (
+    absent,
+    asked,
+    interruptible,
+    note,
+    parse,
+    prints,
+    unwritable,
+    wrong,
+)
 
 USAGE = """\
 usage: fetch_logs [-D] SNMP_DIR CONF
@@ -65,6 +74,8 @@ def _check(path):
         return 1
     for source in sources:
         print(f"{source.line}: {' '.join(map(str, source[1:]))}")
+    if not sources:
+        note(path, "no line, so nothing is fetched")
     return 0
 
 
@@ -84,8 +95,9 @@ def _run(options, snmp_dir, conf):
     daemon.open(foreground, streams())
     sources = read(conf)
     if not os.path.isdir(snmp_dir):
-        raise ConfigError(f"{snmp_dir}: no such directory")
+        raise ConfigError(f"{snmp_dir}: no such directory; make it, for the status files")
     state_dir = paths.ensure(paths.state_dir(options.get("state-dir")), 0o750)
+    unwritable("fetch_logs", state_dir)
     _raise_limit()
     if not foreground:
         paths.ensure(run_dir)

@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
-from tcppipe.programs.options import absent, asked, interruptible, parse, prints, rate, wrong
+from tcppipe.programs.options import absent, asked, interruptible, note, parse, prints, rate, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -65,6 +65,14 @@ def _check(path):
         print(f"{'allowed' if allowed else 'not allowed'}: {network}")
     for name, glob in files.numbers.files.items():
         print(f"{name}: {glob}")
+    sys.stdout.flush()
+    for name in files.numbers.files:
+        if not os.path.exists(name):
+            note(path, f"{name}: no such file now")
+    if not any(allowed for _network, allowed in files.numbers.allow):
+        note(path, "no address is allowed, so nobody can fetch")
+    if not files.numbers.files:
+        note(path, "no file may be fetched")
     return 0
 
 

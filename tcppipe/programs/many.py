@@ -10,7 +10,7 @@ import sys
 from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.programs.options import flag, parse, prints
+from tcppipe.programs.options import flag, note, parse, prints
 from tcppipe.programs.pipe_options import SPEC, PipeOptions
 
 # Options of the program itself, not of a pipe.
@@ -69,9 +69,16 @@ def check(keep):
         return 1
     wanted.look(time.monotonic())
     for line in wanted.lines:
-        print(f"{line.line}: {line.text}")
-        for path in wanted.of_line(line):
+        print(f"{line.line}: {line.text}", flush=True)
+        paths = wanted.of_line(line)
+        for path in paths:
             print(f"    {path}")
+        if not paths:
+            note(f"{keep.path}:{line.line}", "no file for it now, or others' lines have them all")
+    for error in wanted.errors:
+        note(keep.path, error)
+    if not wanted.lines:
+        note(keep.path, "no line, so nothing is sent")
     return 0
 
 

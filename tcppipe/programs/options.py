@@ -49,9 +49,19 @@ def flag(key):
     return ("-" if len(key) == 1 else "--") + key
 
 
-def note(program, text):
-    """Say on standard error what is no error, and may not be meant."""
-    print(f"{program}: note: {text}", file=sys.stderr)
+def note(about, text):
+    """Say on standard error what is no error, and may not be meant.  about: program or file."""
+    print(f"{about}: note: {text}", file=sys.stderr)
+
+
+def unwritable(program, directory):
+    """Say it when nothing can be written where a server keeps what it goes on with.
+
+    It starts all the same, and waits: a disk may become writable again.
+    """
+    if not os.access(directory, os.W_OK | os.X_OK):
+        what = "may not write there, and nothing is taken until it can"
+        note(program, f"{directory}: user {os.geteuid()} {what}")
 
 
 def absent(program, options):
@@ -130,7 +140,7 @@ def asked(options, program, usage):
 
 def wrong(error, program, usage):
     """Say what is wrong with a command line; the exit status."""
-    sys.stderr.write(f"{program}: {error}\n{usage.splitlines()[0]}\n")
+    sys.stderr.write(f"{program}: {error}\n{usage.splitlines()[0]}; more by --help\n")
     return 1
 
 

@@ -22,10 +22,12 @@ class PipeOptions:
     """A checked command line.  Raises ConfigError."""
 
     def __init__(self, options, operands):
-        if operands:
-            raise ConfigError(f"{operands[0]}: one file by -f, no more")
         if "T" in options:
-            raise ConfigError("-T: only with -c")
+            raise ConfigError("-T: only with -c LIST")
+        if operands:
+            raise ConfigError(
+                f"{operands[0]}: belongs to no option (one file by -f FILE, one host by -h HOST)"
+            )
         if not options.get("f") or not options.get("h"):
             raise ConfigError("-f FILE and -h HOST are needed")
         self.named = os.path.abspath(options["f"])

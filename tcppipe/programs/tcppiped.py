@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
-from tcppipe.programs.options import absent, asked, interruptible, parse, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, unwritable, wrong
 from tcppipe.programs.pipe_options import PORT, port_number
 
 CONF = "/etc/tcppipe.conf"
@@ -71,6 +71,7 @@ def _run(options, port):
     table.read()
     paths.ensure(run_dir)
     state_dir = paths.ensure(paths.state_dir(options.get("state-dir")), 0o750)
+    unwritable("tcppiped", state_dir)
     daemon.must_be_alone(f"{daemon.lock.path}: tcppiped runs already")
     sockets = listen(port, options.get("a"))
     daemon.begin("d" in options, [sock.fileno() for sock in sockets])

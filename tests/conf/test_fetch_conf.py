@@ -58,10 +58,10 @@ def test_numbers_of_lines():
 
 
 INVALID = {
-    "1.2.3.4": "port missing",
-    "1.2.3.4 19": "remote file missing",
-    "1.2.3.4 19 /a": "local file missing",
-    "1.2.3.4 19 /a /b": "pointer file missing",
+    "1.2.3.4": "port missing (ADDR PORT REMOTE LOCAL POINTER)",
+    "1.2.3.4 19": "remote file missing (ADDR PORT REMOTE LOCAL POINTER)",
+    "1.2.3.4 19 /a": "local file missing (ADDR PORT REMOTE LOCAL POINTER)",
+    "1.2.3.4 19 /a /b": "pointer file missing (ADDR PORT REMOTE LOCAL POINTER)",
     "1.2.3.4 19 /a /b #c": "pointer file '#c' is not",
     "1.2.3.4 19 /a /b /c /d": "more than five fields",
     "1.2.3 19 /a /b /c": "bad address '1.2.3'",
@@ -81,8 +81,8 @@ INVALID = {
     "1.2.3.4 19 /a /b c": "pointer file 'c' is not an absolute path",
     "1.2.3.4 19 /a/ /b /c": "is a directory",
     "1.2.3.4 19 /a /b\0 /c": "NUL",
-    "1.2.3.4 19 /a /b /b": "pointer file '/b' is written by line 2",
-    "1.2.3.4 19 /a /b //./b": "is written by line 2",
+    "1.2.3.4 19 /a /b /b": "pointer file '/b' is written by this line already",
+    "1.2.3.4 19 /a /b //./b": "is written by this line already",
 }
 
 
@@ -97,10 +97,10 @@ def test_invalid_lines(line):
 
 
 @pytest.mark.parametrize("first, second, reason", [
-    ("a 1 /a /l /p", "a 1 /b /l /q", "local file '/l' is written by line 1"),
-    ("a 1 /a /l /p", "b 1 /b /m /p", "pointer file '/p' is written by line 1"),
-    ("a 1 /a /l /p", "b 1 /b /p /q", "local file '/p' is written by line 1"),
-    ("a 1 /a /x/./l /p", "b 1 /b /x//l /q", "local file '/x//l' is written by line 1"),
+    ("a 1 /a /l /p", "a 1 /b /l /q", "local file '/l' is written by line 1 already"),
+    ("a 1 /a /l /p", "b 1 /b /m /p", "pointer file '/p' is written by line 1 already"),
+    ("a 1 /a /l /p", "b 1 /b /p /q", "local file '/p' is written by line 1 already"),
+    ("a 1 /a /x/./l /p", "b 1 /b /x//l /q", "local file '/x//l' is written by line 1 already"),
 ])  # fmt: skip
 def test_no_file_has_two_writers(first, second, reason):
     """What one line writes to, no other line does."""

@@ -72,12 +72,12 @@ def test_every_option_of_a_pipe_is_valid(tmp_path):
         ("-h b", "-f FILE and -h HOST are needed"),
         ("-f /a", "-f FILE and -h HOST are needed"),
         ("-f a.log -h b", "-f a.log: not an absolute path"),
-        ("-f /a/ -h b", "-f /a/: a directory"),
+        ("-f /a/ -h b", "-f /a/: a directory, not a file in it"),
         ("-f /a -h b --olddir old", "--olddir old: not an absolute path"),
         ("-f /a -h b -p 0", "-p 0: not a port number"),
         ("-f /a -h b -t x", "-t x: not a number of seconds"),
         ("-f /a -h b -x", "-x: unknown option"),
-        ("-f /a -h b c", "c: one file by -f, no more"),
+        ("-f /a -h b c", "c: belongs to no option (one file by -f FILE, one host by -h HOST)"),
         ("-f /a -h b --help", "--help: not an option of a pipe"),
         ("-f /a -h b --version", "--version: not an option of a pipe"),
         ("-f /a -h", "-h: needs a value (HOST)"),
@@ -103,6 +103,13 @@ def test_exclusions(tmp_path):
     text = "-f /var/log/*.log -h x\n! /var/log/tcppipe.log  # about us\n! '/var/log/a b*'\n"
     assert [line.line for line in read(text, tmp_path)] == [1]
     assert exclusions(text) == ["/var/log/tcppipe.log", "/var/log/a b*"]
-    for wrong in ("!", "! /a /b", "! a.log", "! /a/"):
-        with pytest.raises(ConfigError, match="list:1: "):
+    for wrong, why in {
+        "!": "one pattern is wanted behind '!'",
+        "! /a /b": "one pattern is wanted behind '!'",
+        "! a.log": "! a.log: not an absolute path",
+        "! /a/": "! /a/: a directory, not a file in it",
+        "!/a": "a blank is wanted between '!' and its pattern",
+    }.items():
+        with pytest.raises(ConfigError) as error:
             read(wrong, tmp_path)
+        assert str(error.value) == f"list:1: {why}"

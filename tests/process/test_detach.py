@@ -239,4 +239,6 @@ try:
 except ConfigError as error:
     say(error)
 """)
-    assert one.hear() == "cannot detach: python-daemon is not installed"
+    assert one.hear() == (
+        "cannot detach: the Python module python-daemon is missing: pip install python-daemon"
+    )

@@ -134,8 +134,57 @@ def test_the_line_that_is_for_a_file(stage):
     assert done.stdout == "2: 127.0.0.1:/srv/*/x | /archive/%f\n    /archive/x (merged)\n"
     done = stage.run([*check, "127.0.0.1:/srv/x"])
     assert done.returncode == 1
+    assert "note: no line has this file, of whatever host\n" in done.stderr
     assert "no entry for 127.0.0.1:/srv/x" in done.stderr
+    done = stage.run([*check, "127.0.0.2:/srv/b/x"])
+    assert done.returncode == 1
+    assert f"{stage.conf}:2: note: has this file, of 127.0.0.1\n" in done.stderr
+    done = stage.run([*check, "127.0.0.1:srv/b/x"])
+    assert done.returncode == 1 and "'srv/b/x' is not an absolute path" in done.stderr
     done = stage.run(check)
     assert done.returncode == 0
     for line, words in ((1, "behind # is part"), (2, "leads several"), (3, "nosuch.invalid: ")):
         assert re.search(f"{stage.conf}:{line}: note: .*{words}", done.stderr)
+
+
+CHECKS = {
+    "tcppiped": (["-T", "-f"], "no entry, so every pipe is refused"),
+    "tcppipe": (["-T", "-c"], "no line, so nothing is sent"),
+    "gen_numbers": (["-T"], "no address is allowed, so nobody can fetch"),
+    "fetch_logs": (["-T"], "no line, so nothing is fetched"),
+}
+
+
+@pytest.mark.parametrize("program", CHECKS)
+def test_a_configuration_that_says_nothing_is_told(stage, program):
+    """A file that is empty, or all comments, is valid, and may not be what was meant."""
+    options, words = CHECKS[program]
+    empty = stage.path / "empty"
+    empty.write_text("# nothing yet\n")
+    done = stage.run([*stage.program(program), *options, empty])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{empty}: note: {words}\n" in done.stderr
+
+
+def test_a_file_that_nobody_can_fetch_now_is_told(stage):
+    """gen_numbers -T: a path with a slip of the pen is valid, so it says that there is no file."""
+    locals_ = stage.path / "locals"
+    there, missing = stage.path / "there", stage.path / "misspelt"
+    there.touch()
+    locals_.write_text(f'$hosts_allow{{"::1"}} = 1;\n$files{{"{there}"}} = "{there}.*";\n')
+    check = [*stage.program("gen_numbers"), "-T", locals_]
+    assert stage.run(check).stderr == ""
+    locals_.write_text(locals_.read_text() + f'$files{{"{missing}"}} = "{missing}.*";\n')
+    done = stage.run(check)
+    assert (done.returncode, done.stderr) == (0, f"{locals_}: note: {missing}: no such file now\n")
+
+
+@pytest.mark.parametrize("owner", ["nosuchuser", "root:nosuchgroup"])
+def test_an_owner_that_is_not_here_is_named(stage, owner):
+    """In words of the system, not of a library."""
+    stage.configure(f"127.0.0.1:/a | /b | owner={owner}")
+    done = stage.run([*stage.program("tcppiped"), "-T", "-f", stage.conf])
+    what = "group" if ":" in owner else "user"
+    word = owner.rpartition(":")[2]
+    said = f"{stage.conf}:1: owner={owner}: this system has no {what} '{word}'\n"
+    assert (done.returncode, done.stderr) == (1, said)

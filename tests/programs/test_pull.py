@@ -302,8 +302,8 @@ def test_who_may_not(pull):
     line = f"127.0.0.1 {stage.port} {stage.path}/c.log {stage.path}/copy/c {stage.path}/pointer/c"
     pull.client = stage.fetcher(line)
     pull.client.up()
-    pull.client.wait_log("no such file in the configuration")
-    pull.says("ERR .*no such file in the configuration")
+    pull.client.wait_log("the configuration of gen_numbers there has no such file")
+    pull.says("ERR .*has no such file")
     path = stage.path / "gen_numbers.locals"
     path.write_text(path.read_text().replace("= 1;", "= 0;"))
     pull.server.hup()
