@@ -147,12 +147,6 @@ class Pipe:
         self._asked = None  # the signal that whoever has the pipe was sent
         self._claim_until = 0.0
 
-    @property
-    def known(self):
-        """True when some entry is for this address, as far as that is known without asking."""
-        table, names = self._knowledge.table, self._knowledge.names
-        return any(peers.fits_at_once(entry, self._address, names) for entry in table.entries)
-
     def open(self):
         """Authorize, and try to open the destination: a Copy.
 

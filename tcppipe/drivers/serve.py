@@ -32,6 +32,7 @@ from tcppipe.net import peers
 from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children
+from tcppipe.process.crowd import Crowd
 from tcppipe.process.signals import FAILED
 from tcppipe.process.trouble import Trouble, duration
 from tcppipe.process.turns import Turns
@@ -102,6 +103,8 @@ class Server:
         self._lifeline, self._held = None, None
         self._turns = Turns(report.say)
         self._accepting = Trouble(report.say)
+        self._crowd = Crowd()
+        self._crowding = Trouble(report.say, "warning", CALM)
         self._resolving = Trouble(report.say)
         self._going = Trouble(report.say, "critical", CALM)
         self._nameless = {}  # a Trouble for each name that had no answer
@@ -168,6 +171,7 @@ class Server:
     def _tend(self, now):
         if now >= self._tend_at:
             self._tend_at = now + REFRESH
+            self._crowding.over(f"{self.service.path}: strangers are few again", now)
             report.tend()
         if now >= self._publish_at:
             self._publish(now)
@@ -196,6 +200,12 @@ class Server:
                 self._hold_back(f"cannot accept a connection: {reason(error)}", now)
             return
         self._refresh()
+        peer = peers.plain(address[0]).compressed
+        if not self.service.knows(peer) and not self._crowd.admits(peer, now):
+            sock.close()
+            text = "too many strangers connect at once; more of them are turned away"
+            self._crowding.failed(f"{self.service.path}: {text}", now)
+            return
         try:
             pid = signals.fork()
         except (OSError, MemoryError) as error:
@@ -204,16 +214,16 @@ class Server:
             return
         if pid:
             sock.close()
-            self._children.add(pid, (address[0], now))
+            self._children.add(pid, (peer, now))
             self._accepting.over("connections are accepted again", now)
             return
         status = FAILED
         try:
-            status = self._child(sock, address[0], signals)
+            status = self._child(sock, peer, signals)
         except (OSError, MemoryError) as error:
-            report.error(f"{address[0]}: ends: {reason(error)}")
+            report.error(f"{peer}: ends: {reason(error)}")
         except BaseException as error:  # a child never returns into the parent's code
-            report.bug(address[0], error)
+            report.bug(peer, error)
         finally:
             os._exit(status)
 
@@ -330,14 +340,13 @@ class Server:
 
     # --- child: from here on in a process of its own
 
-    def _child(self, sock, address, signals):
+    def _child(self, sock, peer, signals):
         """Serve one connection; the exit status."""
         self._children.forget()
         os.close(self._held)
         for listener in self.sockets.values():
             listener.close()
         self.names.close()
-        peer = peers.plain(address).compressed
         service = self.service
         service.known = service.knows(peer)
         report.about(peer if service.known else STRANGERS)
@@ -366,6 +375,7 @@ class Pipes(Service):
         self.table = table
         self.state_dir = state_dir
         self.knowledge = None
+        self._known = None
         packing.able()  # loads now what a child would load
 
     def open(self):
@@ -375,6 +385,7 @@ class Pipes(Service):
 
     def publish(self):
         """The table and its names."""
+        self._known = None
         self.knowledge.publish()
 
     def asked(self):
@@ -396,7 +407,9 @@ class Pipes(Service):
 
     def knows(self, address):
         """Is there any entry for this address?"""
-        return any(peers.fits_at_once(e, address, self.names) for e in self.table.entries)
+        if self._known is None:
+            self._known = peers.Known(self.table.entries, self.names)
+        return address in self._known
 
     def serve(self, link, signals, lifeline):
         """Serve one pipe."""

@@ -272,12 +272,19 @@ def matches(entry, address, names, patience):
     return answer
 
 
-def fits_at_once(entry, address, names):
-    """True when the peer is this entry's host, as far as that is known without asking."""
-    peer = plain(address)
-    if entry.network is not None:
-        return peer in entry.network
-    return entry.name is not None and peer in names.addresses(entry.name)
+class Known:
+    """The addresses of those in a table's entries, as far as they are known without asking."""
+
+    def __init__(self, entries, names):
+        networks = {entry.network for entry in entries if entry.network is not None}
+        self._networks = [network for network in networks if network.num_addresses > 1]
+        self._addresses = {n.network_address for n in networks if n.num_addresses == 1}
+        for name in {entry.name for entry in entries if entry.name is not None}:
+            self._addresses |= names.addresses(name)
+
+    def __contains__(self, address):
+        peer = plain(address)
+        return peer in self._addresses or any(peer in network for network in self._networks)
 
 
 def _confirmed(peer, domain, names):

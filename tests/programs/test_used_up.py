@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from stage import alive, append, content, wait_for_bytes, wait_until
 
+from tcppipe.process.crowd import EACH
+
 FIRST = b"one\ntwo\nthree\n"
 
 
@@ -258,9 +260,9 @@ def test_strangers_are_said_in_a_few_lines(stage):
     stage.configure(f"192.0.2.1:/a | {stage.path}/copy")
     server = stage.server().up()
     for number in range(300):
-        with connect(stage.port) as sock:
+        stranger = f"127.0.0.{2 + number % 4}", 0
+        with socket.create_connection(("127.0.0.1", stage.port), 15, stranger) as sock:
             sock.sendall(b"$/" + b"x" * 4000 + b"%d\n" % number)
-            sock.settimeout(15)
             with contextlib.suppress(OSError):
                 sock.recv(1000)
     wait_until(lambda: not server.children(), "strangers stay")
@@ -269,6 +271,25 @@ def test_strangers_are_said_in_a_few_lines(stage):
     time.sleep(2.1)
     connect(stage.port).close()
     server.wait_log("strangers: suppressed [0-9]+ more messages")
+
+
+def test_a_flood_of_strangers(pipe):
+    """Hundreds of strangers connect and say nothing. Most are closed at once, one line says so, and
+    neither the pipe that runs nor one that comes is kept waiting."""
+    pipe.up()
+    other = pipe.stage.pipe(b"other\n", name="other.log")
+    pipe.stage.configure(pipe.entry, other.entry)
+    target, stranger = ("127.0.0.1", pipe.stage.port), ("127.0.0.2", 0)
+    with contextlib.ExitStack() as socks:
+        for _ in range(300):
+            socks.enter_context(socket.create_connection(target, source_address=stranger))
+        pipe.server.wait_log("too many strangers connect at once")
+        other.client.up()
+        other.arrives()
+        assert len(pipe.server.children()) <= EACH + 2
+        pipe.append(b"four\n")
+        pipe.arrives()
+    assert pipe.server.log.count("too many strangers") == 1
 
 
 def test_a_flood_of_hups(stage, resolver):
