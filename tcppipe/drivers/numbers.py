@@ -54,8 +54,8 @@ class Answer(Push):
     def converse(self, session, signals):
         """Raises LinkLost at the end; returns when told to end."""
         self._signals = signals
-        self._wakeup = Wakeup(self.path, self._say)
-        self.follower.chain.births = self._wakeup.births
+        chain = self.follower.chain
+        self._wakeup = chain.told = Wakeup(self.path, self._say, chain.directories)
         self._begin_feeding(self._link, session)
         while not self._over:
             self._turn()

@@ -25,6 +25,7 @@ from tcppipe.process.turns import Turns
 
 LOOK = 1.0  # seconds between two looks at the origin, whatever notification says …
 CALM_LOOK = 20.0  # … and while nothing can happen to it that would not be told
+GLANCE = 0.1  # seconds between two times that names are asked for while nothing is delivered
 GREETING = 25.0  # seconds that the sink may take to say what it has, at the first start
 FAREWELL = 2.0  # seconds that the last acknowledgements may take when we are told to end
 
@@ -101,7 +102,7 @@ class Push:
     def run(self, signals, wakeup):
         """Feed until told to end."""
         self._signals, self._wakeup = signals, wakeup
-        self.follower.chain.births = wakeup.births
+        self.follower.chain.told = wakeup
         try:
             while not self._over:
                 self._guarded_turn()
@@ -143,8 +144,9 @@ class Push:
             return
         if self._signals is not None and self._signals.fileno() in ready:
             self._answer(self._signals.take(), now)
+        woken = self._heed(ready, now)
         if self._state == FEEDING:
-            self._go_on_feeding(ready, now)
+            self._go_on_feeding(ready, woken, now)
         elif self._ending:
             self._over = True
         elif self._state == DIALLING:
@@ -175,11 +177,15 @@ class Push:
         if self._lifeline is not None:
             poll.register(self._lifeline, select.POLLIN)
         due = min(self._look_at, self._outages.due())
+        if self._wakeup.fileno() >= 0 and now >= self._listen_at:
+            poll.register(self._wakeup.fileno(), select.POLLIN)
+        elif self._wakeup.fileno() >= 0:
+            due = min(due, self._listen_at)
+        if self._wakeup.pending:
+            due = min(due, self._listen_at)
         if self._state == FEEDING:
             link = self._feed.link
             poll.register(link.fileno(), select.POLLIN | (select.POLLOUT if link.full else 0))
-            if self._listening and now >= self._listen_at:
-                poll.register(self._wakeup.fileno(), select.POLLIN)
             due = min(due, self._feeding_due(now))
         elif self._state == DIALLING:
             poll.register(self._dialling.fileno(), self._dialling.events())
@@ -198,6 +204,17 @@ class Push:
     def _listening(self):
         """True when notification tells when to deliver."""
         return self._interval is None and self._wakeup.fileno() >= 0
+
+    def _heed(self, ready, now):
+        """Take what notification tells, and look at once when a name has come or gone: what came
+        may not stay.  True when anything was told."""
+        if self._wakeup.fileno() not in ready and not self._wakeup.pending:
+            return False
+        if self._wakeup.drain():
+            self._look()
+        delivers = self._state == FEEDING and self._interval is None
+        self._listen_at = self._pace.next(now) if delivers else now + GLANCE
+        return True
 
     def _look(self):
         try:
@@ -290,13 +307,8 @@ class Push:
             and self.follower.unchanged()
         )
 
-    def _go_on_feeding(self, ready, now):
+    def _go_on_feeding(self, ready, woken, now):
         feed, link = self._feed, self._feed.link
-        woken = self._wakeup.fileno() in ready
-        if woken:
-            if self._wakeup.drain():
-                self._look()  # at once: what came may not stay
-            self._listen_at = self._pace.next(now)
         happened = ready.get(link.fileno(), 0)
         if happened & select.POLLOUT or now >= link.due():
             link.flush()
@@ -333,8 +345,6 @@ class Push:
         if self._more and feed.ready and now >= self._deliver_at and not self._ending:
             return now
         times = [feed.due(), feed.link.due(), self._end_at]
-        if self._listen_at > now:
-            times.append(self._listen_at)
         if self._interval is not None and feed.ready and not self._ending:
             times.append(self._deliver_at)
         return min(times)

@@ -14,10 +14,11 @@ from tcppipe.errors import Busy, TcppipeError, reason
 from tcppipe.files.compressed import STEP
 from tcppipe.files.digests import Digests
 from tcppipe.files.fs import REAL
-from tcppipe.files.generations import beside, open_reader
+from tcppipe.files.generations import Sibling, beside, open_reader
 from tcppipe.files.guarded import Untrusted
 from tcppipe.files.held import HeldReader
 from tcppipe.files.history import History
+from tcppipe.files.names import Untold
 from tcppipe.files.places import PATIENCE, Places, age
 from tcppipe.files.reader import Absent, Broken, Reader, is_open
 from tcppipe.rotated import FOREIGN, arrange, is_rotated, shape, split
@@ -33,6 +34,26 @@ class Rotating(OSError):
 
     def __init__(self, path):
         super().__init__(errno.EAGAIN, "is being rotated", path)
+
+
+class Unseen(Absent):
+    """Takes the turn of what nobody has seen."""
+
+    sure = True
+
+    def __init__(self, path):
+        super().__init__(path, "", False)
+        self.count = 1
+
+    @property
+    def trouble(self):
+        """What is known of it, in words."""
+        what = "a generation was" if self.count == 1 else f"{self.count} generations were"
+        return f"{what} made and deleted before anybody could look"
+
+    @trouble.setter
+    def trouble(self, _text):
+        pass
 
 
 class Chain:
@@ -65,10 +86,15 @@ class Chain:
         # are older than whatever comes under its name after it; None before the first look
         self._listed = None  # the directories as they were then
         self._fresh = []  # opened, and not yet in one of the lists
-        self.births = lambda: None  # how many files have come under the name since this was asked
-        self._unseen = 0  # … and how many of them were not found
+        self.told = Untold()  # what has come under the name, by what its directory tells
         self._full = False  # descriptors were used up before all could be held
         self._copies = {}  # {(device, inode): Reader} of what is being compared with a lost file
+
+    @property
+    def directories(self):
+        """Where rotated files appear."""
+        places = (os.path.dirname(place) or "/" for place in (self.path, *self.patterns))
+        return {*places, *([self.olddir] if self.olddir else [])}
 
     # --- while it is followed
 
@@ -77,84 +103,136 @@ class Chain:
 
         Returns True when it does not lead to the newest one that was held before.
         """
-        born = self.births()
-        self._unseen = 0 if born is None else self._unseen + born
-        for _ in range(TRIES):
+        for turn in range(2 * TRIES):
+            if turn == TRIES:
+                self.told.doubt()
             try:
-                return self._look(born is not None)
+                return self._look()
             except Rotating:
                 continue
         self.live = None
         return True
 
-    def _look(self, told):
+    def _look(self):
+        self._full = False
+        comings = None if self.fs.pointing else self.told.comings()
         status = self.stat()
         newest = self.readers[-1] if self.readers else None
-        if newest is not None and is_open(newest, status):
+        if newest is not None and is_open(newest, status) and not comings:
             self.live = newest
-            self._unseen = max(0, self._unseen)
             self._remember(newest)
+            self._listen(comings)
             return False
         self.live = None
         self.learn_from_held()
         if len(self.readers) >= MOST:
             return True
+        if comings is None:
+            self._search(status)
+            self._listen(comings)
+        elif comings:
+            self._take(comings)
+        elif status is not None:
+            raise Rotating(self.path)
+        return True
+
+    def _listen(self, comings):
+        """What was found by looking is known, and what comes next will be told."""
+        if comings is None and not self._full and not self.told.listen():
+            raise Rotating(self.path)
+
+    # what is told
+
+    def _take(self, comings):
+        """Hold what has come under the origin's name, by the names that it has now."""
+        held = {reader.file for reader in self.held()}
+        found, trouble = [], None
+        with self.opening():
+            try:
+                for coming in comings[: MOST - len(self.readers)]:
+                    found.append(self._come(coming))
+            except (OSError, TcppipeError) as error:
+                if not self._is_full(error, found):
+                    trouble = error
+            steady = zip(comings, found, self.told.comings() or ())
+            count = next((n for n, (was, _, now) in enumerate(steady) if was != now), len(found))
+            for reader in found[count:]:
+                reader.close()
+            del found[count:]
+        if not found and not self._full:
+            raise trouble or Rotating(self.path)
+        self.told.taken(len(found))
+        for coming, reader in zip(comings, found):
+            self.learn(coming.path or coming.instead or self.path)
+            if coming.path is not None:
+                reader.sure = reader.file not in held and not self.history.knows(reader.file)
+            self._append(reader)
+        self._take_older(found)
+        last = found[-1] if found else None
+        if found and comings[len(found) - 1].path == self.path and is_open(last, self.stat()):
+            self.live = last
+            self.appeared += 1
+            if self._older is None:
+                self._remember(last)
+        if trouble is not None:
+            raise trouble
+
+    def _come(self, coming):
+        """The Reader or Absent of a Coming."""
+        path = coming.path or coming.instead
+        if path is None:
+            return Unseen(self.path)
+        try:
+            status = self.fs.stat(path) if path != self.path else self.stat()
+            if status is None:
+                raise Rotating(path)
+            sibling = Sibling(path, status.st_mtime_ns, (status.st_dev, status.st_ino), 0.0)
+            if path == self.path:
+                reader = self.open(path)
+            else:
+                reader = self.open_sibling(sibling, plain=coming.path is not None)
+        except FileNotFoundError:
+            raise Rotating(path) from None
+        if reader is None:
+            raise Rotating(path)
+        if coming.path is None:
+            reader.sure, reader.unseen = False, Unseen(self.path)
+        return reader
+
+    def _append(self, reader):
+        """Behind all others; several that were never seen are one gap."""
+        last = self.readers[-1] if self.readers else None
+        if isinstance(reader, Unseen) and isinstance(last, Unseen):
+            last.count += 1
+        else:
+            self.readers.append(reader)
+
+    # what is not
+
+    def _search(self, status):
+        """Hold what has come under the origin's name, by what its siblings show."""
+        newest = self.readers[-1] if self.readers else None
         nameless = isinstance(newest, Reader) and not self.fs.fstat(newest.fd).st_nlink
         room = MOST - len(self.readers)
         with self.opening():
             appeared = self._missed(status, most=room) if self._older is not None else []
-            full = self._full or len(appeared) >= room
-            live = self.open(self.path) if status is not None and not full else None
-            if status is not None and not full and (live is None or not is_open(live, status)):
+            self._full = self._full or len(appeared) >= room
+            look = status is not None and not self._full
+            live = self.open(self.path) if look else None
+            if look and (live is None or not is_open(live, status)):
                 raise Rotating(self.path)
         if live is not None:
             live.sure = not self.history.knows(live.file)
             appeared.append(live)
             self.appeared += 1
         self.live = live
-        found, appeared = appeared, self._counted(appeared, nameless, told)
-        certain = all(reader.sure or reader is live for reader in appeared if reader.fd >= 0)
-        if certain and not full and (live is not None or status is None):
-            lost = self.never_seen()
-            self.readers += [lost] if lost is not None else []
-        self._take_older(found)
+        self._take_older(appeared)
+        absent = [reader for reader in appeared if isinstance(reader, Absent)]
+        if nameless and absent:  # what became of the newest, as far as anybody can tell
+            appeared.remove(absent[-1])
         self.readers += appeared
         if live is not None and self._older is None:
             self._remember(live)
-        return True
-
-    def _counted(self, appeared, nameless, told):
-        """Those that appeared, without what is but another form of what is held.
-
-        What is in doubt counts when it proves to be a generation.  What can never be read proves
-        nothing: it is one as long as something is missing, if that is told, and none if the
-        newest that is held has lost its name (nameless).
-        """
-        self._unseen -= self.live is not None and self.live in appeared
-        kept = []
-        for reader in reversed(appeared):
-            if isinstance(reader, Absent):
-                if self._unseen <= 0 if told else nameless:
-                    nameless = False
-                    continue
-                self._unseen -= 1
-            kept.insert(0, reader)
-        return kept
-
-    def recount(self, found):
-        """So many files were found now that nobody had seen under the origin's name."""
-        born = self.births()
-        self._unseen = 0 if born is None else max(0, self._unseen + born - found)
-
-    def never_seen(self):
-        """An Absent for what came under the origin's name and was deleted before it was seen, or
-        None when there is nothing of that kind."""
-        doubtful = any(not r.sure and r is not self.live for r in self.readers if r.fd >= 0)
-        if self._unseen <= 0 or doubtful:
-            return None
-        count, self._unseen = self._unseen, 0
-        what = "a generation was" if count == 1 else f"{count} generations were"
-        return Absent(self.path, f"{what} made and deleted before anybody could look", False)
 
     def know(self, older):
         """Siblings that are older than whatever comes next: {(device, inode): generation}."""
@@ -204,7 +282,6 @@ class Chain:
         status: the stat result of that name.  behind: a reader that they come after, if not the
         newest.  most: how many; where descriptors are used up, fewer.
         """
-        self._full = False
         held = {reader.file for reader in self.held() if reader.file}
         rows = self.rotated()
         older = {s for s in rows if s.file not in held and self.is_older(s)}
@@ -228,12 +305,8 @@ class Chain:
             try:
                 reader = self.open_sibling(sibling) if len(found) < most else None
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or not (found or self.readers):
+                if not self._is_full(error, found):
                     raise
-                self._full = True  # the others have their turn when those before are done with
-                for spare in found[-RESERVE:]:
-                    spare.close()
-                del found[-RESERVE:]
                 break
             if len(found) < most and (reader is None or reader.file != sibling.file):
                 raise Rotating(sibling.name)
@@ -242,10 +315,22 @@ class Chain:
                 found.append(reader)
         return found
 
+    def _is_full(self, error, found):
+        """True when descriptors are used up: what is not held yet has its turn when those before
+        it are done with."""
+        used_up = getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE)
+        if not used_up or not (found or self.readers):
+            return False
+        self._full = True
+        for spare in found[-RESERVE:]:
+            spare.close()
+        del found[-RESERVE:]
+        return True
+
     def _take_older(self, readers):
         """These are held now: they are older than what comes next."""
         for reader in readers:
-            if self._older is not None and reader is not self.live:
+            if self._older is not None and reader is not self.live and reader.file:
                 self._older[reader.file] = reader.inode_generation
 
     def is_older(self, sibling):
@@ -277,7 +362,7 @@ class Chain:
             rows = beside(self.path, self.olddir, self.fs, every=True) if named else rows
             mine = [sibling for sibling in rows if self._packs(sibling, reader)]
         for sibling in mine:
-            self.learn(sibling)
+            self.learn(sibling.name)
 
     def _packs(self, sibling, reader):
         """True when a file is a compressed one that begins as what was held."""
@@ -295,10 +380,11 @@ class Chain:
         finally:
             packed.close()
 
-    def learn(self, sibling):
+    def learn(self, name):
         """A file that was a generation has this name: others of the same shape are, too."""
-        form = shape(sibling.name)
-        if "0" in form and form != shape(self.path):
+        form = shape(name)
+        known = is_rotated(name, self.path, self.patterns, self.shapes)
+        if "0" in form and form != shape(self.path) and not known:
             self.shapes.add(form)
 
     def rotated(self):
@@ -322,8 +408,9 @@ class Chain:
             empty = reader.compressed and reader.status()[0] == 0
             if (entry is not None or empty) and reader is not self.live:
                 self.readers.pop(0).close()
+                if entry is not None and reader.unseen is not None:
+                    self.readers.insert(0, reader.unseen)
                 return False
-            self._unseen -= reader is not self.live
             reader.sure = True
             reader.reopened = entry
         return True
@@ -378,28 +465,31 @@ class Chain:
         finally:
             self._fresh = []
 
-    def open_sibling(self, sibling):
-        """A Reader; an Absent for what cannot be read by us; None for what is gone."""
+    def open_sibling(self, sibling, plain=False):
+        """A Reader; an Absent for what cannot be read by us; None for what is gone.
+
+        plain: it is not compressed, whatever its name says.
+        """
         extension = split(sibling.name)[1]
-        if extension in FOREIGN:
+        if extension in FOREIGN and not plain:
             trouble = f"compressed as {extension}, which is not read here"
             return Absent(sibling.name, trouble, False, sibling.file, sibling.mtime)
         try:
-            return self.open(sibling.name)
+            return self.open(sibling.name, plain)
         except PermissionError as error:
             passing = not isinstance(error, Untrusted)
             return Absent(sibling.name, reason(error), passing, sibling.file, sibling.mtime)
 
-    def _opened(self, path):
+    def _opened(self, path, plain):
         live = path == self.path
-        if not live and split(path)[1]:
+        if not live and not plain and split(path)[1]:
             return open_reader(path, self.fs, STEP)
         return HeldReader(path, self.fs, live=live) if self.hold_nuls else Reader(path, self.fs)
 
-    def open(self, path):
+    def open(self, path, plain=False):
         """A Reader, or None for what is gone, or is no file.  Raises OSError."""
         try:
-            opened = self._opened(path)
+            opened = self._opened(path, plain)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TcppipeError:

@@ -250,8 +250,7 @@ class Follower:
             if current.status() != (self.offset, self._changed):
                 raise Busy(f"{current.path}: has grown while its name was looked at")
             self._quiet_since = None
-            lost = self.chain.never_seen()
-            return Lost(lost.generation(), 0, 0, f"{lost.path}: {lost.trouble}") if lost else None
+            return None
         if self._quiet_since is None:
             self._quiet_since = now
         writer = current.has_writer()

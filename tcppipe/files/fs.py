@@ -13,8 +13,12 @@ F_SETLEASE, F_RDLCK, F_UNLCK = 1024, 0, 2  # Linux
 
 
 class FS:
-    """The operating system's calls under their own names."""
+    """The operating system's calls under their own names.
 
+    pointing: the origin's name is turned from one file to the next, and these have other names.
+    """
+
+    pointing = False
     close = staticmethod(os.close)
     dup = staticmethod(os.dup)
     fchmod = staticmethod(os.fchmod)

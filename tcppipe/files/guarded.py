@@ -142,6 +142,8 @@ class Pointed(Guarded):
     overtaken by the newest file: one with a later date in its name that was written to later.
     """
 
+    pointing = True
+
     def __init__(self, path, say, patterns):
         super().__init__(path, say, patterns)
         self._seen = None  # what the last answer depends on: …

@@ -53,7 +53,7 @@ class Places:
     def _find(self, alone, wanted, ours):
         chain = self.chain
         self.forget()
-        chain.learn_from_held()
+        chain.look()
         names = {sibling.file: sibling.name for sibling in chain.rotated()}
         held = _newest(
             [r for r in chain.held() if not isinstance(r, Absent) or r.file not in names]
@@ -67,7 +67,8 @@ class Places:
             if not isinstance(reader, Absent):  # the name of another file tells nothing
                 reader.path = names.get(reader.file, chain.path)
             if reader is not live:
-                self._add(readers, reader, True, turn if reader.sure else None)
+                known = reader.sure or reader.unseen is not None
+                self._add(readers, reader, True, turn if known else None)
         if not alone:
             files = {reader.file for reader in [*held, live] if reader is not None}
             for sibling, rotated in self._beside(wanted, ours, files):
@@ -84,7 +85,6 @@ class Places:
                 reader.file: reader.inode_generation for c, reader in readers.items() if not c.live
             }
         )
-        chain.recount(sum(candidate.turn is None for candidate in readers))
         self._held = [*held, *([live] if live and live not in held else [])]
         chain.hold(self._held, live)
         self._readers = readers
@@ -111,7 +111,7 @@ class Places:
             mine = [g for g in wanted if g.ino and g[:2] == sibling.file]
             theirs = any(self._is_of(sibling, generation) for generation in [*mine, wanted[0]])
             if theirs or any(self._is_of(sibling, generation, SHORT) for generation in ours):
-                chain.learn(sibling)
+                chain.learn(sibling.name)
                 found.append(sibling)
         return found
 

@@ -12,10 +12,11 @@ import sys
 import time
 
 from tcppipe.errors import reason
-from tcppipe.files.births import Births
+from tcppipe.files.names import Names, Untold
 
 AGAIN = 60.0  # seconds until notification that could not be had is asked for again
 LONGEST = 272  # bytes of an inotify event at most
+HALF = 0.001  # seconds in which the second half of a renaming is told
 # The file systems that only this machine writes to, by the numbers in <linux/magic.h>: ext, XFS,
 # btrfs, tmpfs, ramfs, f2fs, ZFS, bcachefs.  Of these inotify tells every write, truncation and name.
 LOCAL = {
@@ -28,11 +29,13 @@ class Wakeup:
 
     Where there is none, for want of memory, watches or whatever else, that is said once, the
     interval has to do, and it is tried again now and then.  say: a function (level, text).
+    directories: others in which rotated files appear.
     """
 
-    def __init__(self, path, say):
+    def __init__(self, path, say, directories=()):
         self._path = path
         self._say = say
+        self._directories = directories
         self._notifier = Nothing()
         self._told = None
         self._again = 0.0  # when it is tried again
@@ -47,13 +50,19 @@ class Wakeup:
         """True when nothing can happen to the file that is not told."""
         return self._notifier.complete
 
+    @property
+    def pending(self):
+        """True when something was told that drain() has not given yet, though the descriptor is
+        not readable any more."""
+        return self._notifier.pending
+
     def watch(self):
         """Watch the file that stands under the name now; older ones stay watched."""
         try:
             if self.fileno() >= 0:
                 self._notifier.watch()
             else:
-                self._notifier = _best(self._path)
+                self._notifier = _best(self._path, self._directories, self._say)
         except (OSError, ImportError) as error:
             self._do_without(f"{self._path}: no notification, looks every second: {reason(error)}")
         else:
@@ -71,25 +80,37 @@ class Wakeup:
 
     def tend(self, now):
         """Try again to have what could not be had."""
-        if self._told and now >= self._again:
+        if self._notifier.lost or self._told and now >= self._again:
             self.watch()
 
     def drain(self):
         """Take what was told so far.  True when a name came or went in the directory."""
         return self._notifier.drain()
 
-    def births(self):
-        """How often another file has come under the name since this was asked; None: nobody knows."""
-        return self._notifier.births()
+    def comings(self):
+        """The Comings under the name, see files.names; None: nobody knows."""
+        return self._notifier.comings()
+
+    def listen(self):
+        """All that came before is known; False when something has come since it was asked for."""
+        return self._notifier.listen()
+
+    def taken(self, count):
+        """So many of these are held now."""
+        self._notifier.taken(count)
+
+    def doubt(self):
+        """What was told of names does not fit what is seen."""
+        self._notifier.doubt()
 
     def close(self):
         """Let go of the descriptor."""
         self._notifier.close()
 
 
-def _best(path):
+def _best(path, directories, say):
     if sys.platform.startswith("linux"):
-        return Inotify(path)
+        return Inotify(path, directories, say)
     if hasattr(select, "kqueue"):
         return Kqueue(path)
     raise OSError(errno.ENOSYS, "this system has none")
@@ -103,13 +124,16 @@ def preload():
         pass  # then there is none
 
 
-class Nothing:
+class Nothing(Untold):
     """No notification: the interval has to do.
 
-    complete: True when nothing can happen to the file that is not told.
+    complete: True when nothing can happen to the file that is not told.  pending: see Wakeup.
+    lost: the directory is another one now, and is to be watched again.
     """
 
     complete = False
+    pending = False
+    lost = False
 
     def fileno(self):
         """No descriptor."""
@@ -117,9 +141,6 @@ class Nothing:
 
     def drain(self):
         """Nothing to take."""
-
-    def births(self):
-        """Nobody knows."""
 
     def watch(self):
         """Nothing to watch."""
@@ -132,23 +153,29 @@ class Nothing:
 
 
 class Inotify(Nothing):
-    """Linux.  Watches the file, and the directory for names that come and go."""
+    """Linux.  Watches the file, and the directories for names that come and go."""
 
-    def __init__(self, path):
+    def __init__(self, path, directories, say):
         from tcppipe.files import inotify as flags
 
         self._path = path
-        self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
-        directory = os.path.dirname(path)
-        self.complete = _is_local(path, directory)
+        self._say = say
         self._flags = flags
-        self._births = Births(os.fsencode(os.path.basename(path)), flags)
-        self._known = False  # nobody has asked for births yet, or some events were lost
+        self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
+        self._directory_flags = (
+            flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM
+            | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+        )  # fmt: skip
+        self._own = os.path.dirname(path)
+        self._wanted = [*sorted({*directories} - {self._own}), self._own]
+        self._watched = {}  # watch: directory
+        self._names = Names(path, flags)
+        self._known = False  # all that came is known, …
+        self._doubted = True  # … or will be when what is there now is
+        self._told = False  # a name came or went that drain() has not told of yet
         self._inotify = flags.Inotify()
+        self.lost = True
         try:
-            self._directory = self._inotify.add_watch(
-                directory, flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE
-            )
             self.watch()
         except OSError:
             self.close()
@@ -160,34 +187,101 @@ class Inotify(Nothing):
 
     def watch(self):
         """Watch the file that stands under the name now; older ones stay watched."""
+        for directory in self._wanted:
+            if self.lost or directory not in self._watched.values():
+                self._watch_directory(directory)
+        if self.lost:
+            self.lost = False
+            self.complete = _is_local(self._path, self._own)
         try:
             self._inotify.add_watch(self._path, self._file_flags)
         except FileNotFoundError:
             pass  # the directory tells when it comes
 
+    def _watch_directory(self, directory):
+        try:
+            watch = self._inotify.add_watch(directory, self._directory_flags)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            if directory == self._own:
+                raise
+            return
+        self._watched[watch] = directory
+        self.doubt()
+
     def drain(self):
-        """Take what was told so far.  True when a name came or went in the directory."""
-        names = False
+        """Take what was told so far.  True when a name came or went in a directory."""
+        self._take()
+        names, self._told, self.pending = self._told, False, False
+        return names
+
+    def _take(self):
         try:
             while True:
                 data = os.read(self._inotify.fileno(), 4096)
-                for watch, mask, cookie, name in self._flags.parse(data):
-                    if mask & self._flags.Q_OVERFLOW:
-                        self._known = False
-                    elif watch == self._directory:
-                        names = self._births.take(mask, cookie, name) or names
+                self.pending = True
+                for event in self._flags.parse(data):
+                    self._take_event(*event)
                 if len(data) <= 4096 - LONGEST:
                     break
         except BlockingIOError:
             pass
-        return names
 
-    def births(self):
-        """How often another file has come under the name since this was asked; None: nobody knows."""
-        self.drain()
-        known, self._known = self._known, True
-        count = self._births.count()
-        return count if known else None
+    def _take_event(self, watch, mask, cookie, name):
+        flags = self._flags
+        directory = self._watched.get(watch)
+        if mask & flags.Q_OVERFLOW:
+            self._told = True
+            self.doubt()
+            text = "too much happens in its directory; what was deleted just now may be missed"
+            self._say("warning", f"{self._path}: {text}")
+        elif directory is None:
+            return
+        elif name and not mask & flags.ISDIR:
+            path = os.path.join(directory, os.fsdecode(name))
+            self._told = self._names.take(mask, cookie, path) or self._told
+        elif mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED):
+            self._leave(watch)
+
+    def _leave(self, watch):
+        """A directory is another one now, or none."""
+        if self._watched.pop(watch) == self._own:
+            self.lost, self.complete = True, False
+        self._told = True
+        self.doubt()
+        try:
+            self._inotify.rm_watch(watch)
+        except OSError:
+            pass  # the kernel has done it
+
+    def comings(self):
+        """The Comings under the name; None: nobody knows."""
+        self._take()
+        if self._names.moving:
+            time.sleep(HALF)
+            self._take()
+            self._names.settle()
+        if self._names.too_many:
+            self.doubt()
+        if not self._known:
+            self._names.forget()
+            self._doubted = self.lost
+            return None
+        return self._names.comings()
+
+    def listen(self):
+        """All that came before is known; False when something has come since it was asked for."""
+        self._take()
+        self._known = not self._doubted
+        return self._doubted or not self._names.comings()
+
+    def taken(self, count):
+        """So many of these are held now."""
+        self._names.taken(count)
+
+    def doubt(self):
+        """What was told of names does not fit what is seen."""
+        self._known = False
+        self._doubted = True
 
     def close(self):
         """Let go of the descriptor."""

@@ -74,7 +74,7 @@ def feed(pipe, push, signals):
 
     def serve():
         with daemon.found():
-            push.run(signals, Wakeup(pipe.path, report.say))
+            push.run(signals, Wakeup(pipe.path, report.say, push.follower.chain.directories))
         report.info(f"{pipe.path}: ended")
 
     return daemon.run(serve)

@@ -136,7 +136,7 @@ def _run(pipe):
         push.establish(caller)
         signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
         with daemon.held(signums) as signals:
-            wakeup = Wakeup(pipe.path, report.say)
+            wakeup = Wakeup(pipe.path, report.say, push.follower.chain.directories)
             report.info(f"{pipe.path}: established, to {pipe.host}:{pipe.port}")
             daemon.ready()
             push.run(signals, wakeup)

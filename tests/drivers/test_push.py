@@ -12,7 +12,7 @@ from tcppipe.errors import LinkLost, NotNow, PeerError, Refused
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.status import StatusFile
-from tcppipe.files.wakeup import Nothing
+from tcppipe.files.wakeup import Nothing, Wakeup
 
 
 class Told:
@@ -129,3 +129,40 @@ def test_hup_does_not_wait_for_a_pause(client, signals, monkeypatch):
             return "no"
 
     assert client(Hurried())[0][1].startswith("FILE: no; tries again")
+
+
+@pytest.mark.parametrize("interval", [None, 3600.0])
+def test_a_name_that_comes_is_looked_at_at_once(tmp_path, signals, monkeypatch, interval):
+    """Also while there is no connection, and whatever -t says: what came may not stay."""
+    monkeypatch.setattr(push, "LOOK", 3600.0)
+    monkeypatch.setattr(push, "LOST", (3600.0, 3600.0))
+    origin = tmp_path / "a.log"
+    origin.write_bytes(b"one\n")
+
+    class Looked(Chain):
+        def look(self):
+            super().look()
+            if len(self.readers) == 3:
+                signals.send(signal.SIGTERM)
+
+    def dial(_now):
+        raise LinkLost("nobody")
+
+    def say(_level, text):
+        if "nobody" in text:
+            for number in range(2):
+                os.rename(origin, tmp_path / f"of no shape {number}")
+                origin.write_bytes(b"more\n")
+
+    chain = Looked(str(origin))
+    wakeup = Wakeup(str(origin), say)
+    if wakeup.fileno() < 0:
+        pytest.skip("no notification on this system")
+    status = StatusFile(str(tmp_path / "status"))
+    client = Push(Follower(chain), dial, None, status, say, interval)
+    chain.told = wakeup
+    chain.look()
+    client.run(signals, wakeup)
+    assert [reader.read(9, 0) for reader in chain.readers] == [b"one\n", b"more\n", b"more\n"]
+    chain.close()
+    wakeup.close()

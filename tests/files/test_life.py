@@ -163,7 +163,7 @@ def test_renamed_compressed_and_removed(tmp_path, seed):
     rng = random.Random(seed)
     life, heard = Life(tmp_path, rng), Heard(Follower(Chain(str(tmp_path / "app.log"))))
     wakeup = Wakeup(life.path, lambda *_said: None)
-    heard.follower.chain.births = wakeup.births
+    heard.follower.chain.told = wakeup
     life.append()
     heard.follower.chain.look()
     for _ in range(rng.randint(5, 60)):

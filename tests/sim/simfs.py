@@ -136,6 +136,8 @@ def _change(names, change):
 class SimFS:
     """One machine's disk.  `tick` nanoseconds pass with every change."""
 
+    pointing = False
+
     def __init__(self, rnd):
         self.rnd = rnd
         self.process = None  # who makes the calls; anything that names a process

@@ -31,6 +31,7 @@ from tcppipe.drivers import push, serve
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost, NotNow, SyncFailed, TcppipeError
 from tcppipe.files.follower import Follower
+from tcppipe.files.names import Untold
 from tcppipe.files.status import StatusFile
 from tcppipe.files.syncer import Sync
 from tcppipe.net import connect
@@ -111,8 +112,10 @@ class Signals(File):
         return came
 
 
-class News(File):
+class News(File, Untold):
     """What tells of changes to the origin; all of them, or some.  As files.wakeup has it."""
+
+    pending = False
 
     def __init__(self, hub, complete):
         super().__init__(hub)
@@ -122,9 +125,6 @@ class News(File):
     def events(self):
         """Readable when something was told."""
         return simnet.IN if self.told else 0
-
-    def births(self):
-        """Nobody knows."""
 
     def drain(self):
         """Forget it."""

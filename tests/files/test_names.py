@@ -1,0 +1,356 @@
+"""What happens to files between two looks, as their directory tells it: no name needs to be known.
+
+Real directories, real inotify; nobody waits for the clock.
+"""
+
+import gzip
+import os
+import random
+import shutil
+
+import pytest
+from test_follower import Log
+from test_life import SEEDS, Heard, some
+
+from tcppipe.files.chain import Chain
+from tcppipe.files.follower import Follower
+from tcppipe.files.wakeup import Wakeup
+from tcppipe.session.news import Reopened
+
+LINE = b"a line that is long enough to be told from others, number %d\n"
+
+
+class Told(Log):
+    """An origin whose directory tells of names; `number` counts what was written."""
+
+    def __init__(self, directory, olddir=None):
+        super().__init__(directory)
+        self.directory = directory
+        self.said = []
+        self.follower = Follower(Chain(self.path, olddir))
+        directories = self.follower.chain.directories
+        self.wakeup = Wakeup(self.path, lambda *words: self.said.append(words), directories)
+        self.follower.chain.told = self.wakeup
+        self.number = 0
+        self.next()
+        self.listen()
+
+    def next(self):
+        """The application makes its log, or writes to it."""
+        self.number += 1
+        self.write(LINE % self.number)
+
+    def take(self, item):
+        """Note one item of news."""
+        if isinstance(item, Reopened):
+            (at,) = [n for n, g in enumerate(self.began) if g[:4] == item.generation[:4]]
+            assert item.offset == len(self.heard[at])
+            self.heard.append(self.heard.pop(at))
+        else:
+            super().take(item)
+
+    def name(self, name):
+        """A path in the directory."""
+        return str(self.directory / name)
+
+    def pack(self, source, target):
+        """As libraries do it: no time is kept."""
+        with open(source, "rb") as plain, gzip.open(target, "wb") as packed:
+            shutil.copyfileobj(plain, packed)
+        os.unlink(source)
+
+    def close(self):
+        """Let go of all."""
+        self.follower.chain.close()
+        self.wakeup.close()
+
+
+@pytest.fixture
+def told(tmp_path):
+    """An origin whose directory tells of names."""
+    told = Told(tmp_path)
+    if told.wakeup.fileno() < 0:
+        pytest.skip("no notification on this system")
+    yield told
+    told.close()
+
+
+def lines(*numbers):
+    """What generations of these numbers hold."""
+    return [LINE % number for number in numbers]
+
+
+def whatever(told, turn):
+    """Names of no shape."""
+    os.rename(told.path, told.name(("zebra", "Ant", "fox", "bee.bak")[turn]))
+
+
+def packed_whatever(told, turn):
+    """Renamed to a name for the meantime, packed to a name of another kind."""
+    os.rename(told.path, told.name(f"app.log{871 + turn}.tmp"))
+    told.pack(told.name(f"app.log{871 + turn}.tmp"), told.name(f"app-of-{'dcba'[turn]}.gz"))
+
+
+def packed_under_another(told, turn):
+    """What came before is packed under another name, which is then renamed."""
+    if turn:
+        before = told.name(f"app.log.{'zyxw'[turn - 1]}")
+        shutil.copy(before, before + ".tmp")
+        told.pack(before + ".tmp", before + ".tmp2")
+        os.rename(before + ".tmp2", before + ".gz")
+        os.unlink(before)
+    os.rename(told.path, told.name(f"app.log.{'zyxw'[turn]}"))
+
+
+def shifted(told, _turn):
+    """All move on by one, packed from the second on."""
+    for number in range(9, 0, -1):
+        for end in ("", ".gz"):
+            if os.path.exists(told.name(f"{number}{end}")):
+                os.rename(told.name(f"{number}{end}"), told.name(f"{number + 1}{end}"))
+    if os.path.exists(told.name("2")):
+        told.pack(told.name("2"), told.name("2.gz"))
+    os.rename(told.path, told.name("1"))
+
+
+def linked(told, turn):
+    """A second name first, then another file takes the place of the first name."""
+    os.link(told.path, told.name(f"app.log.{4 - turn}"))
+    with open(told.name("~"), "wb"):
+        pass
+    os.replace(told.name("~"), told.path)
+
+
+def copied(told, turn):
+    """A copy first, then it is deleted."""
+    shutil.copy(told.path, told.name(f"app.log-2026112{turn}"))
+    os.unlink(told.path)
+
+
+WAYS = [whatever, packed_whatever, packed_under_another, shifted, linked, copied]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_rotated_between_two_looks(told, way):
+    """Four times: what nobody has looked at is found by what it is called now, and in order."""
+    for turn in range(4):
+        way(told, turn)
+        told.next()
+    assert told.listen(60) == lines(1, 2, 3, 4, 5)
+    assert not told.reasons
+
+
+def test_a_gap_stands_where_it_belongs(told):
+    """Of five the second and the third are deleted; they are said before the fourth."""
+    for turn in range(4):
+        os.rename(told.path, told.name(f"{turn}.old"))
+        told.next()
+    os.unlink(told.name("1.old"))
+    os.unlink(told.name("2.old"))
+    heard = []
+    while (item := told.follower.next(told.now + 60)) is not None:
+        told.take(item)
+        heard.append(len(told.reasons))
+        told.now += 60
+    assert told.heard == lines(1, 4, 5)
+    (reason,) = told.reasons
+    assert "2 generations were made and deleted before anybody could look" in reason
+
+
+def test_into_another_directory(tmp_path):
+    """To the olddir, under whatever name, and packed there."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "old").mkdir()
+    told = Told(tmp_path / "logs", str(tmp_path / "old"))
+    for turn in range(4):
+        os.rename(told.path, tmp_path / "old" / f"q{turn}")
+        if turn % 2:
+            told.pack(tmp_path / "old" / f"q{turn}", tmp_path / "old" / f"app{turn}.gz")
+        told.next()
+    assert told.listen(60) == lines(1, 2, 3, 4, 5) and not told.reasons
+    told.close()
+
+
+def test_another_one_meanwhile(told):
+    """Moved away, another one under its name, and moved back: what came meanwhile is not passed
+    over, and nothing comes twice."""
+    os.rename(told.path, told.name("aside"))
+    told.next()
+    os.rename(told.path, told.name("meanwhile"))
+    os.rename(told.name("aside"), told.path)
+    told.listen(60)
+    told.number += 1
+    told.write(LINE % told.number)
+    told.listen(60)
+    assert told.heard == [LINE % 2, LINE % 1 + LINE % 3] and not told.reasons
+
+
+def test_exchanged(told):
+    """By renameat2, which tells of two moves for one."""
+    import ctypes
+
+    told.write(LINE % 2, told.name("other"))
+    done = ctypes.CDLL(None).renameat2(
+        -100, told.path.encode(), -100, told.name("other").encode(), 2
+    )
+    assert done == 0
+    told.listen(60)
+    assert told.listen(60) == lines(1, 2) and not told.reasons
+
+
+def test_what_was_left_out_is_said(told):
+    """More happens than the kernel keeps: then the names have to do, and that is said."""
+    with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
+        most = int(file.read())
+    for number in range(2):
+        os.rename(told.path, f"{told.path}.{3 - number}")
+        told.next()
+    for _ in range(most // 2 + 10):
+        os.link(told.path, told.name("x"))
+        os.unlink(told.name("x"))
+    os.rename(told.path, f"{told.path}.1")
+    told.next()
+    assert told.listen(60) == lines(1, 2, 3, 4)
+    (said,) = told.said
+    assert said[0] == "warning" and "too much happens in its directory" in said[1]
+    told.said.clear()
+    whatever(told, 0)
+    told.next()
+    whatever(told, 1)
+    told.next()
+    assert told.listen(60) == lines(1, 2, 3, 4, 5, 6) and not told.said
+
+
+def test_another_directory_under_the_name(tmp_path):
+    """The directory is moved away and made anew: what happens in the new one is told."""
+    (tmp_path / "logs").mkdir()
+    told = Told(tmp_path / "logs")
+    os.rename(tmp_path / "logs", tmp_path / "before")
+    told.wakeup.drain()
+    assert not told.wakeup.complete
+    (tmp_path / "logs").mkdir()
+    told.next()
+    told.wakeup.tend(0.0)
+    assert told.wakeup.complete
+    assert told.listen(60) == lines(1, 2)
+    for turn in range(2):
+        whatever(told, turn)
+        told.next()
+    assert told.listen(60) == lines(1, 2, 3, 4)
+    told.close()
+
+
+def test_what_a_look_has_taken_is_still_told(told):
+    """A write that is told while somebody looks wakes the loop all the same."""
+    told.wakeup.drain()
+    told.wakeup.watch()
+    told.next()
+    assert told.wakeup.comings() is not None
+    assert told.wakeup.pending
+    assert not told.wakeup.drain() and not told.wakeup.pending
+
+
+class Busy:
+    """An application and a rotator that invents names; every generation has a line."""
+
+    def __init__(self, directory, rng):
+        self.directory, self.rng = directory, rng
+        self.path = str(directory / "app.log")
+        self.generations = []
+        self.where = {}  # the path of a rotated file: its number
+        self.append()
+
+    def append(self):
+        """Write a line; make the file if there is none."""
+        if not os.path.exists(self.path):
+            self.generations.append(b"")
+        data = b"%d: %s\n" % (len(self.generations) - 1, b"." * self.rng.randint(0, 90))
+        with open(self.path, "ab") as file:
+            file.write(data)
+        self.generations[-1] += data
+
+    def invented(self):
+        """A new name."""
+        word = "".join(self.rng.choice("abcdefgh0123456789") for _ in range(6))
+        return str(self.directory / self.rng.choice([f"app-{word}.log", word, f"app.log.{word}"]))
+
+    def rotate(self):
+        """Rename it, and begin another one."""
+        if os.path.exists(self.path):
+            name = self.invented()
+            os.rename(self.path, name)
+            self.where[name] = len(self.generations) - 1
+            if self.rng.random() < 0.9:
+                self.append()
+
+    def rename(self):
+        """Call a rotated file otherwise."""
+        if self.where:
+            old = self.rng.choice(sorted(self.where))
+            new = self.invented() + old[-3:] * old.endswith(".gz")
+            os.rename(old, new)
+            self.where[new] = self.where.pop(old)
+
+    def pack(self):
+        """Compress a rotated file, the name before it with an ending."""
+        plain = sorted(name for name in self.where if not name.endswith(".gz"))
+        if plain:
+            name = self.rng.choice(plain)
+            with open(name, "rb") as file, gzip.open(name + ".gz", "wb") as packed:
+                shutil.copyfileobj(file, packed)
+            os.unlink(name)
+            self.where[name + ".gz"] = self.where.pop(name)
+
+    def delete(self):
+        """Delete a rotated file; the number of the generation."""
+        if not self.where:
+            return None
+        name = self.rng.choice(sorted(self.where))
+        os.unlink(name)
+        return self.where.pop(name)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_names_that_nobody_knows(tmp_path, seed):
+    """Invented names, renamed again and again, packed and deleted between two looks: all that still
+    stands there comes, once and in order; as many are missed as were deleted unseen."""
+    print("seed", seed, end=": ")
+    rng = random.Random(seed)
+    busy, heard = Busy(tmp_path, rng), Heard(Follower(Chain(str(tmp_path / "app.log"))))
+    wakeup = Wakeup(busy.path, lambda *_said: None)
+    heard.follower.chain.told = wakeup
+    heard.follower.chain.look()
+    seen = 1  # generations that are held
+    missing = set()
+    for _ in range(rng.randint(5, 60)):
+        step = rng.choice("arrrmmppdlnN")
+        print(step, end="")
+        if step == "a":
+            busy.append()
+        elif step == "r":
+            busy.rotate()
+        elif step == "m":
+            busy.rename()
+        elif step == "p":
+            busy.pack()
+        elif step == "d":
+            gone = busy.delete()
+            if gone is not None and gone >= seen:
+                missing.add(gone)
+        elif step == "l":
+            heard.follower.chain.look()
+        elif step == "n":
+            heard.listen(rng.randint(1, 4), rng.choice([5, 50, 1 << 20]))
+        else:
+            heard.now += 4
+            heard.listen()
+        if step in "lnN":
+            heard.follower.chain.look()
+            seen = len(busy.generations)
+    heard.finish()
+    heard.follower.chain.close()
+    wakeup.close()
+    kept = [data for at, data in enumerate(busy.generations) if at not in missing]
+    assert some(heard.generations) == kept, seed
+    gaps = [reason.split(": ")[1].split()[0] for reason in heard.lost]
+    assert sum(1 if count == "a" else int(count) for count in gaps) == len(missing), seed
