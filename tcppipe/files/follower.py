@@ -247,8 +247,6 @@ class Follower:
         """All was read: nothing for now, or the end of a file that has left its name."""
         self.chain.look()
         if current is self.chain.live:
-            if current.status() != (self.offset, self._changed):
-                raise Busy(f"{current.path}: has grown while its name was looked at")
             self._quiet_since = None
             return None
         if self._quiet_since is None:

@@ -67,7 +67,7 @@ class Places:
             if not isinstance(reader, Absent):  # the name of another file tells nothing
                 reader.path = names.get(reader.file, chain.path)
             if reader is not live:
-                known = reader.sure or reader.unseen is not None
+                known = reader.sure or reader.unseen is not None or reader.file not in names
                 self._add(readers, reader, True, turn if known else None)
         if not alone:
             files = {reader.file for reader in [*held, live] if reader is not None}

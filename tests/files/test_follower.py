@@ -1048,17 +1048,3 @@ def test_what_was_seen_is_no_gap(told):
     told.find()
     told.follower.chain.look()
     assert told.lost == []
-
-
-def test_what_is_written_while_the_name_is_looked_at(told):
-    """The look takes the notification with it: so whoever waits for one is told to ask again."""
-    births = told.follower.chain.births
-
-    def write_first():
-        told.follower.chain.births = births
-        told.write(b" more")
-        return births()
-
-    told.follower.chain.births = write_first
-    assert told.follower.next(told.now) is None and told.follower.ending
-    assert told.listen() == [b"one more"] and not told.follower.ending
