@@ -59,14 +59,12 @@ NOT_YET = {
         "tcppipe.files.merged",
         "tcppipe.files.standing",
         "tcppipe.files.wakeup",
-        "tcppipe.net.peers",
         "tcppipe.session.agree",
     },
     "short_functions": {
         "tcppipe.drivers.numbers.Files.serve",
         "tcppipe.files.chain.Chain._missed",
         "tcppipe.files.generations.beside",
-        "tcppipe.programs.many.run",
     },
     "few_branches": {
         "tcppipe.conf.patterns._meet",

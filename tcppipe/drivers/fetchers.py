@@ -19,7 +19,7 @@ from tcppipe.errors import ConfigError, reason
 from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.syncer import Syncer
-from tcppipe.net import peers
+from tcppipe.net import resolver
 from tcppipe.process import report
 from tcppipe.process.outlets import Stream
 from tcppipe.process.trouble import Trouble
@@ -94,7 +94,7 @@ class Fetchers:
         self._order = itertools.count()
         self._show_at = None
         self._board = Board(snmp_dir, lambda level, text: tell(None, level, text))
-        self._names = peers.Names()
+        self._names = resolver.Names()
         self._looking = None
         self._look_at = self._tend_at = 0.0
         self._turns = Turns(lambda level, text: tell(None, level, text))
@@ -132,7 +132,7 @@ class Fetchers:
 
     def _addresses(self, host):
         try:
-            return [peers.plain(host)]
+            return [resolver.plain(host)]
         except ValueError:
             return sorted(self._names.addresses(host), key=str)
 

@@ -26,6 +26,7 @@ from tcppipe.process.owner import owner
 from tcppipe.process.trouble import Trouble
 from tcppipe.process.turns import Turns
 
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD, LEAVE)
 LOOK = 5.0  # seconds between two looks at the directories, whatever notification says
 SOON = 0.1  # seconds from a notification to the look
 SHARE = 20  # a look is followed by a pause of so many times the time that it took

@@ -17,7 +17,7 @@ from tcppipe.files.destination import Destination, look_up_owner
 from tcppipe.files.lock import lock
 from tcppipe.files.merged import MergedCopy
 from tcppipe.files.unmerged import leave
-from tcppipe.net import peers
+from tcppipe.net import identity
 from tcppipe.process import paths, report
 from tcppipe.process.owner import send
 from tcppipe.process.pidfile import PidFile
@@ -228,7 +228,7 @@ class Pipe:
         names = self._knowledge.names
         try:
             self._entry, self._host = self._find(patience)
-        except peers.Unknown as error:
+        except identity.Unknown as error:
             if names.asked >= self._came or not self._names_for_it:
                 raise NotNow(str(error)) from None
             return str(error)
@@ -270,16 +270,16 @@ class Pipe:
     def _label(self, entry, patience):
         """What %h stands for, or None when the entry is for another host.  Raises Unknown."""
         if entry.pattern is None:
-            return peers.matches(entry, self._address, self._knowledge.names, patience)
+            return identity.matches(entry, self._address, self._knowledge.names, patience)
         if entry.pattern not in self._labels:  # an address's names are asked for once
             try:
                 names = self._knowledge.names
-                label = peers.matches(entry, self._address, names, patience)
-            except peers.Unknown as error:
+                label = identity.matches(entry, self._address, names, patience)
+            except identity.Unknown as error:
                 label = error
             self._labels[entry.pattern] = label
         label = self._labels[entry.pattern]
-        if isinstance(label, peers.Unknown):
+        if isinstance(label, identity.Unknown):
             raise label
         return label
 
@@ -339,7 +339,7 @@ class Pipe:
         same = [e for e in entries if e.text == old.text and e == old._replace(line=e.line)]
         try:
             entry, host = (same[0], self._host) if same else self._find(QUICK)
-        except peers.Unknown:
+        except identity.Unknown:
             return  # it goes on as it is until somebody can say
         if entry is None:
             raise self._no("no longer configured")

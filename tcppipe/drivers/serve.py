@@ -28,7 +28,7 @@ from tcppipe.errors import (
     reason,
 )  # fmt: skip
 from tcppipe.files.syncer import Syncer
-from tcppipe.net import peers
+from tcppipe.net import identity, resolver
 from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children
@@ -55,7 +55,7 @@ SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.
 
 
 class Service:
-    """What a Server serves.  path: of the configuration file.  names: a peers.Names.
+    """What a Server serves.  path: of the configuration file.  names: a resolver.Names.
 
     A subclass has refresh(): a connection comes, read the configuration again if it has
     changed; read(): HUP, read it again, and say in a few words what it holds (both raise
@@ -69,7 +69,7 @@ class Service:
 
     def __init__(self, path):
         self.path = path
-        self.names = peers.Names(changed=_say_changed)
+        self.names = resolver.Names(changed=_say_changed)
 
     def open(self):
         """In the parent, before the first child."""
@@ -200,7 +200,7 @@ class Server:
                 self._hold_back(f"cannot accept a connection: {reason(error)}", now)
             return
         self._refresh()
-        peer = peers.plain(address[0]).compressed
+        peer = resolver.plain(address[0]).compressed
         if not self.service.knows(peer) and not self._crowd.admits(peer, now):
             sock.close()
             text = "too many strangers connect at once; more of them are turned away"
@@ -408,7 +408,7 @@ class Pipes(Service):
     def knows(self, address):
         """Is there any entry for this address?"""
         if self._known is None:
-            self._known = peers.Known(self.table.entries, self.names)
+            self._known = identity.Known(self.table.entries, self.names)
         return address in self._known
 
     def serve(self, link, signals, lifeline):

@@ -4,6 +4,8 @@ What is sent is queued when the kernel takes no more; a driver sends nothing new
 `pending` is true, so the queue stays as small as one answer or one piece.
 """
 
+from __future__ import annotations
+
 import select
 import socket
 import struct
@@ -13,6 +15,7 @@ from collections import deque
 from itertools import islice
 from math import inf
 
+from tcppipe.cursor import Bytes
 from tcppipe.errors import LinkLost, PeerError, reason
 
 DEAD_AFTER = 45.0  # seconds without an acknowledgement by the peer's kernel
@@ -29,36 +32,36 @@ class Link:
     Methods raise LinkLost when the connection is gone.
     """
 
-    def __init__(self, sock, peer):
+    def __init__(self, sock: socket.socket, peer: str) -> None:
         self.peer = peer
         self._sock = sock
-        self._out = deque()
+        self._out: deque[memoryview] = deque()
         self._unread = b""  # came together with a line
         self._line = b""  # the beginning of a line, for try_line
         sock.setblocking(False)
         _tune(sock)
 
-    def fileno(self):
+    def fileno(self) -> int:
         """The descriptor to wait on."""
         return self._sock.fileno()
 
     @property
-    def pending(self):
+    def pending(self) -> bool:
         """True while something queued waits."""
         return self.full
 
     @property
-    def full(self):
+    def full(self) -> bool:
         """True while the kernel takes no more: wait until it does, then flush()."""
         return bool(self._out)
 
     @property
-    def piece(self):
+    def piece(self) -> float:
         """Bytes of data that are worth to be sent in one go: what is acknowledged is whole pieces."""
         return inf
 
     @property
-    def silent(self):
+    def silent(self) -> bool:
         """True when the peer's kernel has not answered for too long, as far as this system tells.
 
         TCP_USER_TIMEOUT would not do: it counts as well while a living peer says that it takes
@@ -68,16 +71,19 @@ class Link:
             return False
         try:
             info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO.size)
+            retransmits: int
+            probes: int
+            answered: int
             retransmits, probes, answered = INFO.unpack(info)
         except (OSError, struct.error):
             return False
         return answered >= DEAD_AFTER * 1000 and max(retransmits, probes) >= UNANSWERED
 
-    def due(self):
+    def due(self) -> float:
         """When flush() has something to do, whatever the kernel says: never."""
         return inf
 
-    def shallow(self, on):
+    def shallow(self, on: bool) -> None:
         """Have the kernel take little at once, so that `pending` tells how fast the link is, or
         as much as it likes."""
         option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
@@ -87,7 +93,7 @@ class Link:
             except OSError:  # this system knows the name only
                 pass
 
-    def receive(self, buffer):
+    def receive(self, buffer: memoryview) -> int:
         """Read into `buffer` (a memoryview): the number of bytes, or 0 for nothing yet."""
         if self._unread:
             count = min(len(self._unread), len(buffer))
@@ -105,25 +111,25 @@ class Link:
         return count
 
     @property
-    def unread(self):
+    def unread(self) -> bool:
         """True when receive() has something that no poll will announce."""
         return bool(self._unread)
 
-    def give_back(self, data):
+    def give_back(self, data: Bytes) -> None:
         """Bytes that were received, and that receive() is to give once more before others."""
         self._unread = bytes(data) + self._unread
 
-    def send(self, *parts):
+    def send(self, *parts: Bytes) -> None:
         """Queue bytes and give the kernel what it takes."""
         self._out.extend(map(memoryview, parts))
         self.flush()
         self._bound(len(self._out))
 
-    def _bound(self, queued):
+    def _bound(self, queued: int) -> None:
         if queued > MOST:
             raise PeerError(f"{self.peer}: asks for more and more, and does not read it")
 
-    def flush(self):
+    def flush(self) -> None:
         """Give the kernel what it takes of the queue."""
         while self._out:
             try:
@@ -137,7 +143,7 @@ class Link:
             if count:
                 self._out[0] = self._out[0][count:]
 
-    def drain(self, seconds):
+    def drain(self, seconds: float) -> None:
         """Try to send all that is queued, for a limited time; never raises."""
         until = time.monotonic() + seconds
         try:
@@ -147,7 +153,7 @@ class Link:
         except LinkLost:
             pass
 
-    def read_line(self, limit, until):
+    def read_line(self, limit: int, until: float) -> bytes:
         """The next line with its newline; `until` is a time of the monotonic clock.
 
         Raises PeerError when it is longer than `limit` bytes, LinkLost when it does not come.
@@ -164,7 +170,7 @@ class Link:
         line, newline, self._unread = line.partition(b"\n")
         return line + newline
 
-    def try_line(self, limit):
+    def try_line(self, limit: int) -> bytes | None:
         """The next line with its newline if all of it has come, else None; never waits.
 
         Raises PeerError when it is longer than `limit` bytes.
@@ -179,19 +185,19 @@ class Link:
         self._line, self._unread = b"", rest + self._unread
         return line + newline
 
-    def _wait(self, what, until):
+    def _wait(self, what: int, until: float) -> bool:
         poll = select.poll()
         poll.register(self._sock, what)
         left = until - time.monotonic()
         return left > 0 and bool(poll.poll(left * 1000))
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the connection."""
         self._sock.close()
         self._out.clear()
 
 
-def _tune(sock):
+def _tune(sock: socket.socket) -> None:
     """Send at once, and notice a dead peer within a minute."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

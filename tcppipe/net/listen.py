@@ -1,5 +1,7 @@
 """Listening sockets, for IPv4 and IPv6."""
 
+from __future__ import annotations
+
 import errno
 import socket
 
@@ -8,7 +10,7 @@ from tcppipe.errors import ConfigError, reason
 BACKLOG = 512
 
 
-def listen(port, address=None):
+def listen(port: int, address: str | None = None) -> list[socket.socket]:
     """Sockets that listen on a TCP port: one for each family, or one for one address.
 
     Raises ConfigError when the port cannot be had.  A host without IPv6 is no error.
@@ -17,7 +19,7 @@ def listen(port, address=None):
         wanted = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
     else:
         wanted = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
-    sockets = []
+    sockets: list[socket.socket] = []
     for family, host in wanted:
         try:
             sockets.append(_listen(family, host, port))
@@ -34,7 +36,7 @@ def listen(port, address=None):
     return sockets
 
 
-def _listen(family, host, port):
+def _listen(family: int, host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

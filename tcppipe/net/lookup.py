@@ -5,20 +5,25 @@ ended.  It ends with its parent, too.  A thread would stay, and cost every forke
 A crash leaves nothing behind.
 """
 
+from __future__ import annotations
+
 import marshal
 import os
 import select
 import signal
 import socket
 import sys
+from functools import partial
 
 from tcppipe.errors import reason
+from tcppipe.net.connect import Target
+from tcppipe.net.forks import fork
+from tcppipe.process.children import Children
 
-DESCRIPTORS = 65536
 DEATHSIG = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
-def numeric(host, port):
+def numeric(host: str, port: int) -> list[Target]:
     """The targets of a host that is an address, or an empty list: it is a name."""
     try:
         return _look_up(host, port, socket.AI_NUMERICHOST)
@@ -26,10 +31,10 @@ def numeric(host, port):
         return []
 
 
-def _look_up(host, port, flags=0):
-    if host.isascii():
-        host = host.encode()  # else Python loads what international names need
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+def _look_up(host: str, port: int, flags: int = 0) -> list[Target]:
+    # as text Python loads what international names need
+    name = host.encode() if host.isascii() else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
     return [(int(family), address) for family, _t, _p, _n, address in found]
 
 
@@ -41,24 +46,28 @@ class LookUp:
     Raises OSError when no process can be had for now.
     """
 
-    def __init__(self, host, port, until, children=None):
+    def __init__(
+        self, host: str, port: int, until: float, children: Children | None = None
+    ) -> None:
         self.until = until
-        self.targets = []
+        self.targets: list[Target] = []
         self.why_not = "the name server does not answer"
         self._children = children
         self._answer = b""
-        self._fd, self._pid = _fork(host, port)
+        self._fd: int | None
+        self._fd, self._pid = fork(partial(_answer, host, port, os.getpid()))
         if children is not None:
             children.add(self._pid)
 
-    def fileno(self):
+    def fileno(self) -> int:
         """The descriptor, which becomes readable."""
+        assert self._fd is not None
         return self._fd
 
-    def tend(self, now):
+    def tend(self, now: float) -> bool:
         """Take what has come.  True: it is over, by an answer or for want of one."""
         try:
-            while data := os.read(self._fd, 65536):
+            while data := os.read(self.fileno(), 65536):
                 self._answer += data
         except BlockingIOError:
             if now < self.until:
@@ -76,19 +85,19 @@ class LookUp:
         self._let_go()
         return True
 
-    def close(self):
+    def close(self) -> None:
         """End it."""
-        if self._fd is not None and self._alive():
+        if self._fd is not None and self._alive(self._fd):
             os.kill(self._pid, signal.SIGKILL)
         self._let_go()
 
-    def _alive(self):
+    def _alive(self, fd: int) -> bool:
         # While the pipe has a writer the process cannot have been reaped, so the number is its.
         poll = select.poll()
-        poll.register(self._fd, 0)
+        poll.register(fd, 0)
         return not poll.poll(0)
 
-    def _let_go(self):
+    def _let_go(self) -> None:
         if self._fd is None:
             return
         os.close(self._fd)
@@ -96,52 +105,25 @@ class LookUp:
         if self._children is None:
             os.waitpid(self._pid, 0)
 
-    def forget(self):
+    def forget(self) -> None:
         """In a child just forked: it is the parent's."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
-def _fork(host, port):
-    reading, writing = os.pipe()
-    parent = os.getpid()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+def _answer(host: str, port: int, parent: int, writing: int) -> None:
+    """The process."""
+    _end_with(parent)
+    answer: list[Target] | str
     try:
-        pid = os.fork()
-        if pid == 0:
-            _be(host, port, writing, parent)
-        os.set_blocking(reading, False)
-        return reading, pid
-    except OSError:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        answer = _look_up(host, port)
+    except (OSError, ValueError, LookupError, MemoryError) as error:
+        answer = reason(error)
+    os.write(writing, marshal.dumps(answer))
 
 
-def _be(host, port, writing, parent):
-    """The process.  Signals end it, and it holds nothing of its parent's open."""
-    try:
-        signal.set_wakeup_fd(-1)
-        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            if callable(signal.getsignal(signum)):
-                signal.signal(signum, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.closerange(3, writing)
-        os.closerange(writing + 1, DESCRIPTORS)
-        _end_with(parent)
-        try:
-            answer = _look_up(host, port)
-        except (OSError, ValueError, LookupError, MemoryError) as error:
-            answer = reason(error)
-        os.write(writing, marshal.dumps(answer))
-    finally:
-        os._exit(0)
-
-
-def _end_with(parent):
+def _end_with(parent: int) -> None:
     if sys.platform.startswith("linux"):
         import ctypes
 

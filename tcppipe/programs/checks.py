@@ -11,7 +11,7 @@ import time
 from tcppipe.conf import grammar, notes, pipes, reach
 from tcppipe.drivers.pipe import Table
 from tcppipe.errors import ConfigError
-from tcppipe.net import peers
+from tcppipe.net import identity, resolver
 from tcppipe.programs.options import prints
 
 PATIENCE = 5.0  # seconds for all names
@@ -59,7 +59,7 @@ def _unknown(entries):
 
 def _look_up(wanted):
     """The addresses of names, as far as they are known after a while."""
-    names = peers.Names()
+    names = resolver.Names()
     if wanted:
         answers, until = names.start(wanted, PATIENCE), time.monotonic() + PATIENCE
         while not names.collect() and time.monotonic() < until:
@@ -80,7 +80,7 @@ def _which(table, asked):
     fitting = [entry for entry in table.entries if entry.matches_file(path)]
     names = _look_up(pipes.names(fitting))
     try:
-        address = sorted(map(str, peers.forward(host)))[0]
+        address = sorted(map(str, resolver.forward(host)))[0]
     except (OSError, UnicodeError):
         sys.stderr.write(f"note: {host} has no address; what stands in the lines is compared\n")
         address = None
@@ -89,8 +89,8 @@ def _which(table, asked):
         if address is None:
             return host if reach.takes(entry, host, path) else None
         try:
-            return peers.matches(entry, address, names, PATIENCE)
-        except peers.Unknown as error:
+            return identity.matches(entry, address, names, PATIENCE)
+        except identity.Unknown as error:
             sys.stderr.write(f"{table.path}:{entry.line}: note: {error}\n")
             return None
 

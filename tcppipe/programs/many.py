@@ -84,10 +84,8 @@ def check(keep):
 
 def run(keep):
     """Keep the pipes of the list; the exit status."""
-    import signal
-
     from tcppipe.drivers import kept
-    from tcppipe.drivers.keeper import Keeper
+    from tcppipe.drivers.keeper import SIGNALS, Keeper
     from tcppipe.drivers.wanted import Wanted
     from tcppipe.process import report
     from tcppipe.process.daemon import Daemon
@@ -116,9 +114,7 @@ def run(keep):
         return feeding.feed(*prepared, signals)
 
     def serve():
-        signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD,
-                   kept.LEAVE]  # fmt: skip
-        with daemon.held(signums) as signals:
+        with daemon.held(SIGNALS) as signals:
             report.info(f"started, {len(wanted.lines)} lines in {wanted.path}")
             daemon.ready()
             report.share()

@@ -226,7 +226,7 @@ def test_no_process_for_a_look_up(resolver, monkeypatch, listener):
     def fork():
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(lookup, "_fork", lambda host, port: fork())
+    monkeypatch.setattr(lookup, "fork", lambda work: fork())
     dialling = dialler.dial(b"/a", 0.0)
     assert dialling.events() == select.POLLOUT
     dialling.close()
