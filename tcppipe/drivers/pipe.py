@@ -10,7 +10,16 @@ import signal
 import time
 
 from tcppipe.conf import pipes, reach
-from tcppipe.errors import Blocked, Busy, ConfigError, LinkLost, NotNow, Refused, reason
+from tcppipe.errors import (
+    Blocked,
+    Busy,
+    ConfigError,
+    LinkLost,
+    NotNow,
+    Refused,
+    SyncFailed,
+    reason,
+)
 from tcppipe.files import configuration
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination, look_up_owner
@@ -303,6 +312,12 @@ class Pipe:
         if not self._established:
             self._established = True
             report.info(f"{self.name}: established, to {self._destination.path}")
+
+    def keep(self):
+        """Raises SyncFailed when somebody has removed our lock: another child may write by now, so
+        nothing more is written here, neither to the destination nor to the ledger."""
+        if self._lock.i_am_locking() and not self._lock.is_in_place():
+            raise SyncFailed(f"{self._lock.path}: was removed by somebody; begins anew")
 
     def _ask_holder(self, sender):
         holder, who = self._holder()

@@ -445,7 +445,7 @@ def attend(store, syncer, signals, lifeline, pipe):
     """A child's loop: serve one connection until it ends by an error, which is raised.
 
     lifeline: becomes readable when the parent is gone.  pipe: the Pipe; its check() raises what
-    ends it when it is no longer configured.
+    ends it when it is no longer configured, its keep() when it is no longer ours.
     """
     link, began = store.link, time.monotonic()
     turns = Turns(report.say)
@@ -463,6 +463,7 @@ def attend(store, syncer, signals, lifeline, pipe):
         now = time.monotonic()
         if lifeline in ready:
             raise LinkLost("the server is gone")
+        pipe.keep()
         if signals.fileno() in ready:
             _answer(signals.take(), store, pipe, began, now)
         if syncer.fileno() in ready:

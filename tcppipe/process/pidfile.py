@@ -91,6 +91,10 @@ class PidFile:
         """True if this very process holds the file by this object."""
         return self._fd is not None and self._pid == os.getpid()
 
+    def is_in_place(self) -> bool:
+        """True while the path leads to the file that we hold: else another may hold that one."""
+        return self._fd is not None and _same(self._fd, self.path)
+
     def read_pid(self) -> int | None:
         """The pid of the holder, as the kernel knows it, or None."""
         return owner(self.path)

@@ -48,6 +48,23 @@ def test_black_hole_and_a_new_client(far):
     far.arrives()
 
 
+def test_somebody_removes_the_locks(far):
+    """Somebody takes the lock files for old and removes them, while a connection hangs. The child
+    that comes next knows nothing of the one before; that one writes nothing more, and ends."""
+    far.proxy.freeze()
+    far.append(b"swallowed\n")
+    for lock in far.stage.state_dir.glob("*.lock"):
+        lock.unlink()
+    far.client.kill()
+    far.client.up()
+    far.arrives()
+    far.server.hup()
+    far.server.wait_log("a.log.lock: was removed by somebody; begins anew")
+    wait_until(lambda: len(far.server.children()) == 1, "the old child stays")
+    far.append(b"five\n")
+    far.arrives()
+
+
 def test_black_hole_is_noticed(far):
     """The connection swallows everything, and nobody interferes. Within a minute the client
     notices, connects again and delivers, and no old child stays."""

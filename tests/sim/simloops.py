@@ -740,6 +740,9 @@ class ServedPipe:
     def check(self):
         """It is still configured."""
 
+    def keep(self):
+        """Nobody removes a lock here."""
+
     def claim(self, sender, _about):
         """Become the pipe's only writer; whoever has it is asked, or told to end."""
         world, holder = self._world, self._world.holder
