@@ -94,7 +94,7 @@ class Fetchers:
         self._order = itertools.count()
         self._show_at = None
         self._board = Board(snmp_dir, lambda level, text: tell(None, level, text))
-        self._names = resolver.Names()
+        self._names = resolver.HostNames()
         self._looking = None
         self._look_at = self._tend_at = 0.0
         self._turns = Turns(lambda level, text: tell(None, level, text))

@@ -55,7 +55,7 @@ SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.
 
 
 class Service:
-    """What a Server serves.  path: of the configuration file.  names: a resolver.Names.
+    """What a Server serves.  path: of the configuration file.  names: a resolver.HostNames.
 
     A subclass has refresh(): a connection comes, read the configuration again if it has
     changed; read(): HUP, read it again, and say in a few words what it holds (both raise
@@ -69,7 +69,7 @@ class Service:
 
     def __init__(self, path):
         self.path = path
-        self.names = resolver.Names(changed=_say_changed)
+        self.names = resolver.HostNames(changed=_say_changed)
 
     def open(self):
         """In the parent, before the first child."""
@@ -408,7 +408,7 @@ class Pipes(Service):
     def knows(self, address):
         """Is there any entry for this address?"""
         if self._known is None:
-            self._known = identity.Known(self.table.entries, self.names)
+            self._known = identity.KnownPeers(self.table.entries, self.names)
         return address in self._known
 
     def serve(self, link, signals, lifeline):

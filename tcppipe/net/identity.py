@@ -14,7 +14,7 @@ from tcppipe.conf.entry import Entry
 from tcppipe.conf.grammar import is_name
 from tcppipe.errors import TcppipeError, reason
 from tcppipe.net.connect import Address
-from tcppipe.net.resolver import Names, plain
+from tcppipe.net.resolver import HostNames, plain
 
 CLAIMS = 8
 
@@ -23,7 +23,7 @@ class Unknown(TcppipeError):
     """Nobody can say for now whether a peer is a host."""
 
 
-def matches(entry: Entry, address: object, names: Names, patience: float) -> str | None:
+def matches(entry: Entry, address: object, names: HostNames, patience: float) -> str | None:
     """Is the peer with this address the entry's host?  What %h then stands for, or None.
 
     May wait, but not longer than `patience` seconds, for a *.domain pattern, which fits a peer
@@ -47,10 +47,10 @@ def matches(entry: Entry, address: object, names: Names, patience: float) -> str
     return answer
 
 
-class Known:
+class KnownPeers:
     """The addresses of those in a table's entries, as far as they are known without asking."""
 
-    def __init__(self, entries: Iterable[Entry], names: Names) -> None:
+    def __init__(self, entries: Iterable[Entry], names: HostNames) -> None:
         entries = list(entries)
         networks = {entry.network for entry in entries if entry.network is not None}
         self._networks = [network for network in networks if network.num_addresses > 1]
@@ -63,7 +63,7 @@ class Known:
         return peer in self._addresses or any(peer in network for network in self._networks)
 
 
-def _confirmed(peer: Address, domain: str, names: Names) -> str | Unknown | None:
+def _confirmed(peer: Address, domain: str, names: HostNames) -> str | Unknown | None:
     """A name of the peer that ends in `domain` and has the peer's address, or None.
 
     The first one in the order of the alphabet: a name server gives several in any order.
@@ -94,7 +94,7 @@ def _is_no(error: Exception) -> bool:
     return isinstance(error, UnicodeError)
 
 
-def _wait(patience: float, peer: Address, domain: str, names: Names) -> str | Unknown | None:
+def _wait(patience: float, peer: Address, domain: str, names: HostNames) -> str | Unknown | None:
     """What _confirmed() returns, or an Unknown when that does not come in time.
 
     The thread is left behind then.

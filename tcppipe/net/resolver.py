@@ -50,7 +50,7 @@ def reverse(address: object) -> list[str]:
     return [name, *aliases]
 
 
-class Names:
+class HostNames:
     """The addresses of host names, as far as they are known.
 
     forward(name) and reverse(address) ask a resolver and may block.  changed(name,
@@ -98,7 +98,7 @@ class Names:
         return table, self.failures, self.asked
 
     def learn(self, known: Facts) -> None:
-        """Know what another Names knew."""
+        """Know what another one knew."""
         table, self.failures, self.asked = known
         self._table = {name: frozenset(map(plain, found)) for name, found in table.items()}
 

@@ -59,7 +59,7 @@ def _unknown(entries):
 
 def _look_up(wanted):
     """The addresses of names, as far as they are known after a while."""
-    names = resolver.Names()
+    names = resolver.HostNames()
     if wanted:
         answers, until = names.start(wanted, PATIENCE), time.monotonic() + PATIENCE
         while not names.collect() and time.monotonic() < until:

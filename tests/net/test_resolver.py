@@ -96,13 +96,13 @@ def test_plain_address(given, wanted):
 ])  # fmt: skip
 def test_network(host, peer, label):
     """A network holds the peer's address or it doesn't; no resolver is asked."""
-    names = resolver.Names(forward=no_lookup, reverse=no_lookup)
+    names = resolver.HostNames(forward=no_lookup, reverse=no_lookup)
     assert identity.matches(entry(host), peer, names, LONG) == label
 
 
 def test_known_name():
     """Any of a name's addresses fits, whatever the case, without a look-up."""
-    names = resolver.Names(forward=no_lookup)
+    names = resolver.HostNames(forward=no_lookup)
     names.update("Foo.Com", ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1"])
     for peer in ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1"):
         assert identity.matches(entry("fOO.com"), peer, names, LONG) == "fOO.com"
@@ -111,7 +111,7 @@ def test_known_name():
 
 def test_localhost_needs_no_resolver():
     """localhost is the loopback addresses, and no answer can make it more than that."""
-    names = resolver.Names(forward=no_lookup)
+    names = resolver.HostNames(forward=no_lookup)
     names.update("localhost", ["192.0.2.1"])
     for peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         assert identity.matches(entry("LocalHost"), peer, names, LONG) == "LocalHost"
@@ -121,7 +121,7 @@ def test_localhost_needs_no_resolver():
 def test_last_good_answer_is_kept():
     """An empty answer changes nothing; a new answer replaces the old one and is told."""
     told = []
-    names = resolver.Names(changed=lambda *change: told.append(change))
+    names = resolver.HostNames(changed=lambda *change: told.append(change))
     names.update("foo", ["192.0.2.1"])
     names.update("foo", [])
     names.update("foo", ["192.0.2.1"])
@@ -134,7 +134,7 @@ def test_last_good_answer_is_kept():
 
 def test_name_without_an_answer_is_not_a_no():
     """As long as a name never had an answer, nobody can say that a peer is not that host."""
-    names = resolver.Names(forward=no_lookup)
+    names = resolver.HostNames(forward=no_lookup)
     with pytest.raises(identity.Unknown, match="foo has no address: not looked up yet"):
         identity.matches(entry("foo"), "192.0.2.1", names, LONG)
     names.update("foo", ["192.0.2.1"])
@@ -144,7 +144,7 @@ def test_name_without_an_answer_is_not_a_no():
 
 def test_patience_ends(hang):
     """A resolver that does not answer costs the patience and no more, and nobody can say."""
-    names = resolver.Names(forward=hang, reverse=hang)
+    names = resolver.HostNames(forward=hang, reverse=hang)
     before = time.monotonic()
     with pytest.raises(identity.Unknown, match="does not answer"):
         identity.matches(entry("*.foo"), "192.0.2.1", names, 0.05)
@@ -158,7 +158,7 @@ def test_patience_ends(hang):
 ])  # fmt: skip
 def test_resolver_cannot_say(forward, reverse):
     """A look-up that failed for now is no "no"."""
-    names = resolver.Names(forward=forward, reverse=reverse)
+    names = resolver.HostNames(forward=forward, reverse=reverse)
     with pytest.raises(identity.Unknown):
         identity.matches(entry("*.foo"), "192.0.2.1", names, LONG)
 
@@ -169,7 +169,7 @@ def test_resolver_says_no():
     def nobody(_):
         raise socket.herror(1, "Unknown host")
 
-    names = resolver.Names(forward=no_lookup, reverse=nobody)
+    names = resolver.HostNames(forward=no_lookup, reverse=nobody)
     assert identity.matches(entry("*.foo"), "192.0.2.1", names, LONG) is None
 
 
@@ -181,13 +181,17 @@ def test_no_thread_is_no_answer(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(identity.Unknown, match="no thread"):
-        identity.matches(entry("*.foo"), "192.0.2.1", resolver.Names(no_lookup, no_lookup), LONG)
+        identity.matches(
+            entry("*.foo"), "192.0.2.1", resolver.HostNames(no_lookup, no_lookup), LONG
+        )
 
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_peer_with_two_names_has_one(turn):
     """Whatever order a name server gives a peer's names in, the same one counts."""
-    names = resolver.Names(lambda _: ["192.0.2.1"], lambda _: ["a.foo.com", "b.foo.com"][::turn])
+    names = resolver.HostNames(
+        lambda _: ["192.0.2.1"], lambda _: ["a.foo.com", "b.foo.com"][::turn]
+    )
     assert identity.matches(entry("*.foo.com"), "192.0.2.1", names, LONG) == "a.foo.com"
 
 
@@ -208,7 +212,7 @@ def test_peer_with_two_names_has_one(turn):
 def test_pattern(claimed, label):
     """A name of the peer below the domain fits if it leads back to the peer's address."""
     table = {"liar.foo.com": ["192.0.2.9"], "unknown.foo.com": []}
-    names = resolver.Names(
+    names = resolver.HostNames(
         forward=lambda name: table.get(name, ["192.0.2.8", "::ffff:192.0.2.1"]),
         reverse=lambda address: claimed,
     )
@@ -223,7 +227,7 @@ def test_pattern_bounds_the_claims_it_checks():
         asked.append(name)
         return []
 
-    names = resolver.Names(lookup, lambda address: [f"x{n}.foo.com" for n in range(5000)])
+    names = resolver.HostNames(lookup, lambda address: [f"x{n}.foo.com" for n in range(5000)])
     assert identity.matches(entry("*.foo.com"), "192.0.2.1", names, LONG) is None
     assert len(asked) == identity.CLAIMS
 
@@ -238,13 +242,13 @@ def test_real_resolver():
 @pytest.mark.parametrize("name", ["a" * 64, "x" + ".x" * 130])
 def test_name_that_cannot_be_asked(name):
     """A name that the resolver's library refuses fits nobody."""
-    names = resolver.Names(lambda _: resolver.forward(name), lambda _: ["a.foo"])
+    names = resolver.HostNames(lambda _: resolver.forward(name), lambda _: ["a.foo"])
     assert identity.matches(entry("*.foo"), "192.0.2.1", names, LONG) is None
 
 
 def test_background_look_up_with_the_real_resolver(children):
     """Answers reach the table; a name that does not resolve leaves its old answer alone."""
-    names = resolver.Names()
+    names = resolver.HostNames()
     names.update("nowhere.invalid", ["192.0.2.7"])
     fd = names.start({"127.0.0.1", "LOCALHOST", "nowhere.invalid"})
     children.append(names.pid)
@@ -256,7 +260,7 @@ def test_background_look_up_with_the_real_resolver(children):
 
 def test_one_dead_name_delays_nobody_else(children, hang):
     """The others' answers come while one look-up hangs; collect() does not wait for it."""
-    names = resolver.Names(forward=lambda name: hang(name) if name == "dead" else ["192.0.2.3"])
+    names = resolver.HostNames(forward=lambda name: hang(name) if name == "dead" else ["192.0.2.3"])
     fd = names.start(["dead", "Alive", "well"])
     children.append(names.pid)
     while not (names.addresses("alive") and names.addresses("well")):
@@ -269,7 +273,7 @@ def test_one_dead_name_delays_nobody_else(children, hang):
 
 def test_background_look_up_is_bounded(hang):
     """The child leaves when its time is over, whatever still hangs, with status 0."""
-    names = resolver.Names(forward=hang)
+    names = resolver.HostNames(forward=hang)
     fd = names.start(["dead"], seconds=0.05)
     collect_all(names, fd)
     assert os.waitpid(names.pid, 0)[1] == 0
@@ -278,7 +282,9 @@ def test_background_look_up_is_bounded(hang):
 def test_more_names_than_threads(children):
     """Every name gets its answer, and no line is torn or mixed with another, however long."""
     many = [f"192.0.2.{n}" for n in range(1, 200)]
-    names = resolver.Names(forward=lambda name: [name] + [f"2001:db8::{n:x}" for n in range(999)])
+    names = resolver.HostNames(
+        forward=lambda name: [name] + [f"2001:db8::{n:x}" for n in range(999)]
+    )
     fd = names.start(many)
     children.append(names.pid)
     collect_all(names, fd)
@@ -289,7 +295,7 @@ def test_more_names_than_threads(children):
 
 def test_nothing_to_look_up(children):
     """No names, no answers, no wait."""
-    names = resolver.Names(forward=no_lookup)
+    names = resolver.HostNames(forward=no_lookup)
     fd = names.start([])
     children.append(names.pid)
     collect_all(names, fd)
@@ -297,7 +303,7 @@ def test_nothing_to_look_up(children):
 
 def test_why_there_is_no_answer(children):
     """Why a name has no answer is known as well, until it has one."""
-    names = resolver.Names(forward=dead)
+    names = resolver.HostNames(forward=dead)
     fd = names.start(["foo"])
     children.append(names.pid)
     assert names.asked == 0.0
@@ -311,7 +317,7 @@ def test_why_there_is_no_answer(children):
 @pytest.mark.parametrize("end", ["close", "die"])
 def test_look_up_ends_with_whoever_began_it(end, hang):
     """A look-up that hangs ends at once when its parent listens no more, or is gone."""
-    names = resolver.Names(forward=hang)
+    names = resolver.HostNames(forward=hang)
     if end == "close":
         names.start(["dead"])
         pid = names.pid
@@ -337,7 +343,7 @@ def test_look_up_ends_with_whoever_began_it(end, hang):
 
 def test_look_up_without_threads(children):
     """When no thread can be had, the names are asked about one after the other."""
-    names = resolver.Names(forward=lambda name: ["192.0.2.3"])
+    names = resolver.HostNames(forward=lambda name: ["192.0.2.3"])
     with pytest.MonkeyPatch.context() as patch:
 
         def start(_):
@@ -352,7 +358,7 @@ def test_look_up_without_threads(children):
 
 def test_child_killed(children, hang):
     """A killed child ends the look-up; the table stays and the next one can start."""
-    names = resolver.Names(forward=lambda name: hang(name) if name == "dead" else ["192.0.2.3"])
+    names = resolver.HostNames(forward=lambda name: hang(name) if name == "dead" else ["192.0.2.3"])
     fd = names.start(["dead", "alive"])
     while not names.addresses("alive"):
         wait_readable(fd)
@@ -372,7 +378,7 @@ def test_child_holds_nothing_of_the_parent(hang):
     ours, theirs = socket.socketpair()
     caught = []
     before = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
-    names = resolver.Names(forward=lambda name: hang(name) if name == "dead" else ["192.0.2.3"])
+    names = resolver.HostNames(forward=lambda name: hang(name) if name == "dead" else ["192.0.2.3"])
     try:
         fd = names.start(["dead", "alive"])
         wait_readable(fd)
@@ -392,7 +398,7 @@ def test_parent_keeps_its_signal_mask(children):
     """Starting a look-up leaves the parent's blocked signals as they were."""
     before = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
     try:
-        names = resolver.Names(forward=lambda name: [])
+        names = resolver.HostNames(forward=lambda name: [])
         fd = names.start(["foo"])
         children.append(names.pid)
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR2}
