@@ -1,15 +1,18 @@
 """One source of fetch_logs: connects, greets, stores what comes, and begins anew.
 
-Does not wait and does not know the clock: whoever has the loop calls ready() when the
-descriptor is, tend() when due() says so, and gives the time.  Whatever goes wrong here
-is this source's trouble alone: it says so, waits, and tries again.
+Waits for disks, and for nothing else: whoever has the loop calls ready() when the descriptor
+is, tend() when due() says so, and gives the time, one after the other in threads; held() is for
+the loop, when one of them takes long.  Whatever goes wrong here is this source's trouble alone:
+it says so, waits, and tries again.
 A crash leaves what a copy leaves, and a pointer file.
 """
 
+import _thread
 import os
 import random
 import select
 import time
+from collections import Counter
 
 from tcppipe.drivers.fetched import Fetched
 from tcppipe.errors import ConfigError, LinkLost, SyncFailed, TcppipeError, reason
@@ -18,6 +21,7 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.lock import lock
 from tcppipe.files.pointer import Pointer
 from tcppipe.net.connect import Connecting, targets
+from tcppipe.net.link import SharedLink
 from tcppipe.process import paths, report
 from tcppipe.session.fetch1 import ByteSink
 from tcppipe.session.sink import Sink
@@ -30,9 +34,30 @@ AT_ONCE = 32  # connections that one server is asked to answer at a time
 CROWDED = 0.5  # seconds until a source looks again whether it is its turn
 RESOLVE = 5.0  # seconds that the first look-up of a name may take
 UNRESOLVED = 1.0  # seconds between two looks at a name that was not looked up yet
+SLOW = 1.0  # seconds of a turn after which what came meanwhile counts as heard now
 GONE = getattr(select, "POLLRDHUP", 0)
 
 PAUSED, CONNECTING, GREETED, STREAMING = "paused", "connecting", "greeting", "streaming"
+
+
+class Crowd:
+    """Counts by server the sources that wait for its answer."""
+
+    def __init__(self):
+        self._waiting = Counter()
+        self._lock = _thread.allocate_lock()
+
+    def enter(self, server):
+        """One more; False: these are enough for now."""
+        with self._lock:
+            free = self._waiting[server] < AT_ONCE
+            self._waiting[server] += free
+            return free
+
+    def leave(self, server):
+        """One less."""
+        with self._lock:
+            self._waiting[server] -= 1
 
 
 class Fetch:
@@ -40,15 +65,15 @@ class Fetch:
 
     addresses: a function that gives a host's addresses as far as they are known.  tell: a
     function (source, level, text).  syncer: makes files durable.  buffer: what the link is
-    read into.  Others use both, too.  crowd: counts by server the sources that wait for an answer; others use it too.
-    error: what is wrong for now, or None.  tried: it is known whether anything is wrong.
+    read into.  crowd: the Crowd.  Others use these three, too.
+    tried: it is known whether anything is wrong.
     """
 
     def __init__(self, source, addresses, state_dir, tell, syncer, buffer, crowd):
         self.source = source
-        self.error = None
         self.tried = False
-        self._sockets = 0  # connections that were begun
+        self._error = None
+        self._held = None  # what a turn waits for, in words
         self._addresses = addresses
         self._tell = tell
         self._syncer = syncer
@@ -78,9 +103,9 @@ class Fetch:
         return self._connecting.fileno() if self._connecting is not None else -1
 
     @property
-    def serial(self):
-        """Tells two sockets with the same descriptor apart."""
-        return self._sockets, self._connecting.sockets if self._connecting is not None else 0
+    def error(self):
+        """What is wrong for now, or None."""
+        return self._held or self._error
 
     @property
     def syncing(self):
@@ -101,9 +126,10 @@ class Fetch:
             return self._connecting.until
         if self._state != STREAMING:
             return self._until
-        if self._link.unread and not self._store.deaf:
+        store = self._store
+        if store.copy.sync_over or (self._link.unread and not store.deaf):
             return now
-        due = self._store.due(now)
+        due = store.due(now)
         return due if self._unwritten is None else min(due, self._until)
 
     def ready(self, events, now):
@@ -133,12 +159,31 @@ class Fetch:
         """It cannot be waited for: begin anew later."""
         self._fail(LinkLost(reason(error)), now)
 
-    def place(self):
-        """What was done last, for people."""
-        what = self._state if self._store is None else self._store.pump.last
-        return f"{self.source.host} {self.source.remote}: {what}"
+    def held(self, why, now):
+        """For the loop: a turn takes long, for this reason; the server is not to give us up."""
+        if self._held is None:
+            self._say("critical", f"{self.source.local}: {why}, waiting; the others go on")
+        self._held, self.tried = f"{self.source.local}: {why}", True
+        self._say_to_server(self._held)
 
-    def close(self):
+    def turned(self, took, now):
+        """For the loop: a turn is over that took so many seconds."""
+        if took >= SLOW and self._store is not None:
+            self._store.pump.session.keepalive.heard = now
+        if self._held is not None:
+            self._held = None
+            self._say("warning", f"{self.source.local}: goes on")
+            self._say_to_server(self._store.told if self._store is not None else "")
+
+    def _say_to_server(self, text):
+        store = self._store
+        if store is not None:
+            try:
+                store.say(text)
+            except LinkLost:
+                pass  # whoever has the turn will find it out
+
+    def close(self, _now):
         """Let go of everything, in order."""
         self._hang_up(None)
 
@@ -163,7 +208,7 @@ class Fetch:
         self._hang_up(error)
         text = str(error)
         mends = self._begun and not isinstance(error, (ConfigError, SyncFailed))
-        if mends and self.error is None:
+        if mends and self._error is None:
             self._say("warning", f"lost connection: {text}")  # no error if it comes back
         else:
             self._wrong(text)
@@ -175,10 +220,10 @@ class Fetch:
         self._pause = min(LONGEST_PAUSE, self._pause * 1.5)
 
     def _wrong(self, text):
-        self.error, self.tried = text, True
+        self._error, self.tried = text, True
 
     def _right(self):
-        self.error, self.tried, self._told = None, True, None
+        self._error, self.tried, self._told = None, True, None
         self._pause = PAUSE
 
     def _say(self, level, text):
@@ -188,7 +233,7 @@ class Fetch:
         """Another source may ask this server."""
         if self._counted:
             self._counted = False
-            self._crowd[self.source[1:3]] -= 1
+            self._crowd.leave(self.source[1:3])
 
     def _hang_up(self, error):
         self._answered()
@@ -228,9 +273,6 @@ class Fetch:
 
     def _begin(self, now):
         """Connect to the first of the host's addresses."""
-        if self._crowd[self.source[1:3]] >= AT_ONCE:
-            self._until = now + CROWDED * random.uniform(0.5, 1.5)
-            return
         addresses = list(self._addresses(self.source.host))
         if not addresses:
             self._nameless_until = self._nameless_until or now + RESOLVE
@@ -239,12 +281,13 @@ class Fetch:
                 return
             raise LinkLost(f"{self.source.host}: unknown host")
         self._nameless_until = None
+        self._counted = self._crowd.enter(self.source[1:3])
+        if not self._counted:
+            self._until = now + CROWDED * random.uniform(0.5, 1.5)
+            return
         random.shuffle(addresses)
-        self._crowd[self.source[1:3]] += 1
-        self._counted = True
-        self._sockets += 1
         peer = f"{self.source.host}:{self.source.port}"
-        self._connecting = Connecting(targets(addresses, self.source.port), peer, now)
+        self._connecting = Connecting(targets(addresses, self.source.port), peer, now, SharedLink)
         self._state = CONNECTING
 
     def _ready(self, events, now):

@@ -27,8 +27,13 @@ from tcppipe.errors import (
     TcppipeError,
     reason,
 )  # fmt: skip
+<<<<<<< HEAD
 from tcppipe.files.syncer import Syncer
 from tcppipe.net import identity, resolver
+=======
+from tcppipe.files.workers import Workers
+from tcppipe.net import peers
+>>>>>>> cc9bf80 (wip)
 from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children
@@ -430,7 +435,7 @@ class Pipes(Service):
         self.known = True
         report.about(pipe.name)
         link.send(push1.ready())
-        syncer = Syncer()
+        syncer = Workers()
         store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say, syncer)
         try:
             attend(store, syncer, signals, lifeline, pipe)

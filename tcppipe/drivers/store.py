@@ -32,7 +32,7 @@ class Store:
     """Serves one source.
 
     copy: the files.copy.Copy.  claim(sender, about): makes this process the pipe's only
-    writer; raises Refused or LinkLost.  say: a function (level, text).  syncer: a Syncer;
+    writer; raises Refused or LinkLost.  say: a function (level, text).  syncer: Workers;
     whoever has the loop calls tend() when it says that a sync has ended.  buffer: a Buffer.
     Methods raise LinkLost, PeerError, Refused, ConfigError or SyncFailed when it is over;
     call close() then.
@@ -87,6 +87,17 @@ class Store:
     def deaf(self):
         """True when nothing is to be read from the link: something waits for the disk."""
         return not self.pump.idle
+
+    @property
+    def told(self):
+        """What the source was told last that we wait for, or ""."""
+        return self._told or ""
+
+    def say(self, text):
+        """Tell the source at once that and why we wait ("": we do not); from any thread, if the
+        link can be used by several."""
+        for action in self.pump.session.wait(text):
+            self.link.send(*action)
 
     # --- what the session asks for
 

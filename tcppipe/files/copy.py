@@ -57,7 +57,7 @@ class Copy:
         self._complete = None  # the generation that ended last, and its SHA-256 as it goes on
         self._begun = False  # the agreement is over, so the destination may change its file
         self._reopened = False  # it has changed, and the ledger does not say so yet
-        self._syncing = None  # (offset, check, Sync): what is being made durable beside us
+        self._syncing = None  # (offset, check, Job): what is being made durable beside us
         self._checked = False  # the source says what it has read: nothing else is durable
         self._check = (0, 0)  # offset and CRC-32 that it said last
         self._back = None  # the same of what stands in the destination, read back; or None
@@ -376,6 +376,11 @@ class Copy:
     def syncing(self):
         """True while a sync is under way in the background."""
         return self._syncing is not None
+
+    @property
+    def sync_over(self):
+        """True when it has ended: synced() has something to tell."""
+        return self._syncing is not None and self._syncing[-1].done
 
     def append(self, offset, data):
         """Append `data`, which begins at the generation's `offset`.

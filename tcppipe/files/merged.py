@@ -53,8 +53,8 @@ class MergedCopy:
     """Has the methods of files.copy.Copy, for the pipe `key` (text) of a merged destination.
 
     destination: a Destination.  shared: the path of the destination's own ledger.  own: that of
-    the ledger that the pipe has when it is not merged, or None.  worker: has the start() of a
-    Syncer.  hold: the function files.lock.lock.
+    the ledger that the pipe has when it is not merged, or None.  worker: has the start() of
+    some Workers.  hold: the function files.lock.lock.
     """
 
     def __init__(self, destination, shared, key, say, fs=REAL, own=None, worker=None, hold=lock):

@@ -10,7 +10,7 @@ import time
 
 from tcppipe.errors import Blocked, Busy, reason
 from tcppipe.files.lock import holder
-from tcppipe.files.syncer import Syncer
+from tcppipe.files.workers import Workers
 
 PATIENCE = 5.0  # seconds after which waiting for the others is said
 INLINE = 0.2  # seconds that a turn waits for them when there is no thread to be had
@@ -65,7 +65,7 @@ class Turn:
 class Turns:
     """The turns of one pipe at the destination `path`, whose ledger is `ledger`.
 
-    say: a function (level, text).  worker: has the start() of a Syncer, or None.
+    say: a function (level, text).  worker: has the start() of some Workers, or None.
     present: the Turn under way, or None.
     """
 
@@ -96,7 +96,7 @@ class Turns:
     def begin(self, what, why, work, worker=None):
         """Begin a turn."""
         if self._worker is None:
-            self._worker = Syncer()
+            self._worker = Workers()
         self.present = Turn(what, why, lambda turn: self._locked(turn, work))
         self.present.sync = (worker or self._worker).start(self.present.take)
 

@@ -20,7 +20,7 @@ from tcppipe.files import standing as standings
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import FS, REAL
-from tcppipe.files.syncer import Sync
+from tcppipe.files.workers import Job
 from tcppipe.session.actions import Candidate, Found, Measure, Search
 from tcppipe.session.agree import agree
 from tcppipe.wire import events as ev
@@ -678,7 +678,7 @@ class Later:
 
     def start(self, work):
         """Begin."""
-        self.syncs.append(Sync(work))
+        self.syncs.append(Job(work))
         return self.syncs[-1]
 
 

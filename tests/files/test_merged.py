@@ -21,8 +21,8 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.lock import no_lock
 from tcppipe.files.merged import MergedCopy
-from tcppipe.files.syncer import Sync
 from tcppipe.files.unmerged import leave
+from tcppipe.files.workers import Job
 from tcppipe.wire.events import Begin, End, Holding, Why
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sim"))
@@ -38,7 +38,7 @@ class AtOnce:
     """Takes turns here and now."""
 
     def start(self, work):
-        sync = Sync(work)
+        sync = Job(work)
         sync.do()
         return sync
 

@@ -33,7 +33,7 @@ from tcppipe.errors import LinkLost, NotNow, SyncFailed, TcppipeError
 from tcppipe.files.follower import Follower
 from tcppipe.files.names import Untold
 from tcppipe.files.status import StatusFile
-from tcppipe.files.syncer import Sync
+from tcppipe.files.workers import Job
 from tcppipe.net import connect
 from tcppipe.net.dial import Dialler
 from tcppipe.net.link import Link
@@ -140,7 +140,7 @@ class News(File, Untold):
         """Nothing to let go of."""
 
 
-class LaterSync(Sync):
+class LaterJob(Job):
     """It ends some time after it began; what it makes durable is what was there then."""
 
     def __init__(self, world, work):
@@ -154,8 +154,8 @@ class LaterSync(Sync):
         return self._clock() >= self.at
 
 
-class LaterSyncer(File):
-    """As files.syncer has it, in virtual time."""
+class LaterWorkers(File):
+    """As files.workers has it, in virtual time."""
 
     def __init__(self, world):
         super().__init__(world.hub)
@@ -164,7 +164,7 @@ class LaterSyncer(File):
 
     def start(self, work):
         """Begin a sync."""
-        sync = LaterSync(self._world, work)
+        sync = LaterJob(self._world, work)
         sync.do()
         self._syncs.append(sync)
         return sync
@@ -180,6 +180,14 @@ class LaterSyncer(File):
     def next(self):
         """When the next one ends."""
         return min((sync.at for sync in self._syncs), default=None)
+
+    def due(self, _now):
+        """There are threads enough."""
+        return inf
+
+    def tend(self, _now):
+        """There are."""
+        return True
 
 
 class Poll:
@@ -512,7 +520,7 @@ class LoopWorld(World):
             copy = self.open_copy()
             copy.gap = self._noted(copy.gap)
             link.send(push1.ready())
-            syncer = LaterSyncer(self)
+            syncer = LaterWorkers(self)
             session = Undecided(self.now)
             pipe = ServedPipe(self, task)
             store = Store(link, session, copy, pipe.claim, self._say, syncer)

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import simworld
 from simcopy import COPY
-from simloops import LaterSyncer, LoopWorld, News
+from simloops import LaterWorkers, LoopWorld, News
 from simorigin import ORIGIN
 
 from tcppipe.conf.fetch import Source as Line
-from tcppipe.drivers import fetch, fetchers, numbers
+from tcppipe.drivers import fetch, fetchers, numbers, rota
 from tcppipe.errors import TcppipeError
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
@@ -201,6 +201,6 @@ class PullWorld(LoopWorld):
         play(fetch, "os", SimpleNamespace(stat=self.a.stat, **played))
         play(fetch, "random", self.rnd)
         play(fetchers, "Board", lambda *_: board)
-        play(fetchers, "Syncer", lambda _most: LaterSyncer(self))
+        play(rota, "Workers", lambda *_: LaterWorkers(self))
         play(fetchers, "Turns", self.turns)
         play(numbers, "Wakeup", lambda *_: News(self.hub, complete=True))

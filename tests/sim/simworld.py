@@ -29,7 +29,7 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.follower import Follower
 from tcppipe.files.status import StatusFile
-from tcppipe.files.syncer import Sync
+from tcppipe.files.workers import Job
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
 from tcppipe.session.sink import Sink
@@ -56,7 +56,7 @@ SAID = {
 }
 
 
-class SimSync(Sync):
+class SimSync(Job):
     """A sync that makes durable what was there when it began, and ends some time later."""
 
     def __init__(self, rnd, work):

@@ -4,7 +4,7 @@ import errno
 import select
 import threading
 
-from tcppipe.files.syncer import Syncer
+from tcppipe.files.workers import Workers
 
 
 def ended(syncer):
@@ -15,7 +15,7 @@ def ended(syncer):
 
 def test_it_tells_when_a_sync_has_ended():
     """By its descriptor; until then nobody waits."""
-    syncer, gate = Syncer(), threading.Event()
+    syncer, gate = Workers(), threading.Event()
     sync = syncer.start(gate.wait)
     assert not sync.done and not select.select([syncer], [], [], 0)[0]
     gate.set()
@@ -29,14 +29,14 @@ def test_a_failure_is_kept():
     def fails():
         raise OSError(errno.EIO, "broken")
 
-    sync = Syncer().start(fails)
+    sync = Workers().start(fails)
     sync.wait()
     assert sync.error.errno == errno.EIO
 
 
 def test_so_many_at_a_time():
     """The others wait for their turn, and none is forgotten."""
-    syncer, gate = Syncer(2), threading.Event()
+    syncer, gate = Workers(2), threading.Event()
     running, most, lock = [], [], threading.Lock()
 
     def work():
@@ -56,7 +56,7 @@ def test_so_many_at_a_time():
 
 def test_no_thread_stays():
     """When there is nothing to do there is none."""
-    syncer, before = Syncer(), threading.active_count()
+    syncer, before = Workers(), threading.active_count()
     threads = _threads()
     for _ in range(100):
         syncer.start(lambda: None).wait()
@@ -76,7 +76,7 @@ def test_what_did_not_return_has_not_succeeded():
     def no_memory():
         raise MemoryError
 
-    sync = Syncer().start(no_memory)
+    sync = Workers().start(no_memory)
     sync.wait()
     assert sync.error is not None
 
@@ -84,8 +84,8 @@ def test_what_did_not_return_has_not_succeeded():
 def test_a_thread_that_never_begins(monkeypatch):
     """Where memory is short a thread may be started and never begin: the sync is done all the same,
     and so is the next one."""
-    monkeypatch.setattr("tcppipe.files.syncer.BEGIN", 0.05)
-    syncer, done = Syncer(), []
+    monkeypatch.setattr("tcppipe.files.workers.BEGIN", 0.05)
+    syncer, done = Workers(), []
     with monkeypatch.context() as patch:
         patch.setattr("_thread.start_new_thread", lambda *_: 0)
         assert syncer.start(lambda: done.append(1)).done

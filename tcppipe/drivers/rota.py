@@ -1,0 +1,264 @@
+"""Whose turn it is: each source of fetch_logs has its turns in threads, one after the other.
+
+A turn may wait for a disk as long as it likes: the loop goes on with the others meanwhile, and
+lets the server know that we live.  What happens to a source while it has a turn waits for its
+next one, so a source never meets itself.
+Each source has its place in a heap of due times and at most one descriptor in the system's poll;
+nothing is done for those that have neither news nor anything due.
+"""
+
+import heapq
+import itertools
+import select
+import time
+from collections import deque
+from functools import partial
+
+from tcppipe.files.workers import Workers
+from tcppipe.process.trouble import Trouble, duration
+
+IDLE = 10.0  # seconds that a thread without work stays
+SYNCS = 8  # files that are made durable at the same time
+HELD = 10.0  # seconds after which it is said, and said again, that a turn takes long
+LOOK = 1.0  # seconds between two looks for such turns
+STOP = 10.0  # seconds that we wait at our end for a disk that does not answer
+
+
+class Poller:
+    """The system's poll: epoll where there is one.  Events are those of poll."""
+
+    def __init__(self):
+        self._epoll = hasattr(select, "epoll")
+        self._poll = select.epoll() if self._epoll else select.poll()
+        self._known = {}  # descriptor: events
+
+    def want(self, fd, events):
+        """Wait for these events on a descriptor from now on."""
+        known = self._known.get(fd)
+        if known is None:
+            self._poll.register(fd, events)
+        elif known != events:
+            self._poll.modify(fd, events)
+        self._known[fd] = events
+
+    def forget(self, fd):
+        """Wait no more for a descriptor, which may be closed already."""
+        if self._known.pop(fd, None) is not None:
+            try:
+                self._poll.unregister(fd)
+            except (OSError, KeyError):
+                pass
+
+    def wait(self, seconds):
+        """[(descriptor, events)]."""
+        return self._poll.poll(seconds if self._epoll else seconds * 1000)
+
+
+class Turn:
+    """A turn that somebody has.  later: what is to be done in the next one."""
+
+    __slots__ = ("held_at", "job", "later", "since")
+
+    def __init__(self, job, now):
+        self.job = job
+        self.since = now
+        self.held_at = now + HELD
+        self.later = []
+
+
+class Rota:
+    """The turns of Fetches.  poller: the loop's.  say: a function (level, text).
+
+    changed: a function (fetch, now), called after each turn.
+    syncer: the Workers that make files durable, beside the turns.
+    """
+
+    def __init__(self, poller, say, changed):
+        self._poller = poller
+        self._changed = changed
+        self._workers = Workers(1, IDLE)
+        self.syncer = Workers(SYNCS)
+        self._turns = {}  # of those who have one
+        self._over = deque()  # whose turn has ended
+        self._beside = {}  # other jobs, and what follows them
+        self._leaving = set()  # who will have no other turn
+        self._by_fd = {}
+        self._fds = {}  # the descriptor of each that is in the poll
+        self._syncing = set()  # those that wait for the syncer
+        self._heap = []
+        self._wake = {}  # the time that counts of those in the heap
+        self._order = itertools.count()
+        self._look_at = 0.0
+        self._threadless = Trouble(say, "error")
+        for pool in (self._workers, self.syncer):
+            poller.want(pool.fileno(), select.POLLIN)
+
+    # --- turns
+
+    def let(self, fetch, step):
+        """Let it do `step`, a function of the time, in its next turn."""
+        turn = self._turns.get(fetch)
+        if turn is None:
+            self._begin(fetch, [step])
+        elif step not in turn.later:
+            turn.later.append(step)
+
+    def tell(self, fetch, step, now):
+        """The same with a step that waits for nothing: at once, unless it has a turn."""
+        if fetch in self._turns:
+            self.let(fetch, step)
+        else:
+            step(now)
+            self.settle(fetch, now)
+
+    def leave(self, fetch):
+        """This is its last turn."""
+        self._leaving.add(fetch)
+        self.let(fetch, fetch.close)
+
+    def beside(self, work, then):
+        """Do something else that may wait for a disk, then (in the loop) then(now)."""
+
+        def key():
+            try:
+                work()
+            finally:
+                self._over.append(key)
+
+        self._beside[key] = then
+        self._workers.start(key)
+
+    def _begin(self, fetch, steps):
+        self._wake.pop(fetch, None)
+        self._syncing.discard(fetch)
+        fd = self._fds.pop(fetch, None)
+        if fd is not None:
+            del self._by_fd[fd]
+            self._poller.forget(fd)
+
+        def work():
+            try:
+                for step in steps:
+                    step(time.monotonic())
+            finally:
+                self._over.append(fetch)
+
+        self._turns[fetch] = Turn(self._workers.start(work), time.monotonic())
+
+    def _ended(self, now):
+        self._workers.drain()
+        while self._over:
+            fetch = self._over.popleft()
+            turn = self._turns.pop(fetch, None)
+            if turn is None:  # it was something else
+                self._beside.pop(fetch)(now)
+                continue
+            fetch.turned(now - turn.since, now)
+            if turn.later:
+                self._begin(fetch, turn.later)
+            elif fetch in self._leaving:
+                self._leaving.discard(fetch)
+            else:
+                self.settle(fetch, now)
+                self._changed(fetch, now)
+
+    # --- who waits for what
+
+    def settle(self, fetch, now):
+        """What a source waits for now, if it has no turn."""
+        if fetch in self._turns:
+            return
+        fd = fetch.fileno()
+        if fd >= 0:
+            try:
+                self._poller.want(fd, fetch.events())
+            except OSError as error:
+                self.let(fetch, partial(fetch.give_up, error))
+                return
+            self._fds[fetch] = fd
+            self._by_fd[fd] = fetch
+        if fetch.syncing:
+            self._syncing.add(fetch)
+        due = fetch.due(now)
+        if self._wake.get(fetch, due + 1.0) > due:
+            self._wake[fetch] = due
+            heapq.heappush(self._heap, (due, next(self._order), fetch))
+
+    def happened(self, fd, events, now):
+        """Something happened to a descriptor, if it is one of ours."""
+        if fd in self._by_fd:
+            fetch = self._by_fd[fd]
+            self.let(fetch, partial(fetch.ready, events))
+        elif fd == self.syncer.fileno():
+            self.syncer.drain()
+            for fetch in list(self._syncing):
+                if fetch.due(now) <= now:
+                    self.let(fetch, fetch.tend)
+
+    def due(self, now):
+        """When tend() has something to do at the latest."""
+        times = [self._workers.due(now), self.syncer.due(now)]
+        if self._turns:
+            times.append(self._look_at)
+        if self._heap:
+            times.append(self._heap[0][0])
+        return min(times)
+
+    def tend(self, now):
+        """Do what is due; then those whose turn is over wait for the next, for which what
+        happened on their links meanwhile comes before what is due."""
+        ripe = []
+        while self._heap and self._heap[0][0] <= now:
+            due, _order, fetch = heapq.heappop(self._heap)
+            if self._wake.get(fetch) == due:  # else another time counts
+                del self._wake[fetch]
+                ripe.append(fetch)
+        for fetch in ripe:
+            if fetch.due(now) <= now:
+                self.let(fetch, fetch.tend)
+            else:
+                self.settle(fetch, now)
+        self._tend_threads(now)
+        if now >= self._look_at:
+            self._look_at = now + LOOK
+            self._look(now)
+        self._ended(now)
+
+    def _tend_threads(self, now):
+        if all([pool.tend(now) for pool in (self._workers, self.syncer)]):
+            self._threadless.over("threads can be had again", now)
+        else:
+            self._threadless.failed("no thread can be had: a slow disk makes all files wait", now)
+
+    def _look(self, now):
+        """A turn that takes long is said: to people, and to the server, lest it take us for dead."""
+        for fetch, turn in self._turns.items():
+            if now >= turn.held_at:
+                turn.held_at = now + HELD
+                what = "a disk does not answer"
+                if turn.job.began is None:
+                    what = "no thread can be had"
+                fetch.held(f"{what} for {duration(now - turn.since)}", now)
+                self._changed(fetch, now)
+
+    # --- the end
+
+    def close(self, fetches, say):
+        """Let all of them go, and wait for that, but not for a disk that does not answer."""
+        poller = Poller()
+        for pool in (self._workers, self.syncer):
+            poller.want(pool.fileno(), select.POLLIN)
+        for fetch in fetches:
+            self.leave(fetch)
+        until = time.monotonic() + STOP
+        while self._turns and (now := time.monotonic()) < until:
+            pools = min(self._workers.due(now), self.syncer.due(now), until)
+            poller.wait(max(0.0, pools - now) + 0.0005)
+            now = time.monotonic()
+            if self._over:
+                until = now + STOP
+            self.syncer.drain()
+            self._tend_threads(now)
+            self._ended(now)
+        for fetch in self._turns:
+            say(fetch.source, "error", "a disk does not answer: ends without it")
