@@ -15,7 +15,7 @@ import time
 from collections import Counter
 
 from tcppipe.drivers.fetched import Fetched
-from tcppipe.errors import ConfigError, LinkLost, SyncFailed, TcppipeError, reason
+from tcppipe.errors import ConfigError, LinkLost, PeerError, SyncFailed, TcppipeError, reason
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.lock import lock
@@ -297,7 +297,13 @@ class Fetch:
                 self._connecting = None
                 self._greet(now)
         elif self._state == GREETED:
-            line = self._link.try_line(pull1.MAX_ANSWER)
+            try:
+                line = self._link.try_line(pull1.MAX_ANSWER)
+            except PeerError:
+                raise
+            except LinkLost as error:
+                why = ", before an answer: not allowed there, or no gen_numbers?"
+                raise LinkLost(f"{error}{why}") from None
             if line is not None:
                 self._stream(line, now)
         elif self._state == STREAMING:

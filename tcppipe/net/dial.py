@@ -218,8 +218,13 @@ class Dialling:
             link.send(push1.request(self._path))
 
     def _hear_answer(self, link: Link, ready: int, now: float) -> bool:
-        link.flush()
-        line = link.try_line(push1.MAX_ANSWER) if ready & ~select.POLLOUT else None
+        try:
+            link.flush()
+            line = link.try_line(push1.MAX_ANSWER) if ready & ~select.POLLOUT else None
+        except PeerError:
+            raise
+        except LinkLost as error:
+            raise LinkLost(f"{error}, before an answer: no tcppiped there?") from None
         if line is None:
             if now >= self._until:
                 raise LinkLost(f"{link.peer}: said nothing in time")

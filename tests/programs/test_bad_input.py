@@ -593,4 +593,5 @@ def test_server_hangs_up(stage, false_server):
     origin = stage.path / "a.log"
     origin.write_bytes(b"one\n")
     port = false_server(b"", stay=False)
-    refused(stage.ask(["-d"], origin, port=port), f"127.0.0.1:{port}", "closed by the other side")
+    said = "closed by the other side, before an answer: no tcppiped there?"
+    refused(stage.ask(["-d"], origin, port=port), f"127.0.0.1:{port}", said)

@@ -310,6 +310,7 @@ def test_who_may_not(pull):
     pull.server.wait_log("read again")
     pull.client.hup()
     pull.server.wait_log("127.0.0.1: not allowed")
+    pull.says("ERR .*, before an answer: not allowed there, or no gen_numbers")
 
 
 def test_snmp_files(pull):
