@@ -45,7 +45,6 @@ RULES = {}
 NOT_YET = {
     "short_modules": {
         "tcppipe.drivers.fetch",
-        "tcppipe.drivers.fetchers",
         "tcppipe.drivers.keeper",
         "tcppipe.drivers.pipe",
         "tcppipe.drivers.push",

@@ -40,8 +40,8 @@ GONE = getattr(select, "POLLRDHUP", 0)
 PAUSED, CONNECTING, GREETED, STREAMING = "paused", "connecting", "greeting", "streaming"
 
 
-class Crowd:
-    """Counts by server the sources that wait for its answer."""
+class Gate:
+    """So many sources ask a server at a time."""
 
     def __init__(self):
         self._waiting = Counter()
@@ -65,11 +65,11 @@ class Fetch:
 
     addresses: a function that gives a host's addresses as far as they are known.  tell: a
     function (source, level, text).  syncer: makes files durable.  buffer: what the link is
-    read into.  crowd: the Crowd.  Others use these three, too.
+    read into.  gate: the Gate.  Others use these three, too.
     tried: it is known whether anything is wrong.
     """
 
-    def __init__(self, source, addresses, state_dir, tell, syncer, buffer, crowd):
+    def __init__(self, source, addresses, state_dir, tell, syncer, buffer, gate):
         self.source = source
         self.tried = False
         self._error = None
@@ -78,7 +78,7 @@ class Fetch:
         self._tell = tell
         self._syncer = syncer
         self._buffer = buffer
-        self._crowd = crowd
+        self._gate = gate
         self._counted = False
         self._nameless_until = None  # so long a server's name may be unknown without an error
         self._base = os.path.join(state_dir, paths.file_name(source.local))
@@ -159,10 +159,10 @@ class Fetch:
         """It cannot be waited for: begin anew later."""
         self._fail(LinkLost(reason(error)), now)
 
-    def held(self, why, now):
+    def held(self, why):
         """For the loop: a turn takes long, for this reason; the server is not to give us up."""
         if self._held is None:
-            self._say("critical", f"{self.source.local}: {why}, waiting; the others go on")
+            self._say("critical", f"{self.source.local}: waiting: {why}; the others go on")
         self._held, self.tried = f"{self.source.local}: {why}", True
         self._say_to_server(self._held)
 
@@ -233,7 +233,7 @@ class Fetch:
         """Another source may ask this server."""
         if self._counted:
             self._counted = False
-            self._crowd.leave(self.source[1:3])
+            self._gate.leave(self.source[1:3])
 
     def _hang_up(self, error):
         self._answered()
@@ -281,7 +281,7 @@ class Fetch:
                 return
             raise LinkLost(f"{self.source.host}: unknown host")
         self._nameless_until = None
-        self._counted = self._crowd.enter(self.source[1:3])
+        self._counted = self._gate.enter(self.source[1:3])
         if not self._counted:
             self._until = now + CROWDED * random.uniform(0.5, 1.5)
             return

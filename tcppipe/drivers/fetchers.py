@@ -13,17 +13,12 @@ from functools import partial
 
 from tcppipe.conf import fetch as conf
 from tcppipe.drivers.board import Board
-from tcppipe.drivers.fetch import Crowd, Fetch
+from tcppipe.drivers.fetch import Fetch, Gate
 from tcppipe.drivers.rota import Poller, Rota
 from tcppipe.errors import ConfigError, reason
 from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
-<<<<<<< HEAD
-from tcppipe.files.syncer import Syncer
 from tcppipe.net import resolver
-=======
-from tcppipe.net import peers
->>>>>>> cc9bf80 (wip)
 from tcppipe.process import report
 from tcppipe.process.outlets import Stream
 from tcppipe.process.trouble import Trouble
@@ -59,19 +54,14 @@ class Fetchers:
         self._buffer = Buffers(BUFFER)
         self._poller = Poller()
         self._rota = Rota(self._poller, self._say, self._changed)
-        self._crowd = Crowd()
+        self._gate = Gate()
         self._fetches = {}  # by all that a source is
         self._states = {}  # what SNMP was told, or will be, of each
         self._show_at = None
-<<<<<<< HEAD
-        self._board = Board(snmp_dir, lambda level, text: tell(None, level, text))
-        self._names = resolver.HostNames()
-=======
         self._board = Board(snmp_dir, self._say)
         self._showing = False
         self._asked = 0  # how often we were to read the configuration again
-        self._names = peers.Names()
->>>>>>> cc9bf80 (wip)
+        self._names = resolver.HostNames()
         self._looking = None
         self._look_at = self._tend_at = 0.0
         self._turns = Turns(self._say)
@@ -98,7 +88,7 @@ class Fetchers:
                     self._tell,
                     self._rota.syncer,
                     self._buffer,
-                    self._crowd,
+                    self._gate,
                 )
             fetch = self._fetches[key]
             self._rota.tell(fetch, fetch.hurry, now)

@@ -54,8 +54,8 @@ class Poller:
         return self._poll.poll(seconds if self._epoll else seconds * 1000)
 
 
-class Turn:
-    """A turn that somebody has.  later: what is to be done in the next one."""
+class Taken:
+    """A turn that somebody has taken.  later: what is to be done in the next one."""
 
     __slots__ = ("held_at", "job", "later", "since")
 
@@ -143,7 +143,7 @@ class Rota:
             finally:
                 self._over.append(fetch)
 
-        self._turns[fetch] = Turn(self._workers.start(work), time.monotonic())
+        self._turns[fetch] = Taken(self._workers.start(work), time.monotonic())
 
     def _ended(self, now):
         self._workers.drain()
@@ -235,10 +235,10 @@ class Rota:
         for fetch, turn in self._turns.items():
             if now >= turn.held_at:
                 turn.held_at = now + HELD
-                what = "a disk does not answer"
+                what = "a disk has not answered"
                 if turn.job.began is None:
-                    what = "no thread can be had"
-                fetch.held(f"{what} for {duration(now - turn.since)}", now)
+                    what = "no thread could be had"
+                fetch.held(f"{what} for {duration(now - turn.since)}")
                 self._changed(fetch, now)
 
     # --- the end

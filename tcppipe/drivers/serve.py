@@ -27,13 +27,8 @@ from tcppipe.errors import (
     TcppipeError,
     reason,
 )  # fmt: skip
-<<<<<<< HEAD
-from tcppipe.files.syncer import Syncer
-from tcppipe.net import identity, resolver
-=======
 from tcppipe.files.workers import Workers
-from tcppipe.net import peers
->>>>>>> cc9bf80 (wip)
+from tcppipe.net import identity, resolver
 from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.children import Children

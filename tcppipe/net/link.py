@@ -4,12 +4,9 @@ What is sent is queued when the kernel takes no more; a driver sends nothing new
 `pending` is true, so the queue stays as small as one answer or one piece.
 """
 
-<<<<<<< HEAD
 from __future__ import annotations
 
-=======
 import _thread
->>>>>>> cc9bf80 (wip)
 import select
 import socket
 import struct
@@ -201,34 +198,30 @@ class Link:
         self._out.clear()
 
 
-<<<<<<< HEAD
-def _tune(sock: socket.socket) -> None:
-=======
 class SharedLink(Link):
     """A Link to which two threads may send: what one of them sends stays together."""
 
-    def __init__(self, sock, peer):
+    def __init__(self, sock: socket.socket, peer: str) -> None:
         super().__init__(sock, peer)
         self._one = _thread.RLock()
 
-    def send(self, *parts):
+    def send(self, *parts: Bytes) -> None:
         """As in Link."""
         with self._one:
             super().send(*parts)
 
-    def flush(self):
+    def flush(self) -> None:
         """As in Link."""
         with self._one:
             super().flush()
 
-    def close(self):
+    def close(self) -> None:
         """As in Link."""
         with self._one:
             super().close()
 
 
-def _tune(sock):
->>>>>>> cc9bf80 (wip)
+def _tune(sock: socket.socket) -> None:
     """Send at once, and notice a dead peer within a minute."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

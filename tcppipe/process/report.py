@@ -10,6 +10,7 @@ Does not decide what is worth saying.
 
 from __future__ import annotations
 
+import _thread
 import os
 import re
 import sys
@@ -34,6 +35,7 @@ _subject = ""
 _syslog = Syslog(_program)
 _streams: Streams | None = None  # None in the background
 _budget = Budget()
+_one = _thread.allocate_lock()  # threads have their say one after the other
 
 
 def open(program: str, foreground: bool = False, streams: Streams | None = None) -> None:
@@ -98,17 +100,19 @@ def say(level: str, message: Message, subject: str | None = None) -> None:
     this process is."""
     priority: int = globals()[level.upper()]
     subject = _subject if subject is None else subject
-    may, before = _budget.spend(subject, priority <= ERROR, time.monotonic())
-    if before:
-        _suppressed(subject, before)
-    if may:
-        _emit(priority, one_line(message))
+    with _one:
+        may, before = _budget.spend(subject, priority <= ERROR, time.monotonic())
+        if before:
+            _suppressed(subject, before)
+        if may:
+            _emit(priority, one_line(message))
 
 
 def tend() -> None:
     """Now and then: say how much was suppressed of which nothing more was said."""
-    for subject, number in _budget.overdue(time.monotonic()):
-        _suppressed(subject, number)
+    with _one:
+        for subject, number in _budget.overdue(time.monotonic()):
+            _suppressed(subject, number)
 
 
 def _suppressed(subject: str, number: int) -> None:

@@ -168,8 +168,10 @@ def test_a_disk_that_does_not_answer(slow, event):
     if event is reopened:
         wait_until(lambda: slow.pull.copy.exists(), "reopened")
         wait_until(
-            lambda: Path(f"{slow.pull.copy}.1").read_bytes() + slow.pull.copy.read_bytes()
-            == slow.pull.origin.read_bytes(),
+            lambda: (
+                Path(f"{slow.pull.copy}.1").read_bytes() + slow.pull.copy.read_bytes()
+                == slow.pull.origin.read_bytes()
+            ),
             "both pieces are the origin",
         )
     elif event is rotated:
@@ -185,8 +187,8 @@ def test_a_disk_that_does_not_answer_at_the_start(slow):
     slow.up()
     slow.wait_for_the_disk()
     slow.others_go_on()
-    slow.client.wait_log("slow.log: a disk does not answer for .* waiting; the others go on", 30)
-    slow.pull.says("ERR .*a disk does not answer")
+    slow.client.wait_log("slow.log: waiting: a disk has not answered for .*; the others go on", 30)
+    slow.pull.says("ERR .*a disk has not answered")
     slow.disk.thaw()
     slow.client.wait_log("slow.log: goes on")
     slow.pull.arrives()

@@ -45,6 +45,9 @@ from tcppipe.session.source import Source
 from tcppipe.wire import push1
 
 SPINS = 4000  # turns in one go of the world, after which somebody turns in a circle
+LATER = 100 * (0.0, 0.003, 0.05, 2.0) + (
+    70.0,
+)  # seconds; a disk may be silent for longer than a link
 REFUSED, UNDER_WAY = 111, 115  # errors of connect
 MODULES = ("tcppipe.drivers.", "tcppipe.net.", "tcppipe.process.", "tcppipe.files.")
 
@@ -146,7 +149,7 @@ class LaterJob(Job):
     def __init__(self, world, work):
         super().__init__(work)
         self._clock = lambda: world.now
-        self.at = world.now + world.rnd.choice((0.0, 0.003, 0.05, 2.0))
+        self.at = world.now + world.rnd.choice(LATER)
 
     @property
     def done(self):
