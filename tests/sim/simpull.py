@@ -181,7 +181,9 @@ class PullWorld(LoopWorld):
     def check_descriptors(self):
         for task, answer in self.answers.items():
             chain = answer.follower.chain
-            readers = {*chain.watched, *chain._done, *chain.readers}
+            # one whose connection hangs may still be in its agreement, which uses candidates
+            asked = chain.places._readers.values()
+            readers = {*chain.watched, *chain._done, *chain.readers, *asked}
             self._check_open(self.o, task, [reader.fd for reader in readers])
 
     def _make_copy(self, destination, ledger, say, mirror, hold):
