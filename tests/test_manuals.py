@@ -19,7 +19,8 @@ import pytest
 
 from tcppipe.conf import fetch, numbers, pipelist, pipes
 from tcppipe.cursor import UNKNOWN, Cursor, Generation
-from tcppipe.drivers.serve import SIGNALS, WHERE
+from tcppipe.drivers.server import SIGNALS
+from tcppipe.drivers.service import WHERE
 from tcppipe.process import paths
 from tcppipe.programs import fetch_logs, gen_numbers, many, tcppipe, tcppiped
 from tcppipe.session import actions, fetch1, news, numbers1, states

@@ -13,7 +13,7 @@ import time
 from tcppipe.conf import numbers
 from tcppipe.drivers.packer import Packer
 from tcppipe.drivers.push import Push
-from tcppipe.drivers.serve import HANDSHAKE, WHERE, Service
+from tcppipe.drivers.service import HANDSHAKE, WHERE, Service
 from tcppipe.errors import LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files import configuration
 from tcppipe.files.chain import Chain

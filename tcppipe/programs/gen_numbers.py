@@ -78,7 +78,7 @@ def _check(path):
 
 def _run(options, path, limit):
     from tcppipe.drivers.numbers import Files
-    from tcppipe.drivers.serve import SIGNALS, Server
+    from tcppipe.drivers.server import SIGNALS, Server
     from tcppipe.net.listen import listen
     from tcppipe.process import report
     from tcppipe.process.daemon import Daemon
