@@ -268,7 +268,10 @@ class Copy:
             Why.FORKED: "the origin was rewritten; its new content goes behind the old",
             Why.LOST: "the origin's old generation is gone; goes on with a later one",
         }
-        if begin.why in what:
+        if begin.why == Why.WITNESSED and self._ledger.stretch is not None:
+            text = "the ledger is older than the copy; goes on behind all that the origin has of it"
+            self._say("warning", f"{self.destination.path}: {text}")
+        elif begin.why in what:
             self._say("warning", f"{self.destination.path}: {what[begin.why]}")
         elif begin.why == Why.FRESH and self._ledger.stretch is None:
             rotated = self._standing.rotated()

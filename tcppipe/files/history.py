@@ -30,6 +30,12 @@ class History:
         """Everything that was delivered to its end."""
         return merged(self.past, self._own)
 
+    def begin(self, past):
+        """An agreement knows these to be complete, and nothing else is."""
+        self.past = list(past)
+        known = {entry.generation.key for entry in past}
+        self._own = [entry for entry in self._own if entry.generation.key in known]
+
     def end(self, generation, length, digest):
         """A generation was delivered to its end."""
         self._own.append(Complete(generation, length, digest))

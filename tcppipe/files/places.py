@@ -210,7 +210,7 @@ class Places:
         chosen = [readers[candidate] for candidate in (action.candidate, *action.later)]
         late = readers[action.late[0]] if action.late else None
         live = next((reader for candidate, reader in readers.items() if candidate.live), None)
-        chain.history.past = list(action.past)
+        chain.history.begin(action.past)
         for reader in chosen:
             reader.sure = reader is not live or not chain.history.knows(reader.file)
         chosen[0].sure = True

@@ -13,16 +13,17 @@ ever smaller ranges down to the first byte that differs.
 
 from typing import NamedTuple
 
-from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
+from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN
 from tcppipe.rotated import FOREIGN, arrange, family, split
 from tcppipe.session.actions import Await, Candidate, Measure, Search, Start
+from tcppipe.session.compare import common
 from tcppipe.session.known import begins_with, merged, recognise, size_of
+from tcppipe.session.older import passed
 from tcppipe.session.strangers import without_strangers
 from tcppipe.wire.events import Begin, Complete, Gap, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
 CHANCE = 256  # bytes that somebody else's do not have in common with ours by chance
-STEP = 256 << 20  # bytes that one Probe covers at most
 PROOF = 1024  # bytes below the place to go on from that are compared last of all
 REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the true end
 REOPENS = 2  # the minor version from which on a sink knows what is reopened
@@ -95,7 +96,7 @@ class _Agreement:
     def take(self, found):
         """These are the candidates now."""
         self.found = found
-        self.past = merged(self._past, found.complete)
+        self.past = merged(self._past, found.complete, self.have)
         self.candidates = yield from without_strangers(
             self.have, found.candidates, self.witness, self.past
         )
@@ -163,12 +164,30 @@ class _Agreement:
         agreed = yield from common(cursor, low, min(have.end, size))
         if have.closed and agreed == have.mark:
             return (yield from self._next(cursor))
+        return (yield from self._goes_on(cursor, low, agreed, size))
+
+    def _goes_on(self, cursor, low, agreed, size):
+        """The Plan when its file and the sink are the same up to `agreed`, compared from `low` on."""
+        have = self.have
         later, known = yield from self._after(cursor)
+        plan = (yield from self._passed(cursor, size, later)) if agreed == size else None
+        if plan is not None:
+            return plan
         late = yield from self._late(known)
         if agreed < have.end and have.clean and not have.damaged:
             ours = agreed if agreed - low >= CHANCE else low  # else it is somebody else's that
             return self._from(cursor, ours, Why.FOREIGN, later=later)._replace(late=late)
         return self._from(cursor, agreed, Why.RESUMED, later=later)._replace(late=late)
+
+    def _passed(self, cursor, at, later):
+        """The ledger is older than the copy: the Plan that goes on where that ends; or None."""
+        if at >= self.have.end:
+            return None
+        there = yield from passed(self.have, cursor, at, later, CHANCE)
+        if there is None:
+            return None
+        self.past = [*self.past, *there.whole]
+        return self._from(there.candidate, there.offset, Why.WITNESSED, later=there.later)
 
     def _find(self):
         """The candidate that holds what the sink recorded, or None: by content, then by inode."""
@@ -420,6 +439,9 @@ class _Agreement:
         if cursor.live:
             return self._from(cursor, have.mark, Why.RESUMED, later=[])
         later, known = yield from self._after(cursor)
+        plan = yield from self._passed(cursor, have.mark, later)
+        if plan is not None:
+            return plan
         start, gaps, later = yield from self._first(later)
         grown = (cursor, have.mark) if cursor.size is not None and cursor.size > have.mark else None
         if start is None:
@@ -604,34 +626,3 @@ def _end_of(have, candidate, offset):
             if digest == wanted:
                 return end
     return None
-
-
-# --- the first byte that differs
-
-
-def common(candidate, low, high):
-    """How far [low, high) of a candidate and of the sink are the same, from low on.
-
-    Yields Measure and Probe for the same ranges; returns an offset in [low, high].
-    """
-    while low < high:
-        ranges = _split(low, min(high, low + STEP))
-        here = yield Measure(candidate, ranges)
-        there = yield Probe(ranges)
-        for (first, length), mine, theirs in zip(ranges, here, there):
-            if mine != theirs:
-                if length == 1:
-                    return first
-                low, high = first, first + length
-                break
-        else:
-            low = ranges[-1][0] + ranges[-1][1]
-    return high
-
-
-def _split(low, high):
-    """At most MAX_RANGES ranges of about the same length that cover [low, high)."""
-    length = max(1, -(-(high - low) // MAX_RANGES))
-    if length > 1 and high - low > TAIL:
-        length = -(-length // 4096) * 4096
-    return tuple((at, min(length, high - at)) for at in range(low, high, length))

@@ -8,6 +8,7 @@ The functions are generators that ask for what they need of a candidate, cheap t
 
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.session.actions import Length, Measure
+from tcppipe.wire.events import Holding
 from tcppipe.wire.frames import MAX_RANGES
 
 
@@ -131,15 +132,23 @@ def begins_with(longer, candidate):
     return mine == theirs
 
 
-def merged(past, own):
-    """The sink's list of complete generations, and ours, as one; ours is newer where both know."""
+def merged(past, own, have=None):
+    """The sink's list of complete generations, and ours, as one; ours is newer where both know.
+
+    have: what the sink says of itself.  Then what we delivered behind the last that it knows does
+    not count: its copy and its ledger were restored, and do not have it any more.
+    """
     rows = list(past)
     at = len(rows)
+    gone = have is not None and have.holding == Holding.RECORDED
     for entry in reversed(own):
         same = [n for n, row in enumerate(rows[:at]) if row.generation.key == entry.generation.key]
         if same:
             at = same[-1]
             rows[at] = entry
-        else:
+        elif not gone or (have.closed and have.generation.key == entry.generation.key):
             rows.insert(at, entry)
+        else:
+            continue
+        gone = False
     return rows

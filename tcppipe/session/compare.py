@@ -1,0 +1,40 @@
+"""How far a file at the origin and what the sink offers are the same: the first byte that differs.
+
+A generator, as all that is asked of both sides: digests of ever smaller ranges.
+"""
+
+from tcppipe.cursor import TAIL
+from tcppipe.session.actions import Measure
+from tcppipe.wire.events import Probe
+from tcppipe.wire.frames import MAX_RANGES
+
+STEP = 256 << 20  # bytes that one Probe covers at most
+
+
+def common(candidate, low, high, shift=0):
+    """How far [low, high) of a candidate and of the sink are the same, from low on.
+
+    shift: how far behind these offsets the sink has it.
+    Yields Measure and Probe for the same ranges; returns an offset in [low, high].
+    """
+    while low < high:
+        ranges = _split(low, min(high, low + STEP))
+        here = yield Measure(candidate, ranges)
+        there = yield Probe(tuple((first + shift, length) for first, length in ranges))
+        for (first, length), mine, theirs in zip(ranges, here, there):
+            if mine != theirs:
+                if length == 1:
+                    return first
+                low, high = first, first + length
+                break
+        else:
+            low = ranges[-1][0] + ranges[-1][1]
+    return high
+
+
+def _split(low, high):
+    """At most MAX_RANGES ranges of about the same length that cover [low, high)."""
+    length = max(1, -(-(high - low) // MAX_RANGES))
+    if length > 1 and high - low > TAIL:
+        length = -(-length // 4096) * 4096
+    return tuple((at, min(length, high - at)) for at in range(low, high, length))

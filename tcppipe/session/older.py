@@ -1,0 +1,54 @@
+"""The sink holds more than its ledger tells: the ledger is older than the copy.
+
+It was restored from a backup, and tells of a generation that was under way then.  Behind that
+one the copy goes on with those that came since: they are compared with the origin's files, one
+after the other, and what is theirs does not come again.
+"""
+
+from typing import NamedTuple
+
+from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.compare import common
+from tcppipe.session.known import size_of
+from tcppipe.wire.events import Complete
+
+
+class Passed(NamedTuple):
+    """How far the sink has got: in which file, up to where, what comes after that one, and which
+    generations are there to their end, as Complete."""
+
+    candidate: Candidate
+    offset: int
+    later: list
+    whole: list
+
+
+def passed(have, cursor, at, later, chance):
+    """A Passed, or None when what the sink has behind the cursor's file is nothing that we know.
+
+    at: the length of that file, all of which is there.  later: the Candidates that follow, oldest
+    first.  chance: so many equal bytes are no chance.
+    """
+    found, whole, before = None, [], cursor
+    for number, candidate in enumerate(later):
+        size = None if candidate.trouble else (yield from size_of(candidate))
+        if size is None or at >= have.end:
+            break
+        high = min(size, have.end - at)
+        agreed = yield from common(candidate, 0, high, at)
+        if agreed < min(high, chance):
+            break
+        if agreed:
+            whole.append((yield from _complete(before)))
+            found = Passed(candidate, agreed, later[number + 1 :], whole)
+            before = candidate
+        if agreed < size:
+            break
+        at += size
+    return found
+
+
+def _complete(candidate):
+    size = yield from size_of(candidate)
+    (digest,) = yield Measure(candidate, ((0, size),))
+    return Complete(candidate.generation, size, digest)
