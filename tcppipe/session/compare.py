@@ -3,15 +3,20 @@
 A generator, as all that is asked of both sides: digests of ever smaller ranges.
 """
 
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
 from tcppipe.cursor import TAIL
-from tcppipe.session.actions import Measure
+from tcppipe.session.actions import Candidate, Measure
 from tcppipe.wire.events import Probe
 from tcppipe.wire.frames import MAX_RANGES
 
 STEP = 256 << 20  # bytes that one Probe covers at most
 
 
-def common(candidate, low, high, shift=0):
+def common(candidate: Candidate, low: int, high: int, shift: int = 0) -> Generator[Any, Any, int]:
     """How far [low, high) of a candidate and of the sink are the same, from low on.
 
     shift: how far behind these offsets the sink has it.
@@ -32,7 +37,7 @@ def common(candidate, low, high, shift=0):
     return high
 
 
-def _split(low, high):
+def _split(low: int, high: int) -> tuple[tuple[int, int], ...]:
     """At most MAX_RANGES ranges of about the same length that cover [low, high)."""
     length = max(1, -(-(high - low) // MAX_RANGES))
     if length > 1 and high - low > TAIL:

@@ -5,12 +5,15 @@ one the copy goes on with those that came since: they are compared with the orig
 after the other, and what is theirs does not come again.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
 
 from tcppipe.session.actions import Candidate, Measure
 from tcppipe.session.compare import common
 from tcppipe.session.known import size_of
-from tcppipe.wire.events import Complete
+from tcppipe.wire.events import Complete, Have
 
 
 class Passed(NamedTuple):
@@ -19,17 +22,21 @@ class Passed(NamedTuple):
 
     candidate: Candidate
     offset: int
-    later: list
-    whole: list
+    later: Sequence[Candidate]
+    whole: list[Complete]
 
 
-def passed(have, cursor, at, later, chance):
+def passed(
+    have: Have, cursor: Candidate, at: int, later: Sequence[Candidate], chance: int
+) -> Generator[Any, Any, Passed | None]:
     """A Passed, or None when what the sink has behind the cursor's file is nothing that we know.
 
     at: the length of that file, all of which is there.  later: the Candidates that follow, oldest
     first.  chance: so many equal bytes are no chance.
     """
-    found, whole, before = None, [], cursor
+    found: Passed | None = None
+    whole: list[Complete] = []
+    before = cursor
     for number, candidate in enumerate(later):
         size = None if candidate.trouble else (yield from size_of(candidate))
         if size is None or at >= have.end:
@@ -48,7 +55,7 @@ def passed(have, cursor, at, later, chance):
     return found
 
 
-def _complete(candidate):
+def _complete(candidate: Candidate) -> Generator[Any, Any, Complete]:
     size = yield from size_of(candidate)
     (digest,) = yield Measure(candidate, ((0, size),))
     return Complete(candidate.generation, size, digest)
