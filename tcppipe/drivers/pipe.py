@@ -153,7 +153,9 @@ class Pipe:
         self._entry = self._host = self._destination = self._lock = None
         self._merged = False
         self._established = False
+        self._claimed = ""  # what the lock says of us
         self._asked = None  # the signal that whoever has the pipe was sent
+        self._heard_before = ""
         self._claim_until = 0.0
 
     def open(self):
@@ -305,7 +307,8 @@ class Pipe:
             has_it = None if self._lock.i_am_locking() else self._lock.take()
             if has_it is not None:
                 self._ask_holder(sender)
-            self._lock.annotate(f"{sender.hex() if sender else '-'}\n{about}\n")
+            self._claimed = f"{sender.hex() if sender else '-'}\n{about}\n"
+            self._lock.annotate(self._claimed)
         except OSError as error:
             raise Blocked(f"{self._lock.path}: cannot lock, waiting: {reason(error)}") from None
         self._asked = None
@@ -319,10 +322,19 @@ class Pipe:
         if self._lock.i_am_locking() and not self._lock.is_in_place():
             raise SyncFailed(f"{self._lock.path}: was removed by somebody; begins anew")
 
+    def asked(self):
+        """Another child asks whether our source lives: let it know that we have heard it."""
+        try:
+            if self._lock.i_am_locking():
+                self._lock.annotate(f"{self._claimed}{time.monotonic()}\n")
+        except OSError:
+            pass  # it asks again
+
     def _ask_holder(self, sender):
-        holder, who = self._holder()
+        holder, who, heard = self._holder()
         now = time.monotonic()
         if self._asked is None:
+            self._heard_before = heard
             ours = sender is None or holder == sender.hex()
             self._asked = signal.SIGTERM if ours else signal.SIGUSR1
             self._claim_until = now + CLAIM + (TAKEOVER if ours else 0)
@@ -330,17 +342,24 @@ class Pipe:
         elif now > self._claim_until:
             if self._asked == signal.SIGTERM:
                 raise LinkLost("the connection before this one has not ended yet")
+            if heard == self._heard_before:  # it may be our own one before us, and hang
+                send(self._lock.path, self._asked)
+                raise Blocked(
+                    f"{self.name}: cannot be taken over, waiting: the process that has it does not "
+                    f"answer (pid {self._lock.read_pid()}, for {who})"
+                )
             raise NotNow(f"another source sends this pipe: {who}")
         raise Asking(f"{self.name}: asks whoever has it")
 
     def _holder(self):
-        """(key, description) of the source whose child holds the pipe now."""
+        """(key, description) of the source whose child holds the pipe now, and when that child
+        has heard a question last."""
         try:
             with open(self._lock.path, encoding="utf-8", errors="replace") as file:
-                _pid, key, about = (file.read(4096) + "\n\n\n").split("\n")[:3]
+                _pid, *known = (file.read(4096) + "\n\n\n\n").split("\n")[:4]
         except OSError:
-            return "", "unknown"
-        return key, about
+            return "", "unknown", ""
+        return known
 
     # --- after HUP
 

@@ -145,6 +145,7 @@ def _answer(came, store, pipe, began, now):
         pipe.check()
         store.reopen(now)
     if signal.SIGUSR1 in came:
+        pipe.asked()
         store.prove(now)
     if WHERE in came:
         what = "waits for a disk or a lock" if store.deaf else "up to date"

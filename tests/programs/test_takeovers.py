@@ -165,6 +165,24 @@ def test_who_has_the_pipe_is_told_by_the_pid_of_today(pipe):
     assert other.wait() == 1
 
 
+def test_a_stuck_child_is_no_other_source(pipe):
+    """A child that is stuck has the pipe, and its source was killed. The same source is started
+    again: it is not refused, since nobody can say that another one lives. It waits, says for whom,
+    and goes on when the child does."""
+    import os
+    import signal
+
+    pipe.up()
+    (child,) = pipe.server.children()
+    os.kill(child, signal.SIGSTOP)
+    pipe.client.kill()
+    append(pipe.origin, b"four\n")
+    pipe.client.up(seconds=20)
+    pipe.client.wait_log(f"the other side waits: .* does not answer .pid {child}, for")
+    os.kill(child, signal.SIGCONT)
+    pipe.arrives()
+
+
 def test_interrupted_while_it_connects(stage):
     """Whoever starts tcppipe and interrupts it before it is established leaves nothing behind."""
     import signal

@@ -751,6 +751,9 @@ class ServedPipe:
     def check(self):
         """It is still configured."""
 
+    def asked(self):
+        """Another one asks."""
+
     def keep(self):
         """Nobody removes a lock here."""
 
