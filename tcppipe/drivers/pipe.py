@@ -8,6 +8,7 @@ from it what is new.
 import os
 import signal
 import time
+from typing import NamedTuple
 
 from tcppipe.conf import pipes, reach
 from tcppipe.errors import (
@@ -154,9 +155,7 @@ class Pipe:
         self._merged = False
         self._established = False
         self._claimed = ""  # what the lock says of us
-        self._asked = None  # the signal that whoever has the pipe was sent
-        self._heard_before = ""
-        self._claim_until = 0.0
+        self._asked = None  # the Asked of whoever has the pipe
 
     def open(self):
         """Authorize, and try to open the destination: a Copy.
@@ -334,16 +333,15 @@ class Pipe:
         holder, who, heard = self._holder()
         now = time.monotonic()
         if self._asked is None:
-            self._heard_before = heard
             ours = sender is None or holder == sender.hex()
-            self._asked = signal.SIGTERM if ours else signal.SIGUSR1
-            self._claim_until = now + CLAIM + (TAKEOVER if ours else 0)
-            send(self._lock.path, self._asked)
-        elif now > self._claim_until:
-            if self._asked == signal.SIGTERM:
+            signum = signal.SIGTERM if ours else signal.SIGUSR1
+            self._asked = Asked(signum, now + CLAIM + (TAKEOVER if ours else 0), heard)
+            send(self._lock.path, signum)
+        elif now > self._asked.until:
+            if self._asked.signum == signal.SIGTERM:
                 raise LinkLost("the connection before this one has not ended yet")
-            if heard == self._heard_before:  # it may be our own one before us, and hang
-                send(self._lock.path, self._asked)
+            if heard == self._asked.heard:  # it may be our own one before us, and hang
+                send(self._lock.path, self._asked.signum)
                 raise Blocked(
                     f"{self.name}: cannot be taken over, waiting: the process that has it does not "
                     f"answer (pid {self._lock.read_pid()}, for {who})"
@@ -395,6 +393,14 @@ class Pipe:
         """What cannot change while it is written to."""
         path = entry.destination(host, self.path)
         return path, host, entry.mirror, entry.sync
+
+
+class Asked(NamedTuple):
+    """What whoever has the pipe was asked by a signal: for how long, and what he had heard then."""
+
+    signum: int
+    until: float
+    heard: str
 
 
 class Asking(Busy):
