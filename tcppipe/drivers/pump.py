@@ -11,6 +11,7 @@ whoever has the loop looks at everything else first.
 
 from collections import deque
 
+from tcppipe.drivers.trace import tracer
 from tcppipe.errors import Blocked, Busy, TcppipeError
 from tcppipe.session.actions import Append, Become, Compare, GiveBack, Save, Say, Send, Settle
 
@@ -34,6 +35,9 @@ class Pump:
         self.blocked = None
         self.retry_at = 0.0
         self.last = "nothing"
+        self._trace = tracer(link.peer, lambda: self.session)
+        if self._trace is not None:
+            session.trace = self._trace.say
         self._todo = deque()
         self._buffer = buffer
 
@@ -63,6 +67,8 @@ class Pump:
         view = self._buffer.view()
         count = self.link.receive(view)
         if count:
+            if self._trace is not None:
+                self._trace.heard(count)
             try:
                 actions = self.session.receive(view[:count], now)
             except TcppipeError as error:
@@ -119,6 +125,8 @@ class Pump:
         self.last = type(action).__name__
         if isinstance(action, Send):
             self.session.keepalive.sent = now
+            if self._trace is not None:
+                self._trace.sent(action)
             self.link.send(*action)
             return []
         if isinstance(action, GiveBack):

@@ -28,6 +28,8 @@ Streams = Callable[[int], Stream]  # the Stream for a priority
 WORD = 200  # characters of a name that are shown
 LINE = 1000  # characters of a message
 
+TRACING = bool(os.environ.get("TCPPIPE_TRACE"))  # somebody looks for a mistake
+
 _LONG = re.compile(rf"[^\s:]{{{WORD + 1},}}")
 
 _program = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "tcppipe"
@@ -93,6 +95,12 @@ def info(message: Message) -> None:
 def debug(message: Message) -> None:
     """For those who look for a mistake of ours."""
     say("debug", message)
+
+
+def trace(message: Message) -> None:
+    """For those who look for a mistake, and have asked for all of it: it has no budget."""
+    if TRACING:
+        _emit(DEBUG, one_line(message))
 
 
 def say(level: str, message: Message, subject: str | None = None) -> None:

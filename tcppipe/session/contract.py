@@ -7,6 +7,7 @@ method that returns actions may raise LinkLost, PeerError or Refused: then it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -22,9 +23,11 @@ class Session:
     """One connection, seen from one side.  `now` is always seconds of a monotonic clock.
 
     waiting: why the other side cannot read or write its file, in its own words, or "".
+    trace: a function that is told of each event, for people who look for a mistake, or None.
     """
 
     waiting = ""
+    trace: Callable[[str], None] | None = None
 
     def __init__(self, now: float) -> None:
         self.state = states.GREETING

@@ -8,6 +8,7 @@ from tcppipe.session import states
 from tcppipe.session.actions import Action, GiveBack, Send
 from tcppipe.session.contract import Session
 from tcppipe.wire import events as ev
+from tcppipe.wire.brief import brief
 from tcppipe.wire.frames import Reader, encode
 
 
@@ -33,6 +34,8 @@ class Peer(Session):
         self.keepalive.heard = now
         actions: list[Action] = []
         for event in self._reader.feed(data):
+            if self.trace is not None:
+                self.trace(f"{self.state} < {brief(event)}")
             self.state = states.follow(self.table, self.state, event)
             actions += getattr(self, "_on_" + type(event).__name__.lower())(event)
         surplus = self._reader.surplus()

@@ -65,6 +65,7 @@ class Undecided(SinkSession):
         line, newline, rest = self._first.partition(b"\n")
         if newline:
             sink = Sink(now)
+            sink.trace = self.trace
             return [Become(sink), *sink.receive(rest, now)]
         if len(line) > MAX_ACCEPT:
             raise PeerError("the acceptance of version 2 has no end")
