@@ -93,8 +93,10 @@ class Pipes(Service):
         try:
             attend(store, syncer, signals, lifeline, pipe)
         except TcppipeError as error:
-            store.close(clean=not isinstance(error, SyncFailed))
-            farewell(store, error)
+            try:
+                store.close(clean=not isinstance(error, SyncFailed))
+            finally:
+                farewell(store, error)
             raise type(error)(f"{pipe.name}: {error}") from None
         return 0
 

@@ -802,6 +802,6 @@ class Copy:
             with suppress(OSError):
                 if thing is not None:
                     thing.close()
-        if self._held is not None:
-            self.fs.close(self._held)
-            self._held = None
+        held, self._held = self._held, None
+        if held is not None:
+            self.fs.close(held)

@@ -21,6 +21,7 @@ the loop.
 
 import hashlib
 import zlib
+from contextlib import suppress
 
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN
 from tcppipe.errors import ConfigError, SyncFailed
@@ -425,7 +426,8 @@ class MergedCopy:
 
     def close(self, clean):
         """Let go of everything; what is held back was never acknowledged."""
-        if self._turns.stop(STOP):
-            self._let_go()
-            self.destination.close()
-            self._ledger.close()
+        if not self._turns.stop(STOP):
+            return
+        for let_go in (self._let_go, self.destination.close, self._ledger.close):
+            with suppress(OSError):  # what was acknowledged is on the disk since it was
+                let_go()

@@ -116,9 +116,9 @@ class Reader:
 
     def close(self):
         """Let go of the descriptor."""
-        if self.fd >= 0:
-            self.fs.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            self.fs.close(fd)
 
 
 class Broken(OSError):

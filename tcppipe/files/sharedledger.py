@@ -288,6 +288,6 @@ class SharedLedger:
 
     def close(self):
         """Let go of the file."""
-        if self._fd >= 0:
-            self.fs.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self.fs.close(fd)

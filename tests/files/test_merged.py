@@ -392,6 +392,26 @@ def test_a_ledger_of_the_first_version(last):
     assert merged(world).offer(b"").end == 14
 
 
+def test_a_close_that_fails_leaves_nothing_open(monkeypatch):
+    """As on NFS: the descriptor is gone all the same, and what was acknowledged had been synced."""
+    world = World(1)
+    copy = merged(world)
+    have = copy.offer(b"")
+    copy.begin(Begin(Why.FRESH, have.generation, 0))
+    put(copy, b"one\n")
+    close = world.fs.close
+
+    def fails(fd):
+        close(fd)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.fs, "close", fails)
+        copy.close(True)
+    assert not world.fs._fds
+    assert merged(world).offer(b"").end == 4
+
+
 @pytest.mark.parametrize("other", [b"", b"two\n"], ids=["alone", "among others"])
 def test_what_an_original_client_is_answered_is_there(other):
     """Its piece of 1023 bytes may be the beginning of a line: it is there before the answer, since
