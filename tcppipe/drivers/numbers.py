@@ -159,7 +159,7 @@ class Files(Service):
             if not self.numbers.allows(link.peer) or path not in self.numbers.files:
                 raise Refused("no longer allowed")
 
-        report.about(f"{link.peer}:{report.name(path)}")
+        report.about(f"{link.peer}:{report.name(path)}", link.peer)
         report.info(f"{link.peer}:{path}: established, version {2 if version2 else 1}")
         try:
             answer = Answer(follower, link, lifeline, check, report.say, self._packer)

@@ -86,7 +86,7 @@ class Pipes(Service):
             kind, how = (NotNow, "refused for now") if for_now else (Refused, "refused")
             raise kind(f"{pipe.name}: {how}: {error}") from None
         self.known = True
-        report.about(pipe.name)
+        report.about(pipe.name, link.peer)
         link.send(push1.ready())
         syncer = Workers()
         store = Store(link, Undecided(time.monotonic()), copy, pipe.claim, report.say, syncer)

@@ -1,9 +1,10 @@
-"""How much is said: about each subject, and in all.
+"""How much is said: about each subject, about all of a peer's, and in all.
 
 Whoever can make us say something (a stranger who connects, a peer that reports troubles)
 could fill a disk by it.  So each subject has a budget that fills up again with time, and
 there is one for all; what is over it is counted, and the count is said.  What is grave has
-budgets of its own, which chatter cannot use up.
+budgets of its own, which chatter cannot use up.  A peer can think of as many subjects as he likes:
+all that he brings up have a budget together, or he would use up that of the others.
 A server and its children use one table, in memory that they share.  They do not lock it: a
 count may be wrong by a few.  A crash leaves nothing.
 """
@@ -11,14 +12,16 @@ count may be wrong by a few.  A crash leaves nothing.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import zlib
 from typing import NamedTuple, TypeVar
 
 EACH = (100.0, 0.5)  # messages about one subject: at once, and a second …
+PEER = (1000.0, 1.0)  # … about those that one peer has brought up …
 ALL = (10000.0, 5.0)  # … and about all of them
 
-SLOTS = 512
+SLOTS = 512  # for all and for subjects, and as many for peers
 _SLOT = struct.Struct("@4d2Q200s")
 _NAME = 200
 N = TypeVar("N", int, float)
@@ -36,34 +39,38 @@ class Account(NamedTuple):
 class Budget:
     """The accounts.  Two subjects may by chance have one together, which does no harm."""
 
-    def __init__(self) -> None:
+    def __init__(self, salt: int | None = None) -> None:
         self._table: bytearray | mmap.mmap = bytearray(
             _SLOT.size
         )  # one for all is enough until there are subjects
+        # by a number that nobody knows: nobody can choose with whom he shares an account
+        self._salt = int.from_bytes(os.urandom(4), "big") if salt is None else salt
 
     def share(self) -> None:
         """From now on children that are forked use the same accounts as we do."""
-        self._table = mmap.mmap(-1, SLOTS * _SLOT.size)
+        self._table = mmap.mmap(-1, 2 * SLOTS * _SLOT.size)
 
-    def spend(self, subject: str, grave: bool, now: float) -> tuple[bool, int]:
+    def spend(self, subject: str, grave: bool, now: float, peer: str = "") -> tuple[bool, int]:
         """May something be said about a subject (str; "": the program itself)?
 
+        peer: who has brought it up, if that is somebody else.
         Returns (whether, how many messages about it were suppressed before).
         """
         kind = 0 if grave else 1
-        place = self._place(subject)
-        if place and not self._take(place, kind, now, EACH, subject):
-            return False, 0
-        if not self._take(0, kind, now, ALL, ""):
-            return False, 0
-        return True, self._forgive(place, kind)
+        places = {self._place(subject): subject}
+        if peer:
+            places[SLOTS + self._place(peer)] = peer
+        for place, name in {**places, 0: ""}.items():
+            if not self._take(place, kind, now, _bounds(place), name):
+                return False, 0
+        return True, sum(self._forgive(place, kind) for place in places)
 
     def overdue(self, now: float) -> list[tuple[str, int]]:
         """[(subject, number)] of what was suppressed and was not said, though there is room."""
         found = []
         for place in range(len(self._table) // _SLOT.size):
             account = self._read(place)
-            most, rate = EACH if place else ALL
+            most, rate = _bounds(place)
             for kind, number in enumerate(account.suppressed):
                 used = account.used[kind] - (now - account.at[kind]) * rate
                 if number and used + 1 <= most:
@@ -74,8 +81,9 @@ class Budget:
         if not subject:
             return 0
         if len(self._table) == _SLOT.size:
-            self._table = bytearray(self._table) + bytearray((SLOTS - 1) * _SLOT.size)
-        return 1 + zlib.crc32(subject.encode(errors="surrogateescape")) % (SLOTS - 1)
+            self._table = bytearray(self._table) + bytearray((2 * SLOTS - 1) * _SLOT.size)
+        name = subject.encode(errors="surrogateescape")
+        return 1 + zlib.crc32(name, self._salt) % (SLOTS - 1)
 
     def _take(
         self, place: int, kind: int, now: float, bounds: tuple[float, float], name: str
@@ -113,6 +121,11 @@ class Budget:
         _SLOT.pack_into(
             self._table, place * _SLOT.size, *account.used, *account.at, *account.suppressed, name
         )
+
+
+def _bounds(place: int) -> tuple[float, float]:
+    """What an account holds, and how fast it fills up again."""
+    return PEER if place >= SLOTS else EACH if place else ALL
 
 
 def _with(pair: tuple[N, N], kind: int, value: N) -> tuple[N, N]:

@@ -33,7 +33,7 @@ TRACING = bool(os.environ.get("TCPPIPE_TRACE"))  # somebody looks for a mistake
 _LONG = re.compile(rf"[^\s:]{{{WORD + 1},}}")
 
 _program = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "tcppipe"
-_subject = ""
+_subject = _peer = ""
 _syslog = Syslog(_program)
 _streams: Streams | None = None  # None in the background
 _budget = Budget()
@@ -61,10 +61,13 @@ def share() -> None:
     _budget.share()
 
 
-def about(subject: str) -> None:
-    """What this process says from now on is about this peer or pipe (str)."""
-    global _subject
-    _subject = subject
+def about(subject: str, peer: str = "") -> None:
+    """What this process says from now on is about this peer or pipe (str).
+
+    peer: who has thought of its name.
+    """
+    global _subject, _peer
+    _subject, _peer = subject, peer
 
 
 def critical(message: Message) -> None:
@@ -107,9 +110,9 @@ def say(level: str, message: Message, subject: str | None = None) -> None:
     """A message of the level with this name.  subject: whom it is about, if not about whom
     this process is."""
     priority: int = globals()[level.upper()]
-    subject = _subject if subject is None else subject
+    subject, peer = (_subject, _peer) if subject is None else (subject, "")
     with _one:
-        may, before = _budget.spend(subject, priority <= ERROR, time.monotonic())
+        may, before = _budget.spend(subject, priority <= ERROR, time.monotonic(), peer)
         if before:
             _suppressed(subject, before)
         if may:
