@@ -23,6 +23,7 @@ PASSING = {
 }  # fmt: skip
 
 
+NOBODY = (1 << 32) - 1  # no user and no group has this number, or a larger one
 LONGEST = 255 - len(".YYYYmmddHHMMSS.999")  # bytes of a name that others are made of
 
 
@@ -282,9 +283,9 @@ def look_up_owner(owner):
 
 
 def _number(owner, what, word, look_up):
-    if word.isdigit():
+    if word.isascii() and word.isdigit() and len(word) <= 10 and int(word) < NOBODY:
         return int(word)
     try:
         return look_up()
-    except KeyError:
+    except (KeyError, ValueError):
         raise ConfigError(f"owner={owner}: this system has no {what} {word!r}") from None

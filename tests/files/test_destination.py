@@ -85,6 +85,13 @@ def test_owners_are_looked_up():
     assert look_up_owner("root")[0] == 0
 
 
+@pytest.mark.parametrize("owner", ["4294967295", "1:4294967296", "9" * 5000, "²"])
+def test_numbers_that_no_owner_has(owner):
+    """Too large for the system, or no number at all."""
+    with pytest.raises(ConfigError, match="this system has no"):
+        look_up_owner(owner)
+
+
 def test_a_symbolic_link_is_refused(path):
     """It could lead anywhere; what it leads to is not touched."""
     os.makedirs(os.path.dirname(path))
