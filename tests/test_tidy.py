@@ -122,7 +122,6 @@ NOT_YET = {
         "tcppipe.files.standing",
         "tcppipe.files.status",
         "tcppipe.files.unmerged",
-        "tcppipe.programs.fetch_logs",
         "tcppipe.session.agree",
         "tcppipe.session.strangers",
     },

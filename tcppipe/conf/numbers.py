@@ -81,6 +81,15 @@ def parse(text: str, name: str) -> Numbers:
     return Numbers(list(allow.items()), files, scalars.get("bind_port"), scalars.get("bind_addr"))
 
 
+def statements(text: str) -> Iterator[tuple[int, str, str]]:
+    """(line, variable, key or "") of each assignment in a valid file's text; of a network, the
+    key is its usual form."""
+    for number, line in enumerate(grammar.lines(text), 1):
+        for variable, key, _value in _statements(line.strip(grammar.BLANKS)):
+            usual = str(grammar.network(key)) if variable == "hosts_allow" else key
+            yield number, variable, usual
+
+
 def patterns(glob: str) -> list[str]:
     """The patterns of a GLOB, as the original's shell-like reading has them.
 

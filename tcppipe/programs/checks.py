@@ -1,4 +1,4 @@
-"""`tcppiped -T`: what its configuration says, and what its author may not have meant.
+"""-T: what a configuration says, and what its author may not have meant.
 
 Errors and notes go to standard error.  Only errors change the status: a file with notes is valid.
 """
@@ -8,11 +8,12 @@ import select
 import sys
 import time
 
-from tcppipe.conf import grammar, notes, pipes, reach
+from tcppipe.conf import grammar, notes, pipes, pullnotes, reach
 from tcppipe.drivers.pipe import Table
 from tcppipe.errors import ConfigError
+from tcppipe.files import matches
 from tcppipe.net import identity, resolver
-from tcppipe.programs.options import prints
+from tcppipe.programs.options import note, prints
 
 PATIENCE = 5.0  # seconds for all names
 
@@ -23,8 +24,7 @@ def tcppiped(conf, asked=None):
     table = Table(conf)
     try:
         table.read()
-        with open(conf, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            text = file.read()
+        text = _text(conf)
         if asked is not None:
             return _which(table, asked)
     except ConfigError as error:
@@ -32,13 +32,126 @@ def tcppiped(conf, asked=None):
         return 1
     for entry in table.entries:
         print(f"{entry.line}: {entry.text}")
-    found = [*notes.notes(text, table.entries), *_on_disk(table.entries), *_unknown(table.entries)]
-    sys.stdout.flush()
+    hosts = [(entry.line, entry.name) for entry in table.entries if entry.name]
+    found = [*notes.notes(text, table.entries), *_on_disk(table.entries), *_unknown(hosts)]
     if not table.entries:
-        sys.stderr.write(f"{conf}: note: no entry, so every pipe is refused\n")
-    for line, note in sorted(found, key=lambda note: note[0]):
-        sys.stderr.write(f"{conf}:{line}: note: {note}\n")
+        found.append((0, "no entry, so every pipe is refused"))
+    _say(conf, found)
     return 0
+
+
+def fetch_logs(conf):
+    """Print what fetch_logs' configuration says; the exit status."""
+    from tcppipe.drivers.fetchers import read
+
+    prints()
+    try:
+        sources = read(conf)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for source in sources:
+        where = f"{source.remote} {source.local} {source.pointer}"
+        print(f"{source.line}: {source.host} {source.port} {where}")
+    hosts = [(source.line, source.host) for source in sources if source.is_name]
+    found = [*pullnotes.of_sources(sources), *_in_the_way(sources), *_unknown(hosts)]
+    if not sources:
+        found.append((0, "no line, so nothing is fetched"))
+    _say(conf, found)
+    return 0
+
+
+def gen_numbers(conf):
+    """Print what a .locals file says; the exit status."""
+    from tcppipe.drivers.numbers import Files
+
+    prints()
+    files = Files(conf)
+    try:
+        files.read()
+        text = _text(conf)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for network, allowed in files.numbers.allow:
+        print(f"{'allowed' if allowed else 'not allowed'}: {network}")
+    for name, glob in files.numbers.files.items():
+        print(f"{name}: {glob}")
+    found = list(pullnotes.of_numbers(text))
+    for name in files.numbers.files:
+        if not os.path.exists(name):
+            found.append((0, f"{name}: no such file now"))
+        elif not os.path.isfile(name):
+            found.append((0, f"{name}: not a regular file, so nothing is fetched from it"))
+    if not any(allowed for _network, allowed in files.numbers.allow):
+        found.append((0, "no address is allowed, so nobody can fetch"))
+    if not files.numbers.files:
+        found.append((0, "no file may be fetched"))
+    _say(conf, found)
+    return 0
+
+
+def tcppipe(keep):
+    """Print what a list says, and which files that are now; the exit status."""
+    from tcppipe.drivers.wanted import Wanted
+
+    prints()
+    wanted = Wanted(keep.path, keep.read, keep.make)
+    try:
+        wanted.read()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    wanted.look(time.monotonic())
+    found = []
+    for line in wanted.lines:
+        print(f"{line.line}: {line.text}")
+        paths = wanted.of_line(line)
+        for path in paths:
+            print(f"    {path}")
+        if not paths:
+            found.append((line.line, _why_none(wanted, line)))
+    hosts = [(line.line, line.options["h"]) for line in wanted.lines]
+    found += _unknown([(number, host) for number, host in hosts if grammar.is_name(host)])
+    found += [(0, error) for error in wanted.errors]
+    if not wanted.lines:
+        found.append((0, "no line, so nothing is sent"))
+    _say(keep.path, found)
+    return 0
+
+
+def _why_none(wanted, line):
+    """Why a line of a list gives no pipe now."""
+    there = set(matches.expand(line.pattern, set(), [], line.pointer))
+    if not there:
+        what = "is a directory" if os.path.isdir(line.pattern) else "no such file now"
+        return f"{line.pattern}: {what}"
+    others = {source.line for key, (source, _pipe) in wanted.pipes.items() if key[2] in there}
+    if others:
+        return f"line {', '.join(map(str, sorted(others)))} has it already"
+    return "its files are left out, or rotated ones of others"
+
+
+def _say(conf, found):
+    """Say the notes: (line, words) each; line 0: of the file."""
+    sys.stdout.flush()
+    for line, words in sorted(dict.fromkeys(found), key=lambda one: one[0]):
+        note(f"{conf}:{line}" if line else conf, words)
+
+
+def _text(conf):
+    with open(conf, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        return file.read()
+
+
+def _in_the_way(sources):
+    """What stands where files are to be written."""
+    for source in sources:
+        for what, path in (("local", source.local), ("pointer", source.pointer)):
+            if os.path.isdir(path):
+                yield source.line, f"{path} is a directory, where the {what} file is to be"
+        if not os.path.isdir(os.path.dirname(source.pointer)):
+            yield source.line, f"{os.path.dirname(source.pointer)}: no such directory; make it"
 
 
 def _on_disk(entries):
@@ -47,14 +160,15 @@ def _on_disk(entries):
             yield entry.line, f"{entry.local} is a directory; a pipe would be refused"
 
 
-def _unknown(entries):
-    names = _look_up(pipes.names(entries))
+def _unknown(hosts):
+    """Of (line, name): those that have no address, each once."""
+    names = _look_up([name for _line, name in hosts])
     told = set()
-    for entry in entries:
-        name = entry.name and entry.name.lower()
-        if name in names.failures and name not in told:
-            told.add(name)
-            yield entry.line, f"{entry.name}: {names.failures[name]}"
+    for line, name in hosts:
+        key = name.lower()
+        if key in names.failures and key not in told:
+            told.add(key)
+            yield line, f"{name}: {names.failures[key]}"
 
 
 def _look_up(wanted):

@@ -9,9 +9,7 @@ from tcppipe.programs.options import (
     absent,
     asked,
     interruptible,
-    note,
     parse,
-    prints,
     unwritable,
     wrong,
 )
@@ -48,7 +46,9 @@ def main(argv=None):
     report.open("fetch_logs")
     try:
         if "T" in options:
-            return _check(operands[0])
+            from tcppipe.programs import checks
+
+            return checks.fetch_logs(operands[0])
         return _run(options, *map(os.path.abspath, operands))
     except (TcppipeError, OSError) as error:
         for line in str(error).splitlines():
@@ -60,23 +60,7 @@ def _check_operands(operands, wanted):
     if len(operands) < wanted:
         raise ConfigError("CONF is needed" if wanted == 1 else "SNMP_DIR and CONF are needed")
     if len(operands) > wanted:
-        raise ConfigError(f"{operands[wanted]}: one operand too many")
-
-
-def _check(path):
-    from tcppipe.drivers.fetchers import read
-
-    prints()
-    try:
-        sources = read(path)
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    for source in sources:
-        print(f"{source.line}: {' '.join(map(str, source[1:]))}")
-    if not sources:
-        note(path, "no line, so nothing is fetched")
-    return 0
+        raise ConfigError(f"{operands[wanted]}: too many arguments")
 
 
 def _run(options, snmp_dir, conf):

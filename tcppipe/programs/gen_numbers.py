@@ -5,7 +5,7 @@ import sys
 
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
-from tcppipe.programs.options import absent, asked, interruptible, note, parse, prints, rate, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, rate, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -30,7 +30,7 @@ def main(argv=None):
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
         if len(operands) > 1:
-            raise ConfigError(f"{operands[1]}: one LOCALS, no more")
+            raise ConfigError(f"{operands[1]}: too many arguments")
         limit = rate("--limit", options["limit"]) if "limit" in options else None
     except ConfigError as error:
         return wrong(error, "gen_numbers", USAGE)
@@ -43,37 +43,14 @@ def main(argv=None):
     path = os.path.abspath(operands[0] if operands else LOCALS)
     try:
         if "T" in options:
-            return _check(path)
+            from tcppipe.programs import checks
+
+            return checks.gen_numbers(path)
         return _run(options, path, limit)
     except (TcppipeError, OSError) as error:
         for line in str(error).splitlines():
             report.fatal(line)
         return 1
-
-
-def _check(path):
-    from tcppipe.drivers.numbers import Files
-
-    prints()
-    files = Files(path)
-    try:
-        files.read()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    for network, allowed in files.numbers.allow:
-        print(f"{'allowed' if allowed else 'not allowed'}: {network}")
-    for name, glob in files.numbers.files.items():
-        print(f"{name}: {glob}")
-    sys.stdout.flush()
-    for name in files.numbers.files:
-        if not os.path.exists(name):
-            note(path, f"{name}: no such file now")
-    if not any(allowed for _network, allowed in files.numbers.allow):
-        note(path, "no address is allowed, so nobody can fetch")
-    if not files.numbers.files:
-        note(path, "no file may be fetched")
-    return 0
 
 
 def _run(options, path, limit):

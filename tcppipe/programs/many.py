@@ -5,12 +5,11 @@ what tcppipe has.  Asking (-I, -K) loads nothing of what runs pipes.
 """
 
 import os
-import sys
 
 from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.programs.options import flag, note, parse, prints
+from tcppipe.programs.options import flag, parse
 from tcppipe.programs.pipe_options import SPEC, PipeOptions
 
 # Options of the program itself, not of a pipe.
@@ -52,34 +51,6 @@ class ListOptions:
         if pipe.path != path:
             raise ConfigError(f"{path}: has become a symbolic link just now")
         return pipe
-
-
-def check(keep):
-    """Print what the list says, and which files that are now; the exit status."""
-    import time
-
-    from tcppipe.drivers.wanted import Wanted
-
-    prints()
-    wanted = Wanted(keep.path, keep.read, keep.make)
-    try:
-        wanted.read()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    wanted.look(time.monotonic())
-    for line in wanted.lines:
-        print(f"{line.line}: {line.text}", flush=True)
-        paths = wanted.of_line(line)
-        for path in paths:
-            print(f"    {path}")
-        if not paths:
-            note(f"{keep.path}:{line.line}", "no file for it now, or others' lines have them all")
-    for error in wanted.errors:
-        note(keep.path, error)
-    if not wanted.lines:
-        note(keep.path, "no line, so nothing is sent")
-    return 0
 
 
 def run(keep):

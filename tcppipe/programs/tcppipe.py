@@ -62,7 +62,9 @@ def main(argv=None):
     absent("tcppipe", options)
     try:
         if "T" in options:
-            return many.check(pipe)
+            from tcppipe.programs import checks
+
+            return checks.tcppipe(pipe)
         if "I" in options:
             return _show_pid(pipe)
         if "K" in options:

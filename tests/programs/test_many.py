@@ -447,8 +447,7 @@ def test_what_a_list_says(many):
         many.file(name, b"")
     done = many.ask("-T")
     assert done.returncode == 0
-    note = "note: no file for it now, or others' lines have them all"
-    assert done.stderr == f"{many.list}:4: {note}\n"
+    assert done.stderr == f"{many.list}:4: note: {many.logs}/x y: no such file now\n"
     port = many.stage.port
     assert done.stdout.splitlines() == [
         f"2: -f {many.logs}/*.log -h 127.0.0.1 -p {port}",

@@ -166,6 +166,72 @@ def test_a_configuration_that_says_nothing_is_told(stage, program):
     assert f"{empty}: note: {words}\n" in done.stderr
 
 
+def noted(done):
+    """What -T has noted: {line: words} (the last of a line)."""
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^[^:]+(?::(\d+))?: note: (.*)$", done.stderr, re.MULTILINE)
+    return {int(line or 0): words for line, words in found}
+
+
+def test_what_may_not_be_meant_in_the_lines_of_fetch_logs(stage):
+    """-T: valid, and noted with the number of the line."""
+    here = stage.path
+    (here / "made").mkdir()
+    rows = [
+        f"/a {here}/a {here}/a.pointer",
+        f"/a {here}/b {here}/b.pointer",
+        f"/c {here}/a/c {here}/c.pointer",
+        f"/d {here}/made {here}/d.pointer",
+        f"/e {here}/e {here}/no/pointer",
+        f"/f//g {here}/f {here}/f.pointer",
+        f"/g {here}/x/../g {here}/g.pointer # remark",
+    ]
+    conf = here / "conf"
+    conf.write_text("".join(f"127.0.0.1 6519 {row}\n" for row in rows))
+    notes = noted(stage.run([*stage.program("fetch_logs"), "-T", conf]))
+    assert notes == {
+        2: "fetches the same file as line 1, to another place",
+        3: "wants a directory where line 1 has its local file",
+        4: f"{here}/made is a directory, where the local file is to be",
+        5: f"{here}/no: no such directory; make it",
+        6: notes[6],
+        7: f"the local file has a '..' in it: {here}/x/../g",
+    }
+    assert "are not looked through: both sides have to write it so" in notes[6]
+
+
+def test_what_may_not_be_meant_in_the_lines_of_gen_numbers(stage):
+    """-T: what is said twice, directories, and paths that nobody will ask for."""
+    there = stage.path / "there"
+    there.touch()
+    conf = stage.path / "locals"
+    conf.write_text(
+        '$hosts_allow{"::1"} = 1;\n$hosts_allow{"0::1"} = 0; $hosts_allow{"::2"} = 1;\n'
+        f'$files{{"{there}"}} = "";\n$files{{"{there}"}} = "{there}.*";\n'
+        f'$files{{"{stage.path}//there"}} = "";\n$files{{"{stage.path}/said"}} = "";\n'
+    )
+    notes = noted(stage.run([*stage.program("gen_numbers"), "-T", conf]))
+    assert notes[2] == "$hosts_allow: ::1/128: stands in line 1 already; what is said last holds"
+    assert notes[4] == f"$files: {there}: stands in line 3 already; what is said last holds"
+    assert notes[5].startswith(f"{stage.path}//there: '//', '/./' and '/../' in a path")
+    assert notes[0] == f"{stage.path}/said: not a regular file, so nothing is fetched from it"
+
+
+def test_why_a_line_of_a_list_has_no_file(stage):
+    """-T: it is missing, a directory, or another line has it; and a host that has no address."""
+    origin = stage.path / "a.log"
+    origin.touch()
+    lines = ["a.log", "*.log", "said", "none"]
+    conf = stage.path / "list"
+    conf.write_text("".join(f"-f {stage.path}/{line} -h 127.0.0.1\n" for line in lines))
+    notes = noted(stage.run([*stage.program("tcppipe"), "-T", "-c", conf]))
+    assert notes == {
+        2: "line 1 has it already",
+        3: f"{stage.path}/said: is a directory",
+        4: f"{stage.path}/none: no such file now",
+    }
+
+
 def test_a_file_that_nobody_can_fetch_now_is_told(stage):
     """gen_numbers -T: a path with a slip of the pen is valid, so it says that there is no file."""
     locals_ = stage.path / "locals"
