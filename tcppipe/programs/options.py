@@ -76,6 +76,8 @@ def absent(program, options):
         if path is None or os.path.isdir(path):
             continue
         beside = os.path.dirname(os.path.abspath(path))
+        while not os.path.lexists(beside):
+            beside = os.path.dirname(beside)
         # what cannot be made is an error, which says so itself
         if what != "made now" or (not os.path.lexists(path) and os.access(beside, os.W_OK)):
             note(program, f"{flag(key)} {path}: no such directory; {what}")

@@ -102,6 +102,8 @@ def test_directories_that_are_not_there_are_said(stage):
     assert "note: --run-dir" in done.stderr and "nobody runs there" in done.stderr
     done = stage.run([*stage.program("tcppiped"), "-T", "-f", "/dev/null", *more[2:]])
     assert "no such directory" in done.stderr
+    done = stage.ask([], origin, "--run-dir", stage.path / "deep" / "down")
+    assert re.search(r"note: --run-dir .*/deep/down: no such directory; made now", done.stderr)
     done = stage.ask([], origin, *more)
     assert re.search(r"note: --olddir .*/no: no such directory; rotated files", done.stderr)
 
