@@ -21,7 +21,7 @@ from tcppipe.files.buffer import Buffer
 from tcppipe.net import resolver
 from tcppipe.process import report
 from tcppipe.process.outlets import Stream
-from tcppipe.process.trouble import Trouble
+from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
 
 REFRESH = 60.0  # seconds between two look-ups of the servers' names
@@ -172,7 +172,8 @@ class Fetchers:
         def then(now):
             if found and asked == self._asked:
                 self.take(found[0], now)
-                self._say("info", f"{self.path}: read again, {len(self._fetches)} sources")
+                holds = counted(len(self._fetches), "source", "sources")
+                self._say("info", f"{self.path}: read again, {holds}")
 
         self._rota.beside(work, then)
 

@@ -23,7 +23,7 @@ from tcppipe.net.dial import Diallers
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.process.owner import owner
-from tcppipe.process.trouble import Trouble
+from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
 
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD, LEAVE)
@@ -187,7 +187,10 @@ class Keeper:
 
     def _where(self):
         """How things stand, in words."""
-        words = [f"{len(self.wanted.lines)} lines", f"{len(self._pipes)} pipes"]
+        words = [
+            self.wanted.holds,
+            counted(len(self._pipes), "pipe", "pipes"),
+        ]
         if self._waiting:
             words.append(f"{len(self._waiting)} wait to be started")
         if self._outages.down:
@@ -368,7 +371,7 @@ class Keeper:
             for line in str(error).split("\n"):
                 report.error(f"{line} (the old list stays in force)")
         else:
-            report.info(f"{self.wanted.path}: read again, {len(self.wanted.lines)} lines")
+            report.info(f"{self.wanted.path}: read again, {self.wanted.holds}")
         for key in self._waiting:
             self._pipes[key].start_at = self._pipes[key].failures = 0
         self._said = set()

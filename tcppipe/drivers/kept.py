@@ -42,7 +42,7 @@ class Kept(Push):
 
     def _abandoned(self):
         super()._abandoned()
-        self._say("warning", f"{self.path}: ends: the keeper is gone")
+        self._say("warning", f"{self.path}: ends: tcppipe -c is gone")
 
     def _answer(self, came, now):
         super()._answer(came, now)

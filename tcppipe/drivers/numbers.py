@@ -24,7 +24,7 @@ from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
 from tcppipe.process import report
 from tcppipe.process.shared import Shared
-from tcppipe.process.trouble import duration
+from tcppipe.process.trouble import counted, duration
 from tcppipe.session.numbers1 import ByteSource
 from tcppipe.session.source import Source
 from tcppipe.wire import pull1
@@ -121,7 +121,7 @@ class Files(Service):
         self.numbers = numbers.parse(text, self.path)
         found = {path: _found(path, glob, report.say) for path, glob in self.numbers.files.items()}
         self._origins = found
-        return f"{len(self.numbers.files)} files"
+        return counted(len(self.numbers.files), "file", "files")
 
     def serve(self, link, signals, lifeline):
         """Answer one request."""

@@ -19,7 +19,7 @@ from tcppipe.errors import (
 from tcppipe.files.workers import Workers
 from tcppipe.net import identity
 from tcppipe.process import report
-from tcppipe.process.trouble import duration
+from tcppipe.process.trouble import counted, duration
 from tcppipe.process.turns import Turns
 from tcppipe.session.sink1 import Undecided
 from tcppipe.wire import packing, push1
@@ -61,7 +61,7 @@ class Pipes(Service):
     def read(self):
         """Read the table."""
         self.table.read()
-        return f"{len(self.table.entries)} entries"
+        return counted(len(self.table.entries), "entry", "entries")
 
     def knows(self, address):
         """Is there any entry for this address?"""

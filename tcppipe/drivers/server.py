@@ -30,7 +30,7 @@ from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.process.crowd import Crowd
 from tcppipe.process.signals import FAILED
-from tcppipe.process.trouble import Trouble, duration
+from tcppipe.process.trouble import Trouble, counted, duration
 from tcppipe.process.turns import Turns
 
 REFRESH = 60.0  # seconds between two words about what was suppressed
@@ -236,7 +236,8 @@ class Server:
         now = time.monotonic()
         look_up = self._look_ups.fileno()
         look_up = "at rest" if look_up is None else "a look-up of names is under way"
-        report.info(f"{len(self._children)} connections, {look_up}")
+        connections = counted(len(self._children), "connection", "connections")
+        report.info(f"{connections}, {look_up}")
         for pid, note in self._children:
             if note is not None:
                 report.info(f"child {pid}: {note[0]}, for {duration(now - note[1])}")

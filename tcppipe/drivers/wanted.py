@@ -10,6 +10,7 @@ import time
 from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.files import configuration, matches
+from tcppipe.process.trouble import counted
 
 THOROUGH = 60.0  # seconds after which directories are listed even if they look unchanged
 FRESH = 2.0  # seconds for which a directory's time may not tell of a second change
@@ -36,6 +37,11 @@ class Wanted:
         self._seen = {}  # directory: its signature when it was listed
         self._listed_at = 0.0
         self._origins = {}  # (host, port, path): when it was last there
+
+    @property
+    def holds(self):
+        """How much it is, in words."""
+        return counted(len(self.lines), "line", "lines")
 
     def read(self):
         """Read the list.  Raises ConfigError, and keeps the old lines then."""

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN
 from tcppipe.errors import Blocked, Busy, LinkLost, SyncFailed, reason
+from tcppipe.files import words
 from tcppipe.files.blocked import blocked
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
@@ -507,8 +508,7 @@ class Copy:
         return (fits or before or [None])[0]
 
     def _no_place(self, generation, offset, data):
-        text = f"{self.destination.path}: {len(data)} late bytes have no place"
-        self._say("critical", text)
+        self._say(*words.dropped(self.destination.path, len(data)))
         ino = generation.ino if generation is not None else 0
         with blocked(self._path, "cannot write the ledger"):
             self._ledger.note(
@@ -727,8 +727,6 @@ class Copy:
         verdict = "not compared"
         if NO_DIGEST not in (digest, end.digest):
             verdict = "equal" if digest == end.digest else "different"
-        if verdict == "different":
-            self._say("critical", f"{self.destination.path}: the digests of a generation differ")
         with blocked(self._path, "cannot write the ledger"):
             self._ledger.note(
                 "end",
@@ -738,15 +736,15 @@ class Copy:
                 verdict=verdict,
                 said=end.digest.hex(),
             )
+        at = self.destination.path
+        self._say(*words.completed(at, end, self.end, digest, self.generation))
         self._finished = (end, (self.end, digest))
         return self._finished[1]
 
     def gap(self, gap):
         """Record bytes that nobody can read any more.  Raises Blocked."""
         why = gap.reason.decode(errors="replace")
-        last = gap.last or "unknown"
-        text = f"{self.destination.path}: bytes {gap.first} to {last} are lost at the origin: {why}"
-        self._say("critical", text)
+        self._say(*words.lost(self.destination.path, gap, why))
         with blocked(self._path, "cannot write the ledger"):
             self._ledger.note(
                 "gap", first=gap.first, last=gap.last, ino=gap.generation.ino, why=why

@@ -25,6 +25,7 @@ from contextlib import suppress
 
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN
 from tcppipe.errors import ConfigError, SyncFailed
+from tcppipe.files import words
 from tcppipe.files.blocked import blocked
 from tcppipe.files.claims import Claims
 from tcppipe.files.footing import Footing
@@ -334,7 +335,7 @@ class MergedCopy:
         known = self._ledger.lengths.get(of)
         held = self._late[1] if self._late[0] == of else b""
         if known is None or offset > known + len(held):
-            self._say("critical", f"{self.destination.path}: {len(data)} late bytes have no place")
+            self._say(*words.dropped(self.destination.path, len(data)))
             return
         text = held + bytes(data)[max(0, known + len(held) - offset) :]
         whole = text.rfind(b"\n") + 1 or (len(text) if len(text) >= LONGEST_LATE else 0)
@@ -386,8 +387,8 @@ class MergedCopy:
         what = "finish", end.length
         to = self._turns.take(what, "cannot append", lambda _turn: self._finish(text, end, digest))
         self._put_done(to)
-        if NO_DIGEST not in (digest, end.digest) and digest != end.digest:
-            self._say("critical", f"{self.destination.path}: the digests of a generation differ")
+        at = self.destination.path
+        self._say(*words.completed(at, end, end.length, digest, self.generation))
         self._finished = end, (to, digest)
         return self._finished[1]
 
@@ -406,9 +407,7 @@ class MergedCopy:
                   "ino": gap.generation.ino, "why": why}  # fmt: skip
         what = "cannot write the ledger"
         self._turns.take(("gap", gap), what, lambda _turn: self._ledger.write(record))
-        last = gap.last or "unknown"
-        text = f"{self.destination.path}: bytes {gap.first} to {last} are lost at the origin: {why}"
-        self._say("critical", text)
+        self._say(*words.lost(self.destination.path, gap, why))
 
     def reopen(self):
         """Open the destination by its name again.  Raises Waiting, Blocked."""

@@ -52,6 +52,11 @@ class Trouble:
             self._say("warning", f"{text} after {duration(now - self._since)}")
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """A number of things in words: 1 entry, 2 entries."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def duration(seconds: float) -> str:
     """A time in words: 12 s, 5 min, 3 h, 2 days."""
     for most, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from tcppipe import __version__
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
 from tcppipe.programs.options import (
@@ -69,6 +70,7 @@ def _run(options, snmp_dir, conf):
 
     from tcppipe.drivers.fetchers import Fetchers, read, streams, tell_all
     from tcppipe.process.daemon import Daemon
+    from tcppipe.process.trouble import counted
 
     foreground = "D" not in options
     pidfile = None
@@ -92,7 +94,8 @@ def _run(options, snmp_dir, conf):
         signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1]
         with daemon.held(signums) as signals:
             fetchers = Fetchers(conf, snmp_dir, state_dir, tell_all)
-            tell_all(None, "info", f"started, {len(sources)} sources in {conf}")
+            holds = counted(len(sources), "source", "sources")
+            tell_all(None, "info", f"started, {holds} in {conf}, version {__version__}")
             daemon.ready()
             fetchers.take(sources, time.monotonic())
             fetchers.run(signals)

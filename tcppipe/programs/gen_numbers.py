@@ -3,6 +3,7 @@
 import os
 import sys
 
+from tcppipe import __version__
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, rate, wrong
@@ -79,7 +80,7 @@ def _run(options, path, limit):
     def serve():
         with daemon.held(SIGNALS) as signals:
             server = Server(files, sockets)
-            report.info(f"started, port {port}, {holds} in {path}")
+            report.info(f"started, port {port}, {holds} in {path}, version {__version__}")
             daemon.ready()
             server.run(signals)
         report.info("ended")

@@ -6,6 +6,7 @@ what tcppipe has.  Asking (-I, -K) loads nothing of what runs pipes.
 
 import os
 
+from tcppipe import __version__
 from tcppipe.conf import pipelist
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
@@ -24,7 +25,9 @@ class ListOptions:
             raise ConfigError(f"{operands[0]}: pipes are listed in the file of -c, one a line")
         for key in options:
             if key not in NOT_IN_A_LINE:
-                raise ConfigError(f"{flag(key)}: with -c this stands in the lines of its file")
+                raise ConfigError(
+                    f"{flag(key)}: not together with -c: write it into the lines of LIST"
+                )
         self.path = os.path.realpath(options["c"])
         if "\n" in self.path:
             raise ConfigError(f"{self.path!r}: a list whose name holds a newline")
@@ -86,7 +89,7 @@ def run(keep):
 
     def serve():
         with daemon.held(SIGNALS) as signals:
-            report.info(f"started, {len(wanted.lines)} lines in {wanted.path}")
+            report.info(f"started, {wanted.holds} in {wanted.path}, version {__version__}")
             daemon.ready()
             report.share()
             Keeper(wanted, prepare, feed).run(signals)

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from tcppipe import __version__
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, unwritable, wrong
@@ -64,6 +65,7 @@ def _run(options, port):
     from tcppipe.net.listen import listen
     from tcppipe.process import report
     from tcppipe.process.daemon import Daemon
+    from tcppipe.process.trouble import counted
 
     run_dir = paths.run_dir(options.get("run-dir"))
     daemon = Daemon("tcppiped", os.path.join(run_dir, "tcppiped.pid"))
@@ -82,7 +84,8 @@ def _run(options, port):
             for path in paths.open_to_others(run_dir, state_dir, table.path):
                 report.warning(f"{path}: others may write there, and take pipes over: chmod o-w")
             server = Server(Pipes(table, state_dir), sockets)
-            report.info(f"started, port {port}, {len(table.entries)} entries in {table.path}")
+            holds = counted(len(table.entries), "entry", "entries")
+            report.info(f"started, port {port}, {holds} in {table.path}, version {__version__}")
             daemon.ready()
             server.run(signals)
         report.info("ended")

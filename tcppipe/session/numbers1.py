@@ -99,7 +99,11 @@ class ByteSource(SourceSession):
         if isinstance(item, news.Note):
             return [Say(item.level, item.text)]
         if isinstance(item, news.LateBytes):
-            return [Say("critical", f"{len(item.data)} late bytes have no place in version 1")]
+            text = (
+                f"{len(item.data)} bytes, written to a rotated file after it was complete, are "
+                "dropped: version 1 cannot send them"
+            )
+            return [Say("critical", text)]
         if isinstance(item, news.Lost):
             return [Say("critical", f"bytes lost from offset {item.first} on: {item.reason}")]
         return []

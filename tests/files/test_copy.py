@@ -500,7 +500,19 @@ def test_finish_records_the_end(place):
     assert copy.durable == len(DATA)
     have = place.open().offer(ME)
     assert have.closed and have.mark == have.end == len(DATA)
-    assert place.said == []
+    (said,) = place.said
+    assert said[1].endswith(f"complete, {len(DATA)} bytes, SHA-256 equal")
+
+
+def test_an_end_that_differs_is_said_with_both_digests(place):
+    """So that who compares them by hand knows which side has which."""
+    copy = begun(place)
+    copy.append(0, DATA)
+    copy.finish(ended(DATA, digest=sha(b"other")))
+    ((level, text),) = place.said
+    assert level == "critical" and f"SHA-256 differs after {len(DATA)} bytes of inode" in text
+    there, here = sha(b"other").hex()[:16], sha(DATA).hex()[:16]
+    assert text.endswith(f"{there}... at the origin, {here}... here")
 
 
 def test_finish_twice_is_once(place):

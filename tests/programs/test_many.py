@@ -461,8 +461,8 @@ def test_what_a_list_says(many):
     "options, reason",
     [
         (["-T"], "-T: only with -c LIST"),
-        (["-c", "x", "-f", "/a"], "-f: with -c this stands in the lines of its file"),
-        (["-c", "x", "-t", "1"], "-t: with -c this stands in the lines of its file"),
+        (["-c", "x", "-f", "/a"], "-f: not together with -c: write it into the lines of LIST"),
+        (["-c", "x", "-t", "1"], "-t: not together with -c: write it into the lines of LIST"),
         (["-c", "x", "y"], "y: pipes are listed in the file of -c, one a line"),
     ],
 )

@@ -234,7 +234,7 @@ def test_hup_rereads_both_configurations(pull):
     pull.arrives()
     conf.write_text(f"{line}\n")
     pull.client.hup()
-    pull.client.wait_log("read again, 1 sources")
+    pull.client.wait_log("read again, 1 source")
     assert pull.server.log.count("established") == 2
     wait_until(lambda: len(pull.server.children()) == 1, "the first one's child has ended")
 

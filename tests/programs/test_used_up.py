@@ -370,7 +370,7 @@ def test_signals_that_nobody_means_so(stage, program):
     story.append(b"four\n")
     story.arrives()
     if program != "fetch_logs":
-        process.wait_log("1 connections, ")
+        process.wait_log("1 connection, ")
         process.wait_log("child [0-9]+: 127.0.0.1, for ")
         process.wait_log("connected for [0-9]+ s")
 
