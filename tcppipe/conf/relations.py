@@ -98,3 +98,11 @@ def nested(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
         for other in tree.above(local_parts(entry), Part.meets):
             yield other, entry
             break
+
+
+def in_the_way(entries: Sequence[Entry], entry: Entry) -> Entry | None:
+    """The entry whose file stands where this one needs a directory, or the other way round."""
+    for one, other in nested(entries):
+        if entry in (one, other):
+            return other if entry == one else one
+    return None

@@ -5,12 +5,13 @@ one stays in force.  The parent reads it and has the names looked up; its childr
 from it what is new.
 """
 
+import errno
 import os
 import signal
 import time
 from typing import NamedTuple
 
-from tcppipe.conf import pipes, reach
+from tcppipe.conf import pipes, reach, relations
 from tcppipe.errors import (
     Blocked,
     Busy,
@@ -209,7 +210,19 @@ class Pipe:
             os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except OSError as error:
             if first:
-                raise NotNow(f"{at}: cannot open: {reason(error)}") from None
+                why = reason(error)
+                if error.errno == errno.ENOTDIR:
+                    why += self._in_the_way()
+                raise NotNow(f"{at}: cannot open: {why}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{error}{self._in_the_way()}") from None
+
+    def _in_the_way(self):
+        """In words: whose file stands where ours needs a directory, or the other way round."""
+        other = relations.in_the_way(self._knowledge.table.entries, self._entry)
+        if other is None:
+            return ""
+        return f": that of {other.host}:{other.remote} (line {other.line}) is in the way"
 
     # --- which entry is it?
 

@@ -595,3 +595,18 @@ def test_server_hangs_up(stage, false_server):
     port = false_server(b"", stay=False)
     said = "closed by the other side, before an answer: no tcppiped there?"
     refused(stage.ask(["-d"], origin, port=port), f"127.0.0.1:{port}", said)
+
+
+@pytest.mark.parametrize("first", ["file", "directory"])
+def test_whose_file_is_in_the_way(stage, first):
+    """One entry's local file is a directory of another's: who comes second is told whose it is."""
+    one, other = stage.path / "one.log", stage.path / "other.log"
+    for origin in (one, other):
+        origin.write_bytes(b"one\n")
+    stage.configure(
+        f"127.0.0.1:{one} | {stage.path}/copy/x", f"127.0.0.1:{other} | {stage.path}/copy/x/y"
+    )
+    stage.server().up()
+    here, there, line = (one, other, 1) if first == "file" else (other, one, 2)
+    stage.client(here).up()
+    refused(stage.ask(["-d"], there), f": that of 127.0.0.1:{here} (line {line}) is in the way")
