@@ -19,6 +19,12 @@ LIGHT = (Append, Become, Compare, GiveBack, Save, Say, Send, Settle)
 AT_ONCE = 1024  # of those that are done in one go
 
 
+class More(Busy):
+    """The next action has its turn when everything else has been looked at."""
+
+    long = False
+
+
 class Pump:
     """One session and its link.  `now` is always seconds of a monotonic clock.
 
@@ -83,7 +89,7 @@ class Pump:
             action = self._todo[0]
             try:
                 if not left:
-                    raise Busy("more than is done in one go")
+                    raise More("more than is done in one go")
                 more = self._perform(action, now)
             except Blocked as error:
                 self.blocked = error

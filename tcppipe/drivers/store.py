@@ -279,9 +279,8 @@ class Store:
 
     def _report(self):
         """Say once that, and why, we wait; and once that we go on."""
-        error = self.trouble
-        if error is None:
-            error = self._long_step()
+        busy = self._long_step()
+        error = self.trouble or busy
         if error is not None and str(error) != self._told:
             self._told = str(error)
             self._say("info" if isinstance(error, Busy) else "critical", self._told)
