@@ -3,6 +3,7 @@
 import errno
 import select
 import threading
+import time
 
 from tcppipe.files.workers import Workers
 
@@ -92,3 +93,44 @@ def test_a_thread_that_never_begins(monkeypatch):
     sync = syncer.start(lambda: done.append(2))
     sync.wait()
     assert done == [1, 2]
+
+
+def until_done(workers, job):
+    """Do what the loop does, until a job is done."""
+    while not job.done:
+        now = time.monotonic()
+        assert workers.tend(now)
+        select.select([workers], [], [], max(0.0, min(workers.due(now) - now, 1.0)))
+        workers.drain()
+
+
+def test_whoever_does_not_come_back_is_replaced():
+    """Many jobs wait for something that never happens: the one behind them is done all the same."""
+    workers, gate = Workers(1, idle=1.0), threading.Event()
+    stuck = [workers.start(gate.wait) for _ in range(20)]
+    until_done(workers, workers.start(lambda: None))
+    assert not any(job.done for job in stuck)
+    until_done(workers, workers.start(lambda: None))
+    gate.set()
+    for job in stuck:
+        job.wait()
+
+
+def test_no_thread_in_the_place_of_one_that_does_not_come_back(monkeypatch):
+    """It is told, tried again a second later, and nothing is done in the loop meanwhile."""
+    workers, gate = Workers(), threading.Event()
+    workers.start(gate.wait)
+    job = workers.start(lambda: None)
+    now = time.monotonic() + 1.0
+    with monkeypatch.context() as patch:
+        patch.setattr("_thread.start_new_thread", _no_thread)
+        while workers.tend(now):
+            now += 1.0
+        assert not job.done and workers.due(now) > now
+    assert workers.tend(now + 1.0)
+    job.wait()
+    gate.set()
+
+
+def _no_thread(*_):
+    raise RuntimeError("can't start new thread")
