@@ -150,8 +150,6 @@ def _in_the_way(sources):
         for what, path in (("local", source.local), ("pointer", source.pointer)):
             if os.path.isdir(path):
                 yield source.line, f"{path} is a directory, where the {what} file is to be"
-        if not os.path.isdir(os.path.dirname(source.pointer)):
-            yield source.line, f"{os.path.dirname(source.pointer)}: no such directory; make it"
 
 
 def _on_disk(entries):

@@ -179,12 +179,13 @@ def test_what_may_not_be_meant_in_the_lines_of_fetch_logs(stage):
     """-T: valid, and noted with the number of the line."""
     here = stage.path
     (here / "made").mkdir()
+    (here / "kept").mkdir()
     rows = [
         f"/a {here}/a {here}/a.pointer",
         f"/a {here}/b {here}/b.pointer",
         f"/c {here}/a/c {here}/c.pointer",
-        f"/d {here}/made {here}/d.pointer",
-        f"/e {here}/e {here}/no/pointer",
+        f"/d {here}/kept {here}/d.pointer",
+        f"/e {here}/e {here}/made",
         f"/f//g {here}/f {here}/f.pointer",
         f"/g {here}/x/../g {here}/g.pointer # remark",
     ]
@@ -194,8 +195,8 @@ def test_what_may_not_be_meant_in_the_lines_of_fetch_logs(stage):
     assert notes == {
         2: "fetches the same file as line 1, to another place",
         3: "wants a directory where line 1 has its local file",
-        4: f"{here}/made is a directory, where the local file is to be",
-        5: f"{here}/no: no such directory; make it",
+        4: f"{here}/kept is a directory, where the local file is to be",
+        5: f"{here}/made is a directory, where the pointer file is to be",
         6: notes[6],
         7: f"the local file has a '..' in it: {here}/x/../g",
     }
