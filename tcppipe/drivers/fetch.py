@@ -7,14 +7,12 @@ it says so, waits, and tries again.
 A crash leaves what a copy leaves, and a pointer file.
 """
 
-import _thread
 import os
 import random
 import select
-import time
-from collections import Counter
 
 from tcppipe.drivers.fetched import Fetched
+from tcppipe.drivers.pointing import Pointing
 from tcppipe.errors import ConfigError, LinkLost, PeerError, SyncFailed, TcppipeError, reason
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
@@ -30,7 +28,6 @@ from tcppipe.wire.events import Why
 
 PAUSE, LONGEST_PAUSE = 5.0, 30.0  # seconds before connecting again
 GREETING = 5.0  # seconds that a server has for its answer
-AT_ONCE = 32  # connections that one server is asked to answer at a time
 CROWDED = 0.5  # seconds until a source looks again whether it is its turn
 RESOLVE = 5.0  # seconds that the first look-up of a name may take
 UNRESOLVED = 1.0  # seconds between two looks at a name that was not looked up yet
@@ -38,26 +35,6 @@ SLOW = 1.0  # seconds of a turn after which what came meanwhile counts as heard 
 GONE = getattr(select, "POLLRDHUP", 0)
 
 PAUSED, CONNECTING, GREETED, STREAMING = "paused", "connecting", "greeting", "streaming"
-
-
-class Gate:
-    """So many sources ask a server at a time."""
-
-    def __init__(self):
-        self._waiting = Counter()
-        self._lock = _thread.allocate_lock()
-
-    def enter(self, server):
-        """One more; False: these are enough for now."""
-        with self._lock:
-            free = self._waiting[server] < AT_ONCE
-            self._waiting[server] += free
-            return free
-
-    def leave(self, server):
-        """One less."""
-        with self._lock:
-            self._waiting[server] -= 1
 
 
 class Fetch:
@@ -82,14 +59,13 @@ class Fetch:
         self._counted = False
         self._nameless_until = None  # so long a server's name may be unknown without an error
         self._base = os.path.join(state_dir, paths.file_name(source.local))
-        self._pointer = Pointer(source.pointer)
+        self._pointing = Pointing(Pointer(source.pointer), self._say)
         self._state = PAUSED
         self._until = 0.0  # when the present state has lasted too long
         self._pause = PAUSE
         self._connecting = self._link = self._store = None
         self._asked = (0, 0)  # inode and offset in our request
         self._inode = 0  # what the server answered
-        self._unwritten = None  # the inode that the pointer file should have, and has not
         self._told = None
         self._blocked = None
         self._begun = False  # bytes may come over this connection
@@ -129,8 +105,7 @@ class Fetch:
         store = self._store
         if store.copy.sync_over or (self._link.unread and not store.deaf):
             return now
-        due = store.due(now)
-        return due if self._unwritten is None else min(due, self._until)
+        return min(store.due(now), self._pointing.due)
 
     def ready(self, events, now):
         """Something happened to the descriptor."""
@@ -261,7 +236,7 @@ class Fetch:
             if self._link.unread and not self._store.deaf:
                 self._store.hear(now)
             self._store.tend(now)
-            self._write_pointer(now)
+            self._pointing.tend(now)
             self._look_blocked()
         elif self._state == CONNECTING:
             self._connecting.tend(now)
@@ -311,7 +286,7 @@ class Fetch:
 
     def _greet(self, now):
         size = self._local_size()
-        inode = self._pointer.read(size)
+        inode = self._pointing.file.read(size)
         self._asked = (inode, size if inode else 0)
         self._link.send(pull1.request(os.fsencode(self.source.remote), *self._asked))
         self._state, self._until = GREETED, now + GREETING
@@ -350,7 +325,7 @@ class Fetch:
             self._wrong("no such file there, waiting for it")
         if not version2:
             if fresh:
-                self._pointer.prepare(self._inode)
+                self._pointing.file.prepare(self._inode)
             self._store.pump.take(session.open(), now)
             self._look_blocked()
         if self._link.unread:
@@ -384,14 +359,11 @@ class Fetch:
         """A generation begins, or goes on."""
         if version2:
             self._inode = begin.generation.ino
-            if self._inode != pull1.parse_pointer(self._pointer_content()):
-                self._unwritten = self._inode
-                self._until = 0.0
-                self._write_pointer(0.0)
+            self._pointing.name(self._inode, 0.0)
             if begin.offset == 0 and begin.why not in (Why.RESUMED, Why.ADOPTED):
                 self._say_begun(begin.why == Why.FRESH)
         elif begin is not None:
-            self._pointer.commit()
+            self._pointing.file.commit()
             self._say_begun(not self._asked[0])
         self._begun = True
         self._right()
@@ -401,23 +373,3 @@ class Fetch:
             self._say("info", f"begins, inode {self._inode}")
         else:
             self._say("info", f"origin rotated (inode {self._inode}); the copy begins anew")
-
-    def _pointer_content(self):
-        try:
-            with open(self.source.pointer, "rb") as file:
-                return file.read(pull1.MAX_POINTER)
-        except OSError:
-            return b""
-
-    def _write_pointer(self, now):
-        if self._unwritten is None or now < self._until:
-            return
-        try:
-            self._pointer.write(self._unwritten)
-            self._unwritten = None
-        except OSError as error:
-            self._until = max(now, time.monotonic()) + PAUSE
-            text = f"{self.source.pointer}: cannot write: {reason(error)}"
-            if text != self._told:
-                self._told = text
-                self._say("error", text)

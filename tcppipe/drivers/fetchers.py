@@ -13,7 +13,8 @@ from functools import partial
 
 from tcppipe.conf import fetch as conf
 from tcppipe.drivers.board import Board
-from tcppipe.drivers.fetch import Fetch, Gate
+from tcppipe.drivers.fetch import Fetch
+from tcppipe.drivers.gate import Gate
 from tcppipe.drivers.rota import Poller, Rota
 from tcppipe.errors import ConfigError, reason
 from tcppipe.files import configuration

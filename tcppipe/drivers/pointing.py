@@ -1,0 +1,55 @@
+"""Keeps the pointer file of a fetched source: it names the inode of what the local file holds.
+
+What cannot be written for now is said, and tried again: nothing waits for it, since a source
+of version 2 is found by content.
+A crash leaves the inode before, or the new one.
+"""
+
+import time
+from math import inf
+
+from tcppipe.errors import reason
+from tcppipe.wire import pull1
+
+PAUSE = 5.0  # seconds until it is tried again
+
+
+class Pointing:
+    """file: the files.pointer.Pointer.  say: a function (level, text).
+
+    due: when tend() has something to do.
+    """
+
+    def __init__(self, file, say):
+        self.file = file
+        self.due = inf
+        self._say = say
+        self._inode = 0
+        self._told = None
+
+    def name(self, inode, now):
+        """This is the inode from now on."""
+        if inode != pull1.parse_pointer(self._content()):
+            self._inode, self.due = inode, 0.0
+            self.tend(now)
+
+    def _content(self):
+        try:
+            with open(self.file.path, "rb") as file:
+                return file.read(pull1.MAX_POINTER)
+        except OSError:
+            return b""
+
+    def tend(self, now):
+        """Write it, if that is due."""
+        if now < self.due:
+            return
+        try:
+            self.file.write(self._inode)
+            self.due, self._told = inf, None
+        except OSError as error:
+            self.due = max(now, time.monotonic()) + PAUSE
+            text = f"{self.file.path}: cannot write: {reason(error)}"
+            if text != self._told:
+                self._told = text
+                self._say("error", text)
