@@ -1,6 +1,15 @@
 """What cannot be done for now, as an error that says so."""
 
+import errno
+import os
+
 from tcppipe.errors import Blocked, reason
+
+
+def _to_whom(error):
+    """Whom it is denied to; a number, since a name may have to be waited for."""
+    user = os.geteuid()
+    return f" (to user {user})" if error.errno in (errno.EACCES, errno.EPERM) and user else ""
 
 
 class blocked:
@@ -14,5 +23,5 @@ class blocked:
 
     def __exit__(self, _kind, error, _trace):
         if isinstance(error, OSError):
-            text = f"{self.path}: {self.what}, waiting: {reason(error)}"
+            text = f"{self.path}: {self.what}, waiting: {reason(error)}{_to_whom(error)}"
             raise Blocked(text) from error

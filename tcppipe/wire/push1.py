@@ -20,6 +20,7 @@ PIECE = 1023  # bytes that the originals read as one line
 MAX_LINE = 4096 + 16  # a request holds a path; PATH_MAX is 4096
 MAX_ANSWER = 1024  # bytes of a yes or no
 BOUNDARY = b"\n$\n"
+SHOWN = 60  # bytes that are told of an answer that is none
 FOR_NOW = "for now: "  # before the reason of a no that may be a yes later
 ESCAPED = b"#$\n"
 _START, _BODY, _COMMAND, _ASKED = range(4)  # where a Decoder stands
@@ -66,7 +67,7 @@ def parse_answer(line: bytes) -> bool:
         kind = NotNow if said.startswith(FOR_NOW) else Refused
         raise kind(f"refused: {said or 'no reason given'}")
     if not line.startswith(b"$ready"):
-        raise PeerError("the answer is neither ready nor refuse")
+        raise PeerError(f"it says {line[:SHOWN].decode(errors='replace').strip()!r}")
     return OFFER.encode() in line.split()[1:]
 
 

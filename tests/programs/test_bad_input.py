@@ -565,7 +565,7 @@ def false_server(stage):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"HTTP/1.0 400 Bad Request\r\n", ["no tcppiped"]),
+        (b"HTTP/1.0 400 Bad Request\r\n", ["no tcppiped: it says 'HTTP/1.0 400 Bad Request'"]),
         (b"\n", ["no tcppiped"]),
         (b"x" * 100_000, ["a first line of more than"]),
         (b"", ["said nothing in time"]),
