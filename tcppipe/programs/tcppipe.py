@@ -102,10 +102,16 @@ def _send_signal(pipe, name):
 
     word = name.upper()
     word = word if word.startswith("SIG") else "SIG" + word
-    signum = int(name) if name.isascii() and name.isdigit() else getattr(signal.Signals, word, None)
-    if signum not in set(signal.Signals):
-        raise ConfigError(f"-K {name}: no such signal")
-    send(pipe.pidfile, signum)
+    try:
+        number = name.isascii() and name.isdigit()
+        signum = signal.Signals(int(name)) if number else signal.Signals[word]
+    except (KeyError, ValueError):
+        raise ConfigError(f"-K {name}: no such signal") from None
+    try:
+        send(pipe.pidfile, signum)
+    except PermissionError:
+        who = f"pid {owner(pipe.pidfile)}"
+        raise ConfigError(f"{who}: cannot send {signum.name}: it is another user's") from None
     return 0
 
 

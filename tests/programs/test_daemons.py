@@ -187,6 +187,19 @@ def test_signal_is_unknown(stage):
     assert len(asked.stderr.splitlines()) == 1
 
 
+def test_a_signal_for_another_user(served, need):
+    """It is told whose process that is, by its number: nothing is sent."""
+    (_root, setpriv) = need("root", "setpriv")
+    target = ["-f", served.origin, "-h", "127.0.0.1", "-p", served.stage.port]
+    reads = "+dac_override,+dac_read_search"  # wherever the checkout and the stage are
+    as_somebody = [setpriv, "--reuid", "54321", "--inh-caps", reads, "--ambient-caps", reads]
+    served.client.up()
+    done = served.stage.run([*as_somebody, *served.stage.program("tcppipe"), "-K", "HUP", *target])
+    pid = served.client.pid
+    assert done.returncode == 1
+    assert done.stderr == f"tcppipe: pid {pid}: cannot send SIGHUP: it is another user's\n"
+
+
 def race(stage, argvs):
     """Start all at once; (those that run, those that have ended), when all but one have ended."""
     racers = [stage.process(f"racer{n}", argv).start() for n, argv in enumerate(argvs)]
