@@ -8,6 +8,7 @@ A crash leaves a status file that may lag; the sink knows better.
 """
 
 from tcppipe.cursor import Cursor
+from tcppipe.drivers.absence import Absence
 from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
 from tcppipe.drivers.reminder import Reminder
@@ -42,8 +43,9 @@ class Feed:
         if packer is not None:
             packer.attach(link)
         self._told = None
-        self._unread = ""  # why the origin cannot be read for now …
-        self._unread_told = ""  # … and what the sink was told of that
+        self._unread = ""  # why the origin cannot be read for now
+        self._absence = Absence(follower.chain)
+        self._unread_told = ""  # what was told of both
         self._waiting = Reminder()  # the other side waits, or we do
         self._status_failed = False
         self._leisure = Leisure()
@@ -187,6 +189,8 @@ class Feed:
         try:
             item = self.follower.next(now, limit)
             self._unread = ""
+            if item is None:
+                self._absence.look(now)
             return item
         except OSError as error:
             self._unread = f"cannot read, waiting: {reason(error)}"
@@ -210,8 +214,11 @@ class Feed:
         """Say what holds us up, when it begins and once an hour."""
         if self.pump.trouble is not None:
             self._complain(str(self.pump.trouble))
-        unread = self._trouble or self._unread
+        unread = self._trouble or self._unread or self._absence.text
         if unread != self._unread_told:
+            if unread == self._absence.text:
+                level = "warning" if unread else "info"
+                self._say(level, f"{self.path}: {unread or 'can be read again'}")
             self._unread_told = unread
             self.pump.say(self.pump.session.wait(unread), now)
         why = self._why
@@ -229,7 +236,8 @@ class Feed:
         if self._trouble:
             return self._trouble
         waiting = self.pump.session.waiting
-        return f"the other side waits: {waiting}" if waiting else self._unread
+        unread = self._unread or self._absence.text
+        return f"the other side waits: {waiting}" if waiting else unread
 
     @property
     def _trouble(self):
