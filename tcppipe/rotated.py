@@ -139,7 +139,8 @@ def _against(order, rank, cursor):
     wrong = sum(before > after for before, after in zip(ranks, ranks[1:]))
     if cursor is not None:
         older = order[: order.index(cursor)] if cursor in order else []
-        return wrong, sum(rank(file) is None and file.mtime > cursor.mtime for file in older)
+        readable = [file for file in older if not getattr(file, "trouble", "")]
+        return wrong, sum(rank(file) is None and file.mtime > cursor.mtime for file in readable)
     times = [file.mtime for file in order]
     backwards = len(times) > 2 and all(a > b for a, b in zip(times, times[1:]))
     return wrong, bool(rank(order[0]) is not None or ranks) and backwards

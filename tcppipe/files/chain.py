@@ -528,7 +528,7 @@ class Chain:
         if was_live:
             self.live = renewed if is_open(renewed, status) else None
         self._take_older([copy, *missed] if copy is not None else missed)
-        rest = self.readers[1:]
+        rest = _without(self.readers[1:], copy)
         if renewed is self.live:
             self.readers = [first, *missed, *rest, renewed]
         else:
@@ -559,7 +559,7 @@ class Chain:
         It has the same first bytes (`head`) and the same bytes just below `offset` (`below`).
         Raises Busy.
         """
-        held = {other.file for other in [reader, *self.readers]}
+        held = {other.file for other in self.readers if other.sure or other is reader}
         try:
             for sibling in reversed(arrange(self.rotated(), self.path)):
                 if sibling.file in held:
@@ -623,6 +623,14 @@ class Chain:
         """Let go of everything."""
         self.places.forget()
         self.hold([], None)
+
+
+def _without(readers, copy):
+    """These readers without one of the same file as `copy`, which is closed."""
+    again = [reader for reader in readers if copy is not None and reader.file == copy.file]
+    for reader in again:
+        reader.close()
+    return [reader for reader in readers if reader not in again]
 
 
 def _is_beginning(reader, offset, head):

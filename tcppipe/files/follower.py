@@ -92,12 +92,14 @@ class Follower:
             and (not known.head_len or reader.digest(0, known.head_len) == known.head)
             and (not length or reader.digest(start.offset - length, length) == digest)
         )
-        before = _before(reader, start.offset)  # the last step that may be Busy
-        late = self.chain.places.start(start)
+        late = [(self.chain.places.reader(c), length) for c, length in start.late]
+        late = [(reader, reader.generation(), length) for reader, length in late]
+        before = _before(reader, start.offset)  # the last step that may be Busy, or fail
+        self.chain.places.start(start)
         self._pending.clear()
         self._watched = {}
-        if late is not None:
-            self._watch(late, late.generation(), start.late[1], 0.0)
+        for reader, generation, length in late:
+            self._watch(reader, generation, length, 0.0)
         self._enter(start.offset, before)
         return fits
 

@@ -81,7 +81,8 @@ class History:
         if not same:
             if not entry.length or self._taken.get(entry, reader.file) != reader.file:
                 return False
-            if exists(generation) or (entry.length < HEAD and not reader.compressed):
+            short = entry.length < HEAD  # then it may be another that holds the same
+            if short and (exists(generation) or not reader.compressed):
                 return False
         if reader.digest(0, generation.head_len) != generation.head and generation.head_len:
             return False

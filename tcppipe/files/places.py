@@ -137,7 +137,7 @@ class Places:
 
     def _add(self, readers, reader, rotated, turn=None, live=False):
         candidate = self._candidate(reader, rotated, turn, live)
-        if candidate.trouble:
+        if candidate.trouble and reader not in self.chain.held():
             if not isinstance(reader, Absent):
                 reader.close()
                 reader = Absent(reader.path, candidate.trouble, False, reader.file, candidate.mtime)
@@ -184,11 +184,11 @@ class Places:
         """The Candidate again, when it can be read or never will.  Raises Blocked until then."""
         chain, absent = self.chain, self._readers[candidate]
         sibling = next((s for s in chain.rotated() if s.file == absent.file), None)
-        if sibling is None:
-            return candidate._replace(trouble="deleted before it could be read")
-        reader = chain.open_sibling(sibling)
+        reader = chain.open_sibling(sibling) if sibling is not None else None
         if reader is None:
-            return candidate._replace(trouble="deleted before it could be read")
+            again = candidate._replace(trouble="deleted before it could be read")
+            self._readers[again] = absent
+            return again
         if isinstance(reader, Absent) and reader.passing and age(sibling.changed) < PATIENCE:
             raise Blocked(f"{sibling.name}: cannot read, waiting: {reader.trouble}")
         again = self._candidate(reader, candidate.rotated, None, False)
@@ -205,17 +205,17 @@ class Places:
         return self._readers[candidate]
 
     def start(self, action):
-        """Go on as a Start says; the Reader of its late candidate, or None."""
+        """Go on as a Start says."""
         chain, readers = self.chain, self._readers
         chosen = [readers[candidate] for candidate in (action.candidate, *action.later)]
-        late = readers[action.late[0]] if action.late else None
+        late = [readers[candidate] for candidate, _length in action.late]
         live = next((reader for candidate, reader in readers.items() if candidate.live), None)
         chain.history.begin(action.past)
         for reader in chosen:
             reader.sure = reader is not live or not chain.history.knows(reader.file)
         chosen[0].sure = True
         chosen += [reader for reader in chain.readers if reader not in self._held]
-        kept = [late, *chosen] if late is not None else chosen
+        kept = [*late, *chosen]
         for reader in readers.values():
             if reader not in kept:
                 reader.close()
@@ -223,7 +223,6 @@ class Places:
         chain.readers = chosen
         chain.know(self._older)
         self._readers = {}
-        return late
 
 
 def age(changed):

@@ -110,9 +110,7 @@ class Start(NamedTuple):
     candidate: Candidate
     offset: int
     proof: tuple[int, bytes]
-    late: tuple[Candidate, int] | None = (
-        None  # (Candidate, length): has grown since its end was sent
-    )
+    late: tuple[tuple[Candidate, int], ...] = ()  # may have grown since its end was sent
     later: tuple[Candidate, ...] = ()  # the candidates that come after it
     past: tuple[ev.Complete, ...] = ()
 

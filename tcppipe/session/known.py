@@ -36,7 +36,7 @@ class Known:
         return place if claims == 1 or self.past[place].length >= HEAD else None
 
     def entry(self, candidate, short=False):
-        """The complete generation that a candidate holds, or None; each is held once.
+        """The complete generation that a candidate holds, or None; a short one is held once.
 
         short: a short one with another inode counts, too.  It may be another of the same content.
         """
@@ -45,10 +45,9 @@ class Known:
         for place in places:
             entry = self.past[place]
             same = _same_inode(candidate, entry)
-            if place in self._taken or (not same and self._is_elsewhere(place, candidate)):
-                continue
-            if not same and not short and entry.length < HEAD:
-                continue
+            if not same and entry.length < HEAD:  # it may be another that holds the same
+                if not short or place in self._taken or self._is_elsewhere(place, candidate):
+                    continue
             if (yield from holds(candidate, entry)):
                 self._taken.add(place)
                 return entry
@@ -63,27 +62,44 @@ class Known:
 
 
 def recognise(past, candidates):
-    """See which complete generations the candidates may hold -> Known."""
-    lengths = {}  # {length of a head: {head: places}}
+    """See which complete generations the candidates may hold -> Known.
+
+    Their first bytes are compared, and that a short one is not longer: many begin alike.
+    """
+    asked = {}  # {range: what it is of a file that holds a generation, and of which}
     for place, entry in enumerate(past):
-        head = entry.generation.head if entry.generation.head_len else NO_DIGEST
-        lengths.setdefault(entry.generation.head_len, {}).setdefault(head, []).append(place)
+        length = entry.generation.head_len
+        if length:
+            asked.setdefault((0, length), []).append((place, entry.generation.head))
+        if length == entry.length < HEAD:
+            asked.setdefault((0, length + 1), []).append((place, NO_DIGEST))
     found = {}
     for candidate in candidates:
-        if candidate.trouble:
+        same = {place for place, entry in enumerate(past) if _same_inode(candidate, entry)}
+        if candidate.trouble:  # nothing but its inode tells
+            found.update({candidate: sorted(same)} if same else {})
             continue
-        mine = list(lengths.get(0, {}).get(NO_DIGEST, []))
-        heads = [
-            n for n in sorted(lengths) if n and (candidate.size is None or n <= candidate.size)
-        ]
-        for at in range(0, len(heads), MAX_RANGES):
-            asked = heads[at : at + MAX_RANGES]
-            digests = yield Measure(candidate, tuple((0, length) for length in asked))
-            for length, digest in zip(asked, digests):
-                mine += lengths[length].get(digest, [])
-        if mine:
-            found[candidate] = sorted(mine)
+        wrong = {n for n, entry in enumerate(past) if not _may_hold(candidate, entry, n in same)}
+        ranges = [r for r in sorted(asked) if not wrong.issuperset(n for n, _ in asked[r])]
+        for at in range(0, len(ranges), MAX_RANGES):
+            some = tuple(ranges[at : at + MAX_RANGES])
+            digests = yield Measure(candidate, some)
+            for here, digest in zip(some, digests):
+                for place, wanted in asked[here]:
+                    if digest != wanted and not (wanted == NO_DIGEST and place in same):
+                        wrong.add(place)
+        mine = sorted(set(range(len(past))) - wrong)
+        found.update({candidate: mine} if mine else {})
     return Known(past, found)
+
+
+def _may_hold(candidate, entry, same):
+    """False when a candidate's size alone tells that it does not hold a complete generation."""
+    if not entry.length:
+        return not candidate.generation.head_len
+    if candidate.size is None:
+        return bool(candidate.generation.head_len)
+    return candidate.size == entry.length or (same and candidate.size > entry.length)
 
 
 def size_of(candidate):
@@ -104,6 +120,8 @@ def holds(candidate, entry):
     The very file may have grown since; any other has exactly that length.
     """
     same = _same_inode(candidate, entry)
+    if candidate.trouble:
+        return False
     if not entry.length:
         return same and candidate.size == 0
     size = yield from size_of(candidate)
@@ -130,6 +148,13 @@ def begins_with(longer, candidate):
     (mine,) = yield Measure(candidate, ((0, size),))
     (theirs,) = yield Measure(longer, ((0, size),))
     return mine == theirs
+
+
+def same_content(one, other):
+    """True when two candidates hold the same."""
+    if not (one.generation.head_len or other.generation.head_len or one.trouble or other.trouble):
+        return (yield from size_of(one)) == (yield from size_of(other)) == 0
+    return (yield from begins_with(one, other)) and (yield from begins_with(other, one))
 
 
 def merged(past, own, have=None):

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tcppipe.cursor import HEAD, NO_DIGEST, TAIL, UNKNOWN, Cursor, Generation
 from tcppipe.session.actions import Await, Candidate, Found, Length, Measure, Search
-from tcppipe.session.agree import PROOF, REACH, agree, common
+from tcppipe.session.agree import agree
+from tcppipe.session.begin import PROOF, REACH
+from tcppipe.session.compare import common
 from tcppipe.wire.events import Complete, Have, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
@@ -299,10 +301,10 @@ def test_an_empty_generation():
     one that was changed after this was begun may be a copy of it, made before the live file was
     truncated; it comes first, because to pass it over could lose it."""
     files = [File("log.1", OLD, 5, 25), File("log", NEW, 6, 30, True)]
-    for ino, name in (5, "log.1"), (6, "log.1"), (7, "log.1"):
+    for ino, why in (5, Why.RESUMED), (6, Why.RESUMED), (7, Why.LOST):  # of 7 nothing is left
         have = recorded(b"", ino=ino)
         have = have._replace(generation=have.generation._replace(born=20))
-        assert decided(World(files, b"", have).agree()) == (name, Why.RESUMED, 0)
+        assert decided(World(files, b"", have).agree()) == ("log.1", why, 0)
 
 
 # --- generations that are complete

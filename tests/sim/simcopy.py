@@ -97,7 +97,7 @@ class Archive:
             self.foreigns += 1
             fd = self.a.open(COPY, os.O_WRONLY | os.O_APPEND)
             self.a.write_all(fd, FOREIGN % (self.first_late + self.foreigns))
-            self.a.fsync(fd)
+            self.a._fds[fd][0].sync()
             self.a.close(fd)
 
     def marked(self):

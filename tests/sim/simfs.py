@@ -42,6 +42,7 @@ class Inode:
         self.error = 0  # of a write-back that failed, until a sync has told it
         self.readable = True
         self.mtime = now
+        self.changed = now  # when its name or its rights were
         self.writers = 0
         self.opened = 0
 
@@ -238,7 +239,7 @@ class SimFS:
 
     def _status(self, inode):
         return SimpleNamespace(
-            st_dev=self.device, st_ino=inode.number, st_size=len(inode.data), st_mtime_ns=inode.mtime,
+            st_ctime=max(inode.changed, inode.mtime) / 1e9, st_dev=self.device, st_ino=inode.number, st_size=len(inode.data), st_mtime_ns=inode.mtime,
             st_mode=FILE, st_uid=0, st_gid=0, st_nlink=sum(other is inode for other in self._names.values()),
         )  # fmt: skip
 
@@ -340,6 +341,12 @@ class SimFS:
     def utime(self, path, mtime):
         """touch: set the time of the last change, in nanoseconds."""
         self._inode(path).mtime = mtime
+
+    def chmod(self, path, readable):
+        """Take away the right to read a file, or give it back."""
+        inode = self._inode(path)
+        if inode.readable != readable:
+            inode.readable, inode.changed = readable, self.now
 
     def short_of_memory(self):
         """What is clean is forgotten, and read from the disk again; True: some was lost."""

@@ -18,6 +18,12 @@ SOURCE = "source"  # the name of the source's process
 BANNER = b"== the same banner in every file, as many programs write it ==\n"
 LATE = b"<late %06d>\n"
 HOUR = 3600 * 10**9
+PATIENCE = 40 * 10**9  # nanoseconds for which what cannot be read is waited for at the least
+NUMBERED = ("numbers", "up")
+PLAIN = 1024  # bytes from which on a file that holds the same is a copy, and no equal file
+PATTERNS = {  # what the administrator says of names that nobody could know to be rotated ones
+    "inside": ("/o/app-*.log*",), "tai64n": ("/o/@*",),
+}  # fmt: skip
 COMPRESSORS = {
     ".gz": lambda data: gzip.compress(data, 1, mtime=0),
     ".bz2": lambda data: bz2.compress(data, 1),
@@ -297,9 +303,9 @@ class Origin:
 
     def link_beside(self):
         """A second name for the live file, which looks like that of a rotated one."""
-        self.reach("linked beside it")
-        name = ORIGIN + (".8" if self.scheme != "numbers" else "-20261126")
-        self.o.link(ORIGIN, name)
+        if len(self.history[-1].data) >= PLAIN:  # shorter, its compressed form may be another's
+            self.reach("linked beside it")
+            self.o.link(ORIGIN, ORIGIN + (".8" if self.scheme not in NUMBERED else "-20261126"))
 
     def rotate_back(self):
         """mv away, and back."""
@@ -314,7 +320,7 @@ class Origin:
 
     def replace(self):
         """cp -a; mv: another file with the same content, perhaps with more behind it."""
-        if len(self.history[-1].data) >= 64 and self._recognizable():
+        if len(self.history[-1].data) >= PLAIN and self._recognizable():
             self.reach("replaced by a copy")
             made = self.o.put(ORIGIN, bytes(self.history[-1].data))
             self.inodes[made] = self.history[-1]
@@ -359,9 +365,10 @@ class Origin:
 
     def copy_as_rotated(self):
         """logrotate's `copy`: it looks like a rotated file, and is not."""
-        self.reach("copied as if rotated")
-        name = ORIGIN + (".7" if self.scheme != "numbers" else "-20261125")
-        self.o.put(name, self.o.content(ORIGIN))
+        if len(self.history[-1].data) >= PLAIN:
+            self.reach("copied as if rotated")
+            name = ORIGIN + (".7" if self.scheme not in NUMBERED else "-20261125")
+            self.o.put(name, self.o.content(ORIGIN))
 
     def delete_oldest(self):
         """What is too old is deleted, read or not."""
@@ -389,19 +396,35 @@ class Origin:
         }  # fmt: skip
         for generation in self.history[:-1]:
             end += len(generation.data)
-            if id(generation) not in left and self.acked <= end:
+            if id(generation) not in left and self.acked <= end and not generation.gone:
                 generation.gone = True
+                # nothing of it is known for sure: so nobody can tell that another is not it
+                generation.untold = not self.marked()
 
     def unreadable(self):
         """A file loses its rights for a while; who has it open can read it still."""
         path = self.rnd.choice([ORIGIN, *self.aside])
         self.reach("unreadable")
-        self.o._names[path].readable = False
+        self.o.chmod(path, False)
 
     def readable(self):
         """They are given back."""
+        self.tire()
+        for path in self.o.paths():
+            self.o.chmod(path, True)
+
+    def tire(self):
+        """Nobody waits for ever: what could not be read for long may be lost, if a gap says so."""
+        live = self.o._names.get(ORIGIN)
         for inode in self.o._inodes:
-            inode.readable = True
+            if (
+                inode is not live
+                and not inode.readable
+                and not 0 <= self.o.now - inode.changed < PATIENCE
+            ):
+                if inode in self.inodes:
+                    self.inodes[inode].gone = True
+                    self.marks_lost = self.marks_lost or b"<late" in inode.data
 
     # --- its clock
 

@@ -18,7 +18,7 @@ from unittest import mock
 from simcopy import COPY, LEDGER, Archive
 from simfs import ProcessDied, SimFS
 from simnet import connection
-from simorigin import BANNER, ORIGIN, SOURCE, Generation, Origin
+from simorigin import BANNER, ORIGIN, PATTERNS, SOURCE, Generation, Origin
 
 from tcppipe.drivers.feed import Feed
 from tcppipe.drivers.packer import Packer
@@ -117,6 +117,13 @@ class World(Origin, Archive):
         names = [name for name in self.events if self.rnd.random() < 0.6 or name in ALWAYS]
         either = self.rnd.choice((COPIES, EQUALS))
         names = [name for name in names if name not in either]
+        if EQUALS & set(names):
+            names = [name for name in names if name != "delete_oldest"]
+        if "link_beside" in names:  # the file that is replaced has a name still
+            names = [name for name in names if name != "replace"]
+        schemes = [name[7:] for name in names if name.startswith("scheme ")]
+        scheme = self.rnd.choice(sorted(schemes) or ["numbers"])
+        names = [name for name in names if scheme != "up" or name not in TIMELESS]
         self.menu = [name for name in names for _ in range(self.events[name])]
         self.traits = {name for name in self.menu if name in TRAITS}
         self.menu = [name for name in self.menu if name not in TRAITS]
@@ -128,12 +135,11 @@ class World(Origin, Archive):
         self.a.forgets = "failed syncs forget" in self.traits
         self.settles_names = "names are not synced" not in self.traits
         self.o.granularity = 10**9 if "coarse times" in self.traits else 1
-        schemes = [name[7:] for name in self.traits if name.startswith("scheme ")]
         for trait in sorted(self.traits):
             self.reach(trait)
         self.happened |= self.traits
         self.begin_archive()
-        self.begin_origin(self.rnd.choice(sorted(schemes) or ["numbers"]))
+        self.begin_origin(scheme)
 
     # --- the source
 
@@ -144,7 +150,7 @@ class World(Origin, Archive):
 
     def chain(self):
         """The origin's Chain, as the source's options have it."""
-        return Chain(ORIGIN, fs=self.o)
+        return Chain(ORIGIN, fs=self.o, patterns=PATTERNS.get(self.scheme, ()))
 
     def connect(self):
         if self.follower is None:
@@ -450,7 +456,10 @@ class World(Origin, Archive):
         def strftime(layout, moment=None):
             return REAL_STRFTIME(layout, moment or time.gmtime(self.a.now // 10**9))
 
-        with mock.patch.object(time, "strftime", strftime):
+        with (
+            mock.patch.object(time, "strftime", strftime),
+            mock.patch("tcppipe.files.places.time.time", lambda: self.o.now / 1e9),
+        ):
             yield
 
     # --- a life
@@ -467,6 +476,7 @@ class World(Origin, Archive):
             self.try_connect()
         for _ in range(self.rnd.randint(0, 3)):
             self.all_work()
+        self.tire()
         self.check_prefix()
 
     def all_work(self):
@@ -498,6 +508,14 @@ class World(Origin, Archive):
             self.hang_up()
         except ProcessDied:
             self.kill_source()
+
+    def begin_names(self):
+        """Where numbers go up, this is seen before anything befalls."""
+        for _ in range(2 if self.scheme == "up" else 0):
+            with self.others():
+                self.write()
+                self._rotate()
+            self.settle()
 
     def settle(self, most=600):
         """No more trouble: the pipe has to come to rest with everything delivered."""
@@ -537,7 +555,9 @@ class World(Origin, Archive):
         """True when nothing is missing that may not be missing."""
         if any(generation.gone for generation in self.history):
             ours = self.ours()
-            return self.gaps_in(ours, whole=True) is not None and self._lates_missing() == 0
+            gaps = self.gaps_in(ours, whole=True)
+            told = gaps is not None and gaps <= len(self.gaps)
+            return told and self._lates_missing() == 0
         return len(self.copied()) >= len(self.written()) and self._lates_missing() == 0
 
     def _lates_missing(self):
@@ -706,8 +726,11 @@ EVENTS = {
 }  # fmt: skip
 TRAITS = {name for name in EVENTS if not name.isidentifier() or name == "mirror"}
 # Nobody can tell a copy of a file from another file that holds the same: a life has only one kind.
+# Nor which of two files is left that begin alike.
 COPIES = {"replace", "copy_beside", "copy_as_rotated", "link_beside"}
 EQUALS = {"begin_equal", "begin_longer"}
+# Nothing but times tells that numbers go up, until some of these files are known.
+TIMELESS = {"touch", "clock_steps", "coarse times"}
 QUIET = {"write", "banner", "time_passes", "disk_well", "readable", "backup_copy", "backup_ledger"}
 ALWAYS = {"write", "time_passes", "disk_well", "readable"}
 NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with it all the same
@@ -744,6 +767,7 @@ def run(world, steps=60):
     """Live it: begin, so many steps, come to rest."""
     with world.clock():
         world.settle()  # a new pipe begins with the live file; what was rotated before is not its
+        world.begin_names()
         for _ in range(steps):
             world.step()
         world.settle()

@@ -1,0 +1,107 @@
+"""Where to begin when no ledger tells: by the destination's content, by the status file, or anew."""
+
+from tcppipe.cursor import UNKNOWN
+from tcppipe.rotated import arrange
+from tcppipe.session import compare
+from tcppipe.session.actions import Measure
+from tcppipe.session.known import size_of
+from tcppipe.wire.events import Holding, Probe
+from tcppipe.wire.frames import MAX_RANGES
+
+PROOF = 1024  # bytes below a place that are compared
+REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the true end
+
+
+def fresh(situation):
+    """The files to deliver, from what was the live one when we came, or after a lost witness."""
+    born = situation.witness.generation.born if situation.witness is not None else 0
+    rotated = [c for c in situation.candidates if not c.live]
+    later = [
+        c
+        for c in arrange(rotated, situation.path, seen(situation.candidates))
+        if c.rotated and not c.trouble and (c.mtime > born or c.turn is not None)
+    ]
+    later += [situation.live] if situation.live else []
+    return later or situation.candidates[-1:]
+
+
+def seen(candidates):
+    """A function: the place of a candidate in the order that was seen."""
+    turns = {candidate: candidate.turn for candidate in candidates}
+    return turns.get
+
+
+def adopted(situation):
+    """The file here whose beginning is all that the destination holds, or None."""
+    have = situation.have
+    likely = list(reversed(situation.candidates))
+    if have.generation.ino:
+        likely.sort(key=lambda candidate: candidate.generation.ino != have.generation.ino)
+    for candidate in likely:
+        size = None if candidate.trouble else (yield from size_of(candidate))
+        if size is not None and size >= have.end:
+            if (yield from compare.common(candidate, 0, have.end)) == have.end:
+                return candidate
+    return None
+
+
+def witnessed(situation, sure=False):
+    """(the file, the offset) that the status file says, or None.  The sink may have got further.
+
+    sure: only when the destination ends with what the candidate has there.
+    """
+    have, witness = situation.have, situation.witness
+    for candidate in situation.candidates:
+        if candidate.trouble or not (yield from _is_witnessed(candidate, witness)):
+            continue
+        offset = witness.offset
+        if have.holding != Holding.NOTHING:
+            offset = yield from _end_of(have, candidate, witness.offset)
+        if sure and not (offset and witness.offset):
+            continue
+        return candidate, witness.offset if offset is None else offset
+    return None
+
+
+def is_told(situation, witness):
+    """True when the ledger tells of the generation that the status file was written for."""
+    wanted = witness.generation
+    for told in (situation.have.generation, *(entry.generation for entry in situation.past)):
+        head = told.head_len > 0 and (told.head_len, told.head) == (wanted.head_len, wanted.head)
+        if head or told.same_inode(wanted):
+            return True
+    return False
+
+
+def _is_witnessed(candidate, witness):
+    generation = witness.generation
+    size = yield from size_of(candidate)
+    if size is None or size < witness.offset:
+        return False
+    if generation == UNKNOWN:  # an original's status file: an offset, and no more
+        return candidate.live
+    if not generation.head_len:
+        return candidate.generation.same_inode(generation)
+    (head,) = yield Measure(candidate, ((0, generation.head_len),))
+    return head == generation.head
+
+
+def _end_of(have, candidate, offset):
+    """The offset, at or shortly behind a witnessed one, that the destination ends with.
+
+    The destination's last bytes are looked for in the candidate.  None when they are not found:
+    then somebody else has written there.
+    """
+    window = min(offset, have.end - have.first, PROOF)
+    if not window:
+        return offset
+    (wanted,) = yield Probe(((have.end - window, window),))
+    size = yield from size_of(candidate)
+    last = min(size or 0, offset + REACH)
+    for base in range(offset, last + 1, MAX_RANGES):
+        ends = range(base, min(base + MAX_RANGES, last + 1))
+        digests = yield Measure(candidate, tuple((end - window, window) for end in ends))
+        for end, digest in zip(ends, digests):
+            if digest == wanted:
+                return end
+    return None

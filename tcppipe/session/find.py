@@ -1,0 +1,151 @@
+"""In which file the generation is that the sink has a part of.
+
+Content tells: what is durable at the sink is proved by its first bytes and by those just below
+its mark, and every file that has both is it; of several the inode tells, and then which of
+them are complete generations of their own.  Where nothing is durable, nothing is proved either:
+it is the file that has all in common with what stands there, or much; where none has, it is
+the one that comes next in the row.
+"""
+
+from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.rotated import arrange
+from tcppipe.session import compare
+from tcppipe.session.actions import Measure
+from tcppipe.session.known import begins_with, size_of
+from tcppipe.session.row import row_of
+from tcppipe.session.situation import is_held, is_of
+
+CHANCE = 256  # bytes that two files do not have in common by chance
+
+
+def find(situation):
+    """The candidate that holds what the sink recorded, or None."""
+    cursor = yield from _find(situation)
+    if not situation.is_nameless(cursor) or cursor.size < HEAD:
+        return cursor
+    longest = cursor  # it may have been replaced by a copy of itself, and have gone on there
+    for candidate in situation.candidates:
+        if candidate.size is not None and candidate.size > longest.size:
+            if not candidate.trouble and (yield from begins_with(candidate, longest)):
+                longest = candidate
+    if longest is not cursor:
+        situation.candidates.remove(cursor)
+    return longest
+
+
+def _find(situation):
+    have = situation.have
+    if not have.generation.head_len:
+        return (yield from _find_undurable(situation))
+    proved = []
+    for candidate in _likeliest_first(situation):
+        if (yield from _proves(have, candidate)):
+            if is_of(candidate, have.generation):
+                return candidate
+            proved.append(candidate)
+    if len(proved) > 1:  # where all are complete, the older ones are gone: the time has to tell
+        left = yield from _incomplete(situation, proved)
+        later = [c for c in proved if c.mtime >= have.generation.born]
+        proved = left or later or proved[-1:]
+    return proved[0] if proved else None
+
+
+def _likeliest_first(situation):
+    """Those with the inode first, then by their order."""
+    live, generation = situation.live, situation.have.generation
+    rotated = arrange([c for c in situation.candidates if not c.live], situation.path)
+    order = [*rotated, live] if live else rotated
+    return sorted(order, key=lambda candidate: not is_of(candidate, generation))
+
+
+def _incomplete(situation, proved):
+    """Those of several with the same content so far that are no complete generation.
+
+    Each complete one takes one away, the oldest first.
+    """
+    generation = situation.have.generation
+    past = [entry for entry in situation.past if entry.generation.key != generation.key]
+    left = list(proved)
+    for entry in past:
+        for candidate in sorted(left, key=lambda c: not is_of(c, entry.generation)):
+            size = yield from size_of(candidate)
+            if size != entry.length or entry.digest == NO_DIGEST:
+                continue
+            (digest,) = yield Measure(candidate, ((0, size),))
+            if digest == entry.digest:
+                left.remove(candidate)
+                break
+    return left
+
+
+def _proves(have, candidate):
+    """True when a candidate's content is what the sink recorded of its generation."""
+    generation = have.generation
+    if candidate.trouble:
+        return False
+    least = max(have.mark, generation.head_len)
+    if candidate.size is not None and candidate.size < least:
+        return False
+    same = is_of(candidate, generation)
+    if have.closed and candidate.live and not same:
+        return False  # a closed generation is complete, and the live file never is
+    (head,) = yield Measure(candidate, ((0, generation.head_len),))
+    if head != generation.head:
+        return False
+    size = yield from size_of(candidate)
+    if size is None or size < least or (have.closed and size != have.mark and not same):
+        return False
+    if not have.tail_len:
+        return True
+    (tail,) = yield Measure(candidate, ((have.mark - have.tail_len, have.tail_len),))
+    return tail == have.tail
+
+
+def _find_undurable(situation):
+    """The same when nothing is known to be durable: by all that was delivered, or much of it."""
+    have = situation.have
+    alike = []
+    for candidate in _likeliest_first(situation):
+        size = None if candidate.trouble else (yield from size_of(candidate))
+        if size is None or have.end == have.first:
+            continue
+        agreed = yield from compare.common(candidate, have.first, min(have.end, size))
+        if agreed == have.end and is_of(candidate, have.generation):
+            return candidate
+        if agreed == have.end or agreed - have.first >= CHANCE:
+            alike.append((agreed, candidate))
+    most = max((agreed for agreed, _candidate in alike), default=0)
+    best = [candidate for agreed, candidate in alike if agreed == most]
+    if best:
+        best = (yield from _incomplete(situation, best)) or best
+    return best[0] if best else (yield from _find_next(situation))
+
+
+def _find_next(situation):
+    """Little or nothing that was delivered of the generation is anywhere here: the file with its
+    inode, but for a copy that may have been made of it before it was truncated."""
+    have, generation = situation.have, situation.have.generation
+    same = [c for c in situation.candidates if is_of(c, generation) and not c.trouble]
+    if (
+        not generation.ino and have.closed
+    ):  # it was compressed: its time is all that it is called by
+        same = [c for c in situation.candidates if c.generation.key == generation.key]
+    if have.closed or (same and not same[-1].live):
+        return same[-1] if same else None
+    row = yield from row_of(situation, None)
+    if row.is_taken:
+        return None
+    later = yield from row.after()
+    if not generation.ino:
+        later.sort(key=lambda c: c.generation.key != generation.key)
+    for candidate in later:
+        here = candidate.generation
+        its_own = here.ino and here.dev == generation.dev  # a compressed file's does not tell
+        if candidate.live or candidate.trouble or (its_own and not same):
+            break
+        if candidate.size != 0 and not (its_own and is_held(candidate)):
+            return candidate
+    live = situation.live
+    if live is not None and live.generation.dev != generation.dev:
+        return live  # its inode has another number now
+    return same[-1] if same else None

@@ -1,0 +1,211 @@
+"""In which order the files of an origin were written, and which are still to be delivered.
+
+What the sink has to its end, the generation that it has a part of, and what we have held open
+since it stood under the origin's name: these are one row, and its order is known.  A file that
+shows by its content or its inode that it is one of the row has that place.  Names put the
+others between them, in the direction that fits the row; times only where names say nothing.
+
+A file that cannot be read shows nothing.  It takes the place of one of the row for which no
+file is there, if its name puts it where that was; else it is a generation of its own, and lost.
+"""
+
+from tcppipe.cursor import HEAD
+from tcppipe.rotated import arrange, family
+from tcppipe.session.known import begins_with, recognise, same_content
+from tcppipe.session.situation import is_held, is_of
+
+
+class Row:
+    """cursor: the file of the generation that the sink has a part of, or None when it is not
+    found.  known: the Known of all candidates.  order: the files that are not live, oldest first.
+    taken: those that cannot be read, and the place in the row that each stands for."""
+
+    def __init__(self, situation, cursor, known):
+        self.situation = situation
+        self.cursor = cursor
+        self.known = known
+        self.order = []
+        self.taken = {}
+        files = situation.candidates
+        self._files = [c for c in files if not c.live and (c.rotated or c is cursor)]
+        self._twins = {}  # {file: the nameless one that is held, and that it was made of}
+
+    def rank(self, candidate):
+        """The place of a candidate in the row, as far as it is known."""
+        if candidate is self.cursor:
+            return self._here
+        if is_held(candidate):
+            place = self.known.place(candidate)
+            if place is not None and not self.anchored:
+                return place
+            return self._here + candidate.turn - self._base
+        place = self.known.place(candidate)
+        if place is not None:
+            return place
+        if candidate.turn == -1 and self.anchored and self._first is not None:
+            return self._here + self._first - self._base - 0.5
+        if self.situation.is_nameless(candidate):  # it was found when the one before was held
+            files = self._files[: self._files.index(candidate)]
+            return next((self.rank(c) + 0.25 for c in reversed(files) if is_held(c)), self._here)
+        return None
+
+    def _count(self):
+        """What is known of the row is numbered."""
+        held = [c for c in self._files if is_held(c)]
+        self._same = [
+            c for c in self.situation.candidates if is_of(c, self.situation.have.generation)
+        ]
+        self._here = len(self.situation.past)
+        # what is held is counted from the cursor on, or from what its file holds by now
+        if self.cursor is not None and is_held(self.cursor):
+            self._base = self.cursor.turn
+        elif self.cursor is not None and any(map(is_held, self._same)):
+            self._base = self._same[0].turn - 0.5
+        else:
+            self._base = -1
+        self._first = min((c.turn for c in held), default=None)
+        seen = self._same if self.cursor is None else [self.cursor]
+        self.anchored = any(map(is_held, seen))  # others that were there are older
+
+    def find_order(self):
+        """Find the order.  A generator, as those below."""
+        nameless = [c for c in self._files if self.situation.is_nameless(c)]
+        named = [c for c in self._files if c not in nameless]
+        yield from self._find_twins(nameless, named)
+        twins = self._twins
+        self.cursor = twins.get(self.cursor, self.cursor)
+        self._count()
+
+        def rank(candidate):
+            return self.rank(twins.get(candidate, candidate))
+
+        place = self.cursor
+        if place in nameless:
+            place = next((twin for twin, held in twins.items() if held is place), None)
+        order = arrange(named, self.situation.path, rank, place)
+        alone = {self.rank(c): c for c in nameless if c not in twins.values()}
+        alone.pop(None, None)
+        self._take_places(order, rank, alone)
+        self.order = [twins.get(c, c) for c in order]
+        for held in nameless:
+            if held not in twins.values():
+                at = self.rank(held)
+                ranks = [self.rank(c) for c in self.order]
+                older = [n for n, r in enumerate(ranks) if None not in (r, at) and r < at]
+                self.order.insert(older[-1] + 1 if older else 0, held)
+
+    def _find_twins(self, nameless, named):
+        for held in nameless:
+            for packed in named:
+                free = packed.size is None and packed not in self._twins and not is_held(packed)
+                if free and (yield from same_content(held, packed)):
+                    self._twins[packed] = held
+                    break
+
+    def _take_places(self, order, rank, alone):
+        """What cannot be read takes places of the row for which there is no file; alone: what is
+        held without a name, by its rank."""
+        filled = {rank(c) for c in order if not c.trouble} | {self.known.place(c) for c in order}
+        free = {place for place in range(self._here) if place not in filled} | set(alone)
+        if self.cursor is None and not self.situation.have.closed:
+            free.add(self._here)
+        if self.situation.have.closed and self.cursor is not None:
+            free.discard(self._here - 1)  # the cursor's
+        ranks = [None if c.trouble else rank(c) for c in order]
+        for at, candidate in reversed(list(enumerate(order))):  # the oldest are deleted first
+            if not candidate.trouble or is_held(candidate):
+                continue
+            if self.known.place(candidate) is not None:
+                self.taken[candidate] = self.known.place(candidate)
+                continue
+            low = max((r for r in ranks[:at] if r is not None), default=-1)
+            high = min((r for r in ranks[at:] if r is not None), default=None)
+            fits = [r for r in free if r > low and (high is None or r < high)]
+            if fits:
+                ranks[at] = self.taken[candidate] = max(fits)
+                free.remove(ranks[at])
+                if ranks[at] in alone:
+                    self._twins[candidate] = alone[ranks[at]]
+
+    @property
+    def is_taken(self):
+        """True when a file that cannot be read stands for the generation that is looked for."""
+        return self._here in self.taken.values()
+
+    @property
+    def behind(self):
+        """What comes after the cursor; without one, after all that is known of the row."""
+        order = self.order
+        if self.cursor is not None:
+            order = order[order.index(self.cursor) + 1 :]
+        else:
+            places = [at for at, c in enumerate(order) if self.known.place(c) is not None]
+            born = self.situation.have.generation.born
+            later = [at for at, c in enumerate(order) if c.mtime > born or is_held(c)]
+            if places:
+                order = order[places[-1] + 1 :]
+            elif later or self._same:  # there is nothing that tells but times
+                order = order[min(later, default=len(order)) :]
+        return [c for c in order if c.trouble or not (self.anchored and c.turn == -1)]
+
+    def after(self):
+        """The files that come after the cursor and were not delivered, the live one last."""
+        later, copies = [], set()
+        for candidate in self.behind:
+            if candidate in self.taken:
+                continue
+            done = yield from self.known.entry(candidate, short=self.cursor is None)
+            if done is None and not (yield from self._is_copy(candidate, copies)):
+                later.append(candidate)
+        live = self.situation.live
+        return later + ([live] if live else [])
+
+    # --- copies
+
+    def is_made_of_held(self, candidate):
+        """True for a compressed file that holds what a file holds that is held open."""
+        if candidate.size is not None or is_held(candidate):
+            return False
+        for held in self.situation.candidates:
+            if not held.live and (self.situation.is_nameless(held) or is_held(held)):
+                if (yield from same_content(held, candidate)):
+                    return True
+        return False
+
+    def _is_copy(self, candidate, copies):
+        """True for a copy of another file, under a name of another kind or of the live one.
+
+        Of what is shorter than HEAD bytes only names tell.  copies: those that were found.
+        """
+        if is_held(candidate):
+            return False
+        if (yield from self.is_made_of_held(candidate)):
+            return True
+        live, path = self.situation.live, self.situation.path
+        own = family(candidate.name, path)
+        long = candidate.generation.head_len >= HEAD
+        for original in [*([live] if live else []), *self.order]:
+            if original is live:
+                other = long or own != self._usual(candidate)
+            else:
+                other = (long or original is self.cursor) and family(original.name, path) != own
+            if other and original is not candidate and original not in copies:
+                if (yield from begins_with(original, candidate)):
+                    copies.add(candidate)
+                    return True
+        return False
+
+    def _usual(self, candidate):
+        """The family of names that the other rotated files have, or the candidate's own."""
+        path, files = self.situation.path, self.situation.candidates
+        others = {family(c.name, path) for c in files if c.rotated and not c.live}
+        own = family(candidate.name, path)
+        return own if len(others) < 2 else next(iter(others - {own}))
+
+
+def row_of(situation, cursor):
+    """The Row.  Yields what it asks of candidates."""
+    known = yield from recognise(situation.past, situation.candidates)
+    row = Row(situation, cursor, known)
+    yield from row.find_order()
+    return row
