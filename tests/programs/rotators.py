@@ -485,7 +485,7 @@ ROTATORS = {
     ),
     "logrotate olddir": (Logrotate, "create; olddir old; compress"),
     "savelog": (Savelog, ""),
-    "savelog dates": (Savelog, "-d -D %Y%m%d-%N"),
+    "savelog dates": (Savelog, "-d -D %Y%m%d-%H%M%S%N"),
     "savelog bzip2": (Savelog, "-j"),
     "multilog": (Multilog,),
     "svlogd": (Svlogd,),
