@@ -82,6 +82,7 @@ class Names:
         self._files = {self._path: self._last} if self._last.path == self._path else {}
         self._moving = {}  # cookie: File, on its way from one name to the next
         self._row = []  # Files that have come under the origin's name, not taken yet
+        self._passed = []  # Files without a name now that never stood there
 
     @property
     def moving(self):
@@ -111,11 +112,13 @@ class Names:
     @property
     def too_many(self):
         """True when more names are kept in mind than is reasonable."""
-        return len(self._files) + len(self._moving) > MOST
+        return len(self._files) + len(self._moving) + len(self._passed) > MOST
 
     def _gone(self, path):
         file = self._files.pop(path, None) or File(0)
         file.leave(self._now)
+        if file.copied and file.came and self._row:
+            self._passed.append(file)  # something may have been made of it
         return file
 
     def _came(self, file, path):
@@ -152,16 +155,17 @@ class Names:
             return None
         rows = [
             other
-            for path, other in self._files.items()
-            if other.copied and path not in used and file.came < other.came < file.went
+            for other in [*self._files.values(), *self._passed]
+            if other.copied and other not in used and file.came < other.came < file.went
         ]
         named = [o for o in rows if any(split(name)[0] in file.names for name in o.names)]
-        rows = named or [other for other in rows if self._is_likely(other.path)]
-        if not rows:
-            return None
-        path = max(rows, key=lambda other: other.came).path
-        used.add(path)
-        return path
+        likely = [o for o in rows if any(map(self._is_likely, o.names))]
+        for other in sorted(named or likely, key=lambda other: other.came, reverse=True):
+            used.add(other)
+            path = other.path or self._instead(other, used)
+            if path is not None:
+                return path
+        return None
 
     def _is_likely(self, path):
         name, extension = split(os.path.basename(path))

@@ -121,13 +121,27 @@ def linked(told, turn):
     os.replace(told.name("~"), told.path)
 
 
+def linked_and_packed(told, turn):
+    """As savelog has it: the second name is packed at the next turn, under another one."""
+    for number in range(9, 0, -1):
+        if os.path.exists(told.name(f"app.log.{number}.gz")):
+            os.rename(told.name(f"app.log.{number}.gz"), told.name(f"app.log.{number + 1}.gz"))
+    if turn:
+        told.pack(told.name("app.log.0"), told.name("app.log.0.gz"))
+        os.rename(told.name("app.log.0.gz"), told.name("app.log.1.gz"))
+    os.link(told.path, told.name("app.log.0"))
+    with open(told.name("~"), "wb"):
+        pass
+    os.replace(told.name("~"), told.path)
+
+
 def copied(told, turn):
     """A copy first, then it is deleted."""
     shutil.copy(told.path, told.name(f"app.log-2026112{turn}"))
     os.unlink(told.path)
 
 
-WAYS = [whatever, packed_whatever, packed_under_another, shifted, linked, copied]
+WAYS = [whatever, packed_whatever, packed_under_another, shifted, linked, linked_and_packed, copied]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
