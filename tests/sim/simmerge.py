@@ -152,6 +152,11 @@ class MergeWorld(World):
         for host in self.hosts:
             host.check_prefix()
 
+    def begin_names(self):
+        """Each host has its rotator."""
+        for host in self.hosts:
+            host.begin_names()
+
     def settle(self):
         """All come to rest."""
         for host in self.hosts:
