@@ -33,7 +33,6 @@ class Feed:
     """
 
     def __init__(self, link, session, follower, status, say, packer=None):
-        self.link = link
         self.follower = follower
         self.acknowledged = False
         self.acknowledged_to = None
@@ -61,6 +60,11 @@ class Feed:
             act.Settle: lambda _action: self.follower.chain.settle(),
             act.Say: lambda action: self._say(action.level, f"{self.path}: {action.text}"),
         }, self._buffer)  # fmt: skip
+
+    @property
+    def link(self):
+        """The connection."""
+        return self.pump.link
 
     @property
     def path(self):
