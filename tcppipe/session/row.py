@@ -141,7 +141,7 @@ class Row:
         else:
             places = [at for at, c in enumerate(order) if self.known.place(c) is not None]
             born = self.situation.have.generation.born
-            later = [at for at, c in enumerate(order) if c.mtime > born or is_held(c)]
+            later = [at for at, c in enumerate(order) if c.mtime >= born or is_held(c)]
             if places:
                 order = order[places[-1] + 1 :]
             elif later or self._same:  # there is nothing that tells but times
