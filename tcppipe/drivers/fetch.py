@@ -309,12 +309,13 @@ class Fetch:
             )
         fresh = self._inode != inode
         session = Sink(now) if version2 else ByteSink(fresh, now)
+        state, local = os.path.dirname(self._base), self.source.local
         copy = Copy(
-            Destination(self.source.local),
+            Destination(local),
             self._base + ".ledger",
             self._say,
             mirror=True,
-            hold=lambda: lock(self._base + ".merge.lock", who=self.source.local),
+            hold=lambda: lock(paths.lock_of(state, local), who=local),
         )
         self._store = Fetched(
             self._link, session, copy, self._say, self._syncer, self._buffer, self._asked,

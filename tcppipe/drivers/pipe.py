@@ -175,22 +175,26 @@ class Pipe:
         )
         self._try(destination, base + ".lock", first=not os.path.exists(base + ".ledger"))
         shared = os.path.join(self._state_dir, paths.file_name(path) + ".merge")
+        lock_path = paths.lock_of(self._state_dir, path)
         own = base + ".ledger"
         self._merged = self._shares(entry, self._host)
         if self._merged:
-            return MergedCopy(destination, shared, self.name, report.say, own=own)
+            return MergedCopy(
+                destination, shared, self.name, report.say, own=own,
+                hold=lambda _path, patience: lock(lock_path, patience),
+            )  # fmt: skip
         return Copy(
             destination,
             own,
             report.say,
             mirror=entry.mirror,
-            hold=lambda: self._hold(path, shared, own),
+            hold=lambda: self._hold(lock_path, path, shared, own),
         )
 
-    def _hold(self, path, shared, own):
+    def _hold(self, lock_path, path, shared, own):
         """Keep all others from a destination that is not merged; what was recorded while it was
         stays valid."""
-        held = lock(shared + ".lock", PATIENCE, self.name)
+        held = lock(lock_path, PATIENCE, self.name)
         try:
             leave(Destination(path), shared, own, self.name, report.say)
         except BaseException:

@@ -121,6 +121,17 @@ def ledger_base(host: str, path: str) -> str:
     return _short(f"{_quote(host).lower()}.{_quote(path)}")
 
 
+def lock_of(directory: str, path: str) -> str:
+    """The file that is locked by whoever writes to the destination `path`.
+
+    Called by the destination's place, and not by the words for it: a directory that is a link
+    to another one does not let two write to one file.
+    """
+    above, name = os.path.split(path)
+    place = os.path.join(os.path.realpath(above), name)
+    return os.path.join(directory, file_name(place) + ".merge.lock")
+
+
 def file_name(path: str) -> str:
     """A file name for an absolute path; no other path has it, and no pipe."""
     return _short(_quote(path))

@@ -193,3 +193,29 @@ def test_names_are_bytes_whatever_the_locale(stage, side):
         story.up()
     story.append(b"two\n")
     story.arrives()
+
+
+@pytest.mark.parametrize("options", ["", " | merge"])
+def test_one_file_by_two_names(stage, options):
+    """Two lines lead to one file, one of them through a directory that is a link: one of the pipes
+    has it, and the other one waits, and says for whom. Then it goes on."""
+    archive, link = stage.path / "archive", stage.path / "link"
+    archive.mkdir()
+    link.symlink_to(archive)
+    origins = [stage.path / "one.log", stage.path / "two.log"]
+    for origin in origins:
+        origin.write_bytes(origin.name.encode() + b"\n")
+    stage.configure(
+        f"127.0.0.1:{origins[0]} | {archive}/copy",
+        f"127.0.0.1:{origins[1]} | {link}/copy{options}",
+    )
+    server = stage.server().up()
+    first = stage.client(origins[0], name="first").up()
+    stage.client(origins[1], name="second").start()
+    who = "127.0.0.1:" + str(origins[0]) if not options else "another pipe"
+    server.wait_log(f"{link}/copy: cannot (open|read|append), waiting: {who} writes to it")
+    append(origins[0], b"more\n")
+    wait_until(lambda: content(archive / "copy") == b"one.log\nmore\n", "the first pipe's")
+    first.end()
+    both = b"one.log\nmore\ntwo.log\n"
+    wait_until(lambda: content(archive / "copy") == both, "the second pipe's")
