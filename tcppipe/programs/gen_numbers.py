@@ -71,10 +71,10 @@ def _run(options, path, limit):
     files = Files(path, "z" in options, limit)
     holds = files.read()
     port = files.numbers.port or PORT
-    sockets = listen(port, files.numbers.address)
     if not foreground:
         paths.ensure(run_dir)
     daemon.must_be_alone(f"{pidfile}: gen_numbers runs already")
+    sockets = listen(port, files.numbers.address)
     daemon.begin(foreground, [sock.fileno() for sock in sockets])
 
     def serve():

@@ -282,13 +282,19 @@ def test_term_and_int(pull):
 
 
 def test_detached(pull):
-    """-D: both return when they are ready, and leave pid files."""
+    """-D: both return when they are ready, and leave pid files. A second one of either names the
+    first."""
     stage = pull.stage
     for process in (pull.server, pull.client):
         program, *operands = process.argv[1:]
         done = stage.run([process.argv[0], program, "-D", *operands])
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     pull.arrives()
+    for process in (pull.server, pull.client):
+        program, *operands = process.argv[1:]
+        done = stage.run([process.argv[0], program, "-D", *operands])
+        assert done.returncode == 1
+        assert f"{os.path.basename(program)} runs already, pid " in done.stderr
     for name in ("fetch_logs", "gen_numbers"):
         pidfile = stage.run_dir / f"{name}.pid"
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
