@@ -67,7 +67,7 @@ class LineSource(SourceSession):
             Say("critical", f"bytes lost: {gap.reason.decode(errors='replace')}")
             for gap in plan.gaps
         ]
-        return [*lost, plan._replace(late=None).start(), Save(*self._cursor)]
+        return [*lost, plan._replace(late=()).start(), Save(*self._cursor)]
 
     def _stand_in(self) -> Have:
         """What the sink would say of itself if it could, by the status file."""

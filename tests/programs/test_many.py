@@ -589,7 +589,7 @@ def test_a_host_has_a_name(many):
     many.parent.up()
     many.arrives("a.log")
     many.parent.wait_log("b.log: unknown.invalid: unknown host: .*; connects again", 30)
-    assert own_memory(many.pid("a.log", host="localhost")) < 3712
+    assert own_memory(many.pid("a.log", host="localhost")) < 3840
 
 
 def test_a_hundred_pipes(many):
@@ -613,6 +613,6 @@ def test_a_hundred_pipes(many):
     assert max(held) < 16 and max(held) - min(held) < 3
     own = sorted(map(own_memory, pids))
     print("own memory:", own[0], own[50], own[-1])
-    assert own[50] < 3712
+    assert own[50] < 3840
     many.parent.down(30)
     assert not any(map(alive, pids))
