@@ -9,6 +9,8 @@ import os
 import struct
 
 FS_IOC_GETVERSION = 0x80087601  # Linux: the inode's generation number
+PAGE = 1 << 16  # bytes; a multiple of the system's
+FOLIO = 8 << 20  # bytes; the largest that the kernel keeps as one, at a multiple of that
 F_SETLEASE, F_RDLCK, F_UNLCK = 1024, 0, 2  # Linux
 
 
@@ -62,6 +64,12 @@ class FS:
             return os.pwrite(fd, data, offset)
         finally:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+    @staticmethod
+    def forget(fd, first, length):
+        """Ask the kernel to keep nothing of a part of a file in memory; length 0: up to its end."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, first, length, os.POSIX_FADV_DONTNEED)
 
     @staticmethod
     def next_data(fd, at):
@@ -125,9 +133,24 @@ class FS:
             self.close(fd)
 
     def rewrite(self, fd, first, last):
-        """Write the bytes of [first, last) once more, as they can be read."""
-        while first < last and (data := self.pread(fd, min(1 << 20, last - first), first)):
-            first += self.overwrite(fd, data, first)
+        """Write the bytes of [first, last) once more, as they can be read.
+
+        What the kernel remembers of the first time goes before that: where ext4 once could not
+        write a page, it succeeds the second time, and after a restart there are zeros.  It forgets
+        only what it need not write, and pages that it keeps together together.
+        """
+        self.fdatasync(fd)
+        first -= first % PAGE
+        while first < last:
+            whole = first - first % FOLIO
+            length = min(last, whole + FOLIO) - first
+            data = memoryview(self.pread(fd, length, first))
+            if not data:
+                return
+            self.forget(fd, whole, FOLIO if whole + FOLIO < last else 0)
+            while data:
+                count = self.overwrite(fd, data, first)
+                first, data = first + count, data[count:]
 
     def write_all(self, fd, data):
         """Write all of `data`, in as many calls as it takes.
