@@ -19,6 +19,9 @@ from collections.abc import Callable, Sequence
 SYSLOGD = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, FreeBSD
 LOCAL5 = 21 << 3
 WARNING = 4
+# A terminal or a reader that is gone is not our end, and will not come back.  Other faults are a
+# full disk, or something like it.
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
 class Outlet:
@@ -28,6 +31,8 @@ class Outlet:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self._rest = b""  # what was not taken yet of a line that is begun …
+        self._whose = 0  # … and the process that has begun it
 
     def _take(self, priority: int, line: str) -> bool:
         """Whether that was taken."""
@@ -43,6 +48,15 @@ class Outlet:
         self.dropped += not taken
         return taken
 
+    def _write(self, write: Callable[[bytes], int], data: bytes) -> bool:
+        """Hand over bytes by a function that may take only some; the next ones go behind the rest."""
+        if self._whose != os.getpid():
+            self._whose, self._rest = os.getpid(), b""
+        while self._rest:
+            self._rest = self._rest[write(self._rest) :]
+        self._rest = data[write(data) :]
+        return True
+
 
 class Syslog(Outlet):
     """syslogd, as `program`, facility LOCAL5.  paths: where it may listen."""
@@ -57,7 +71,6 @@ class Syslog(Outlet):
         self._file: tuple[int, int] | None = None  # device and inode of our socket
         self._stream = False
         self._pid = 0  # who made the connection
-        self._rest = b""  # what a stream has not taken yet of a message that it has begun to take
 
     def _take(self, priority: int, line: str) -> bool:
         stamp = time.strftime("%b %e %H:%M:%S")
@@ -81,11 +94,7 @@ class Syslog(Outlet):
         if not self._stream:
             self._sock.send(data)
             return True
-        while self._rest:
-            self._rest = self._rest[self._sock.send(self._rest) :]
-        data += b"\0"
-        self._rest = data[self._sock.send(data) :]
-        return True
+        return self._write(self._sock.send, data + b"\0")
 
     def _connected(self) -> bool:
         if self._is_ours() and self._stream and self._pid != os.getpid():
@@ -144,16 +153,13 @@ class Stream(Outlet):
         self._line = line
 
     def _take(self, priority: int, line: str) -> bool:
+        data = (self._line(priority, line) + "\n").encode(errors="backslashreplace")
         try:
-            poll = select.poll()
-            poll.register(self.fd, select.POLLOUT)
-            ready = dict(poll.poll(0)).get(self.fd, 0)
-            if not ready & (select.POLLOUT | select.POLLERR | select.POLLHUP):
-                return bool(ready & select.POLLNVAL)
-            os.write(self.fd, (self._line(priority, line) + "\n").encode(errors="backslashreplace"))
-        except OSError:
-            pass  # a terminal that is gone is not our end, and will not come back
-        return True
+            if not select.select((), (self.fd,), (), 0)[1]:
+                return False
+            return self._write(lambda data: os.write(self.fd, data), data)
+        except OSError as error:
+            return error.errno in GONE
 
     @property
     def is_journal(self) -> bool:

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import subprocess
 import time
 
 import pytest
@@ -152,3 +153,26 @@ def test_the_journal_is_known(monkeypatch):
     assert not stream.is_journal
     os.close(read)
     os.close(write)
+
+
+def test_a_full_disk_of_the_log(tmp_path, need):
+    """What a full disk does not take is counted, and no line is torn: its rest comes first."""
+    need("root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", tmp_path], check=True)
+    try:
+        filler = os.open(tmp_path / "filler", os.O_WRONLY | os.O_CREAT)
+        with open(tmp_path / "log", "ab", buffering=0) as log:
+            stream = Stream(log.fileno(), "standard error", lambda _priority, line: line)
+            lines = ["a" * 4095, "b" * 4095]
+            assert all(stream.put(3, line) for line in lines)
+            os.write(filler, bytes(4096))  # a page is left, and then none
+            assert stream.put(3, "c" * 5000)
+            assert not stream.put(3, "dropped")
+            assert not stream.put(3, "dropped, too")
+            os.ftruncate(filler, 0)
+            assert stream.put(3, "again")
+        said = (tmp_path / "log").read_text().splitlines()
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+    dropped = "2 messages were dropped: standard error did not take them"
+    assert said == [*lines, "c" * 5000, dropped, "again"]
