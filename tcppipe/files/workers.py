@@ -135,7 +135,9 @@ class Workers:
             self._threads += 1
         if begun is not None:
             begun.release()
-        while job := self._next():
+        # Without a thread it is the loop that works, which has no time for what may come later.
+        idle = self._idle if begun is not None else 0.0
+        while job := self._next(idle):
             try:
                 job.do()
             finally:
@@ -146,13 +148,13 @@ class Workers:
             except OSError:  # it is full, so it is readable; or we are closed
                 pass
 
-    def _next(self):
+    def _next(self, idle):
         """What is to be done next; None: nothing for long, and the thread is not counted."""
         while True:
             with self._lock:
                 enough = self._threads - self._stuck(time.monotonic()) > self._most
             try:
-                job = self._waiting.get(timeout=0.0 if enough else self._idle)
+                job = self._waiting.get(timeout=0.0 if enough else idle)
             except Empty:
                 with self._lock:
                     if self._waiting.empty():

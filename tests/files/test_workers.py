@@ -132,5 +132,15 @@ def test_no_thread_in_the_place_of_one_that_does_not_come_back(monkeypatch):
     gate.set()
 
 
+def test_the_loop_does_not_wait_for_more_work(monkeypatch):
+    """No thread can be had: the loop does the work itself, and no more than there is."""
+    workers = Workers(1, idle=60.0)
+    monkeypatch.setattr("_thread.start_new_thread", _no_thread)
+    began = time.monotonic()
+    for _ in range(3):
+        assert workers.start(lambda: None).done
+    assert time.monotonic() - began < 30
+
+
 def _no_thread(*_):
     raise RuntimeError("can't start new thread")
