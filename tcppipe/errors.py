@@ -7,6 +7,8 @@ it is an AssertionError and ends the process.
 
 from __future__ import annotations
 
+import os
+
 
 class TcppipeError(Exception):
     """Any error that this project foresees.  str() is a line for people."""
@@ -14,6 +16,10 @@ class TcppipeError(Exception):
 
 class ConfigError(TcppipeError):
     """A command line or configuration file is wrong: fix it, then start again."""
+
+
+class Unreadable(ConfigError):
+    """A configuration file cannot be read: perhaps only for now, so a daemon tries again."""
 
 
 class Refused(TcppipeError):
@@ -59,6 +65,12 @@ def reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "Cannot allocate memory"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+
+
+def in_words(error: BaseException) -> str:
+    """What an exception is about, if it knows, and its cause."""
+    named = getattr(error, "filename", None)
+    return (f"{os.fsdecode(named)}: " if named else "") + reason(error)
 
 
 def place(error: BaseException) -> str:

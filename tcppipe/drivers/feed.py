@@ -11,7 +11,7 @@ from tcppipe.cursor import Cursor
 from tcppipe.drivers.absence import Absence
 from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
-from tcppipe.drivers.reminder import Reminder
+from tcppipe.drivers.reminder import Complaint, Reminder
 from tcppipe.errors import Blocked, ConfigError, LinkLost, reason
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.follower import PIECE
@@ -41,7 +41,7 @@ class Feed:
         self._packer = packer
         if packer is not None:
             packer.attach(link)
-        self._told = None
+        self._complaint = Complaint(say)
         self._unread = ""  # why the origin cannot be read for now
         self._absence = Absence(follower.chain)
         self._unread_told = ""  # what was told of both
@@ -177,7 +177,7 @@ class Feed:
                 if packer is not None:
                     packer.rest()
                 return self.follower.ending
-            self._told = None
+            self._complaint.over(now)
             self._moved = now
             self.pump.take(self.pump.session.deliver(item), now)
             if packer is not None:
@@ -198,10 +198,10 @@ class Feed:
             return item
         except OSError as error:
             self._unread = f"cannot read, waiting: {reason(error)}"
-            self._complain(f"{self.path}: {self._unread}")
+            self._complaint.of(f"{self.path}: {self._unread}", now)
         except ConfigError as error:
             self._unread = str(error)
-            self._complain(f"{error}, waiting")
+            self._complaint.of(f"{error}, waiting", now)
         return None
 
     def _rest(self):
@@ -217,7 +217,7 @@ class Feed:
     def _report(self, now):
         """Say what holds us up, when it begins and once an hour."""
         if self.pump.trouble is not None:
-            self._complain(str(self.pump.trouble))
+            self._complaint.of(str(self.pump.trouble), now)
         unread = self._trouble or self._unread or self._absence.text
         if unread != self._unread_told:
             if unread == self._absence.text:
@@ -248,9 +248,3 @@ class Feed:
         """What keeps us from carrying out what the session asks for, or an empty text."""
         trouble = self.pump.trouble
         return "" if trouble is None else str(trouble).removeprefix(f"{self.path}: ")
-
-    def _complain(self, text):
-        """Say it, but not twice in a row."""
-        if text != self._told:
-            self._told = text
-            self._say("error", text)

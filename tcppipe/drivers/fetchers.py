@@ -10,13 +10,14 @@ import select
 import signal
 import time
 from functools import partial
+from math import inf
 
 from tcppipe.conf import fetch as conf
 from tcppipe.drivers.board import Board
 from tcppipe.drivers.fetch import Fetch
 from tcppipe.drivers.gate import Gate
 from tcppipe.drivers.rota import Poller, Rota
-from tcppipe.errors import ConfigError, reason
+from tcppipe.errors import ConfigError, Unreadable, reason
 from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
 from tcppipe.net import resolver
@@ -61,6 +62,8 @@ class Fetchers:
         self._show_at = None
         self._board = Board(snmp_dir, self._say)
         self._showing = False
+        self._read_at = inf  # when it is tried again, because it could not be read
+        self._unreadable = None  # what was said of that
         self._asked = 0  # how often we were to read the configuration again
         self._names = resolver.HostNames()
         self._looking = None
@@ -151,7 +154,7 @@ class Fetchers:
         """Do what signals ask for; True: it is over."""
         if signal.SIGCHLD in came:
             _reap()
-        if signal.SIGHUP in came:
+        if signal.SIGHUP in came or time.monotonic() >= self._read_at:
             self._read_again()
         if signal.SIGUSR1 in came:
             for fetch in self._fetches.values():
@@ -159,7 +162,9 @@ class Fetchers:
         return signal.SIGTERM in came or signal.SIGINT in came
 
     def _read_again(self):
-        found = []
+        """Read the configuration; what cannot be read for now, once more after a pause."""
+        found, unread = [], []
+        self._read_at = inf
         self._asked += 1
         asked = self._asked
 
@@ -167,10 +172,15 @@ class Fetchers:
             try:
                 found.append(read(self.path))
             except ConfigError as error:
-                for line in str(error).splitlines():
+                if isinstance(error, Unreadable):
+                    unread.append(str(error))
+                for line in str(error).splitlines() if unread != [self._unreadable] else ():
                     self._say("critical", f"{line} (the old configuration stays in force)")
 
         def then(now):
+            if asked == self._asked:
+                self._unreadable = unread[0] if unread else None
+                self._read_at = now + PAUSE if unread else inf
             if found and asked == self._asked:
                 self.take(found[0], now)
                 holds = counted(len(self._fetches), "source", "sources")
@@ -201,7 +211,8 @@ class Fetchers:
             self._show_at = self._show_at or now + SHOW
 
     def _timeout(self, now):
-        times = [self._rota.due(now), self._look_at if self._looking is None else now + REFRESH]
+        times = [self._rota.due(now), self._read_at]
+        times.append(self._look_at if self._looking is None else now + REFRESH)
         if not self._showing:
             times.append(self._board.due)
             if self._show_at is not None:

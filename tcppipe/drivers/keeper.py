@@ -17,12 +17,15 @@ import time
 from tcppipe.drivers.backoff import spread
 from tcppipe.drivers.kept import LEAVE
 from tcppipe.drivers.outages import Hearer, Outages
-from tcppipe.errors import ConfigError, place, reason
+from tcppipe.drivers.rereading import Rereading
+from tcppipe.errors import place, reason
 from tcppipe.files import wakeup
 from tcppipe.net.dial import Diallers
+from tcppipe.net.poll import Poll
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.process.owner import owner
+from tcppipe.process.signals import FAILED, TOLD
 from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
 
@@ -37,7 +40,6 @@ STOP = 10.0  # seconds that children have to end when we end
 CRASHED = (0.5, 60.0)
 BUSY = (2.0, 60.0)
 STEADY = 60.0  # seconds after which a child that crashes is one that crashes for the first time
-FAILED = 1  # the status of a child that has said why it ends
 CALM = 60.0  # seconds without a failure of ours after which it is over
 GATHER = 1.0  # seconds in which pipes without a connection join one line of the log
 
@@ -94,6 +96,7 @@ class Keeper:
         self._pid = os.getpid()
         self._turns = Turns(report.say)
         self._look_at = self._not_before = 0.0
+        self._list = Rereading(wanted.path, self._read, "list")
         self._news = False  # something came or went since the last look
         self._resent = set()  # keys of pipes that were started with -n once
         self._stopping = False
@@ -148,15 +151,17 @@ class Keeper:
     def _turn(self):
         """Wait until something happens or is due, and do what follows."""
         now = time.monotonic()
+        if self._list.again(now):
+            self._begin_anew()
         if now >= self._look_at:
             self._look_again(now)
             self._turns.done(f"{self.wanted.path}: a look at the directories")
-        due = min(self._start_due(now), self._look_at, self._outages.due())
+        due = min(self._start_due(now), self._look_at, self._list.at, self._outages.due())
         self._turns.done(f"{self.wanted.path}: starting pipes")
         self._wait(due - now)
 
     def _wait(self, seconds):
-        poll = select.poll()
+        poll = Poll()
         for fd in (self._signals.fileno(), self._ear, *self._diallers.descriptors()):
             poll.register(fd, select.POLLIN)
         if self._watcher.fileno() >= 0 and not self._news:
@@ -176,7 +181,7 @@ class Keeper:
         if signal.SIGCHLD in came:
             self._reap()
         if signal.SIGHUP in came:
-            self._reload()
+            self._hup()
         if signal.SIGUSR1 in came:
             report.info(f"{self.wanted.path}: {self._where()}")
         if signal.SIGTERM in came or signal.SIGINT in came:
@@ -320,7 +325,6 @@ class Keeper:
             child = self._pipes[key]
             child.pid, child.since, child.told = pid, now, None
             self._waiting.discard(key)
-            self._outages.works(key)  # it could not be started, and what comes next it tells itself
             self._children.add(pid, key)
             if child.pipe.resend:
                 self._resent.add(key)
@@ -338,7 +342,8 @@ class Keeper:
         for pid, status, key in self._children.reap():
             if key is None:
                 continue
-            self._outages.works(key)  # what comes next is another's business
+            if status != TOLD:
+                self._outages.works(key)  # what comes next is another's business
             child = self._pipes[key]
             told, child.pid, child.told = child.told, None, None
             self._waiting.add(key)
@@ -353,28 +358,31 @@ class Keeper:
                 self._failed(key, child, pid, status, now)
 
     def _failed(self, key, child, pid, status, now):
-        if status != FAILED and now - child.since > STEADY:
+        if status == TOLD:
+            child.pause(now, CRASHED)
+            return
+        if now - child.since > STEADY:
             child.failures = 0
         seconds = child.pause(now, CRASHED)
-        if status == FAILED:
-            what = f"has ended; starts again in {seconds:.1f} s"
-        elif status < 0:
+        if status < 0:
             what = f"was killed by signal {-status}; starts again in {seconds:.1f} s"
         else:
             what = f"has crashed ({status}); starts again in {seconds:.1f} s"
         report.warning(f"{key[2]}: process {pid} {what}")
 
-    def _reload(self):
-        try:
-            self.wanted.read()
-        except ConfigError as error:
-            for line in str(error).split("\n"):
-                report.error(f"{line} (the old list stays in force)")
-        else:
-            report.info(f"{self.wanted.path}: read again, {self.wanted.holds}")
+    def _hup(self):
+        self._said = set()
+        self._list.now()
+        self._begin_anew()
+
+    def _read(self):
+        self.wanted.read()
+        return self.wanted.holds
+
+    def _begin_anew(self):
+        """After HUP: whoever waits waits no longer."""
         for key in self._waiting:
             self._pipes[key].start_at = self._pipes[key].failures = 0
-        self._said = set()
         self._look(time.monotonic())
         self._children.signal_all(signal.SIGHUP)
 
@@ -382,7 +390,7 @@ class Keeper:
         self._diallers.close()
         self._children.signal_all(signal.SIGTERM)
         self._outages.flush()
-        poll = select.poll()
+        poll = Poll()
         poll.register(self._signals.fileno(), select.POLLIN)
         until = time.monotonic() + STOP
         while len(self._children) and (left := until - time.monotonic()) > 0:

@@ -40,6 +40,11 @@ class Kept(Push):
         super()._look()  # hold the file before anything can become of it
         super().run(signals, wakeup)
 
+    def cannot_start(self, why):
+        """Tell the keeper, which will try again."""
+        text = f"cannot start, tries again: {why}"
+        self._outages.lost(self.path, text, time.monotonic(), "error")
+
     def _abandoned(self):
         super()._abandoned()
         self._say("warning", f"{self.path}: ends: tcppipe -c is gone")

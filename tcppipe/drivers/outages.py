@@ -134,7 +134,7 @@ class Teller:
 
     def __init__(self, fd):
         self._fd = fd
-        self._down = False
+        self._down = True  # our parent may have tried for long to start us
         self._untold = b""
 
     def lost(self, _pipe, text, now, level="warning"):

@@ -20,6 +20,7 @@ from tcppipe.drivers.pace import Pace
 from tcppipe.errors import ConfigError, LinkLost, NotNow, Refused, place, reason
 from tcppipe.files.generations import Reader
 from tcppipe.files.wakeup import Nothing
+from tcppipe.net.poll import Poll
 from tcppipe.process import report
 from tcppipe.process.turns import Turns
 
@@ -171,7 +172,7 @@ class Push:
 
     def _wait(self):
         """Wait; {descriptor: events} of what has happened."""
-        poll, now = select.poll(), time.monotonic()
+        poll, now = Poll(), time.monotonic()
         if self._signals is not None:
             poll.register(self._signals.fileno(), select.POLLIN)
         if self._lifeline is not None:

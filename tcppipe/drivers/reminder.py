@@ -4,6 +4,32 @@ from math import inf
 
 from tcppipe.process.trouble import REMIND, duration
 
+CALM = 60.0  # seconds without a failure after which the next one is another
+
+
+class Complaint:
+    """An error that is not said twice in a row, nor again and again when it comes and goes.
+
+    say: a function (level, text).  Times are seconds of a monotonic clock.
+    """
+
+    def __init__(self, say):
+        self._say = say
+        self._told = None
+        self._failed_at = 0.0
+
+    def of(self, text, now):
+        """There is reason to say this."""
+        self._failed_at = now
+        if text != self._told:
+            self._told = text
+            self._say("error", text)
+
+    def over(self, now):
+        """It works now."""
+        if now >= self._failed_at + CALM:
+            self._told = None
+
 
 class Reminder:
     """Of one state of affairs.  Times are seconds of a monotonic clock."""

@@ -15,12 +15,14 @@ from collections import deque
 from functools import partial
 
 from tcppipe.files.workers import Workers
+from tcppipe.net.poll import Poll
 from tcppipe.process.trouble import Trouble, duration
 
 IDLE = 10.0  # seconds that a thread without work stays
 SYNCS = 8  # files that are made durable at the same time
 HELD = 10.0  # seconds after which it is said, and said again, that a turn takes long
 LOOK = 1.0  # seconds between two looks for such turns
+CALM = 60.0  # seconds without want of a thread after which it is over
 STOP = 10.0  # seconds that we wait at our end for a disk that does not answer
 
 
@@ -89,7 +91,7 @@ class Rota:
         self._wake = {}  # the time that counts of those in the heap
         self._order = itertools.count()
         self._look_at = 0.0
-        self._threadless = Trouble(say, "error")
+        self._threadless = Trouble(say, "error", CALM)
         for pool in (self._workers, self.syncer):
             poller.want(pool.fileno(), select.POLLIN)
 
@@ -245,15 +247,15 @@ class Rota:
 
     def close(self, fetches, say):
         """Let all of them go, and wait for that, but not for a disk that does not answer."""
-        poller = Poller()
+        poll = Poll()
         for pool in (self._workers, self.syncer):
-            poller.want(pool.fileno(), select.POLLIN)
+            poll.register(pool.fileno(), select.POLLIN)
         for fetch in fetches:
             self.leave(fetch)
         until = time.monotonic() + STOP
         while self._turns and (now := time.monotonic()) < until:
             pools = min(self._workers.due(now), self.syncer.due(now), until)
-            poller.wait(max(0.0, pools - now) + 0.0005)
+            poll.poll(max(0.0, pools - now) * 1000 + 0.5)
             now = time.monotonic()
             if self._over:
                 until = now + STOP

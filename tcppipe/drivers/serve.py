@@ -18,6 +18,7 @@ from tcppipe.errors import (
 )  # fmt: skip
 from tcppipe.files.workers import Workers
 from tcppipe.net import identity
+from tcppipe.net.poll import Poll
 from tcppipe.process import report
 from tcppipe.process.trouble import counted, duration
 from tcppipe.process.turns import Turns
@@ -109,7 +110,7 @@ def attend(store, syncer, signals, lifeline, pipe):
     """
     link, began = store.link, time.monotonic()
     turns = Turns(report.say)
-    poll = select.poll()
+    poll = Poll()
     poll.register(signals.fileno(), select.POLLIN)
     poll.register(lifeline, select.POLLIN)
     poll.register(syncer.fileno(), select.POLLIN)

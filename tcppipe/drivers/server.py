@@ -16,6 +16,7 @@ import time
 from math import inf
 
 from tcppipe.drivers.lookups import LookUps
+from tcppipe.drivers.rereading import Rereading
 from tcppipe.drivers.service import WHERE
 from tcppipe.errors import (
     ConfigError,
@@ -26,10 +27,11 @@ from tcppipe.errors import (
     reason,
 )  # fmt: skip
 from tcppipe.net import resolver
+from tcppipe.net.poll import Poll
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.process.crowd import Crowd
-from tcppipe.process.signals import FAILED
+from tcppipe.process.signals import FAILED, LACKING, TOLD
 from tcppipe.process.trouble import Trouble, counted, duration
 from tcppipe.process.turns import Turns
 
@@ -54,13 +56,14 @@ class Server:
         self._children = Children()
         self._look_ups = LookUps(service.names, service.path)
         self._accept_at = self._tend_at = 0.0
+        self._configuration = Rereading(service.path, service.read)
         self._lifeline, self._held = None, None
         self._turns = Turns(report.say)
         self._accepting = Trouble(report.say)
         self._crowd = Crowd()
         self._crowding = Trouble(report.say, "warning", CALM)
+        self._serving = Trouble(report.say, "error", CALM)
         self._going = Trouble(report.say, "critical", CALM)
-        self._broken = None  # what was said of the configuration last
         self._publish_at = inf  # when what could not be told to children is told again
         self._publishing = Trouble(report.say)
         self._stopped = False
@@ -106,11 +109,11 @@ class Server:
         self._answer(signals.take())
 
     def _wait(self, signals, now):
-        poll = select.poll()
+        poll = Poll()
         for fd in (signals.fileno(), self._look_ups.fileno(), self.service.asking):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
-        times = [self._tend_at, self._publish_at]
+        times = [self._tend_at, self._publish_at, self._configuration.at]
         if self._look_ups.fileno() is None:
             times.append(self._look_ups.at)
         if now < self._accept_at:
@@ -124,7 +127,10 @@ class Server:
         if now >= self._tend_at:
             self._tend_at = now + REFRESH
             self._crowding.over(f"{self.service.path}: strangers are few again", now)
+            self._serving.over(f"{self.service.path}: connections are served again", now)
             report.tend()
+        if self._configuration.again(now):
+            self._tell(now)
         if now >= self._publish_at:
             self._publish(now)
             if self._publish_at == inf:  # they were told of HUP when there was nothing to see
@@ -135,7 +141,8 @@ class Server:
             self._reap()
         if signal.SIGHUP in came:
             self._turns.start()
-            self._reload()
+            self._configuration.now()
+            self._tell(time.monotonic())
             self._turns.done(f"{self.service.path}: reading it again")
         if signal.SIGUSR1 in came:
             self._say_where()
@@ -173,7 +180,7 @@ class Server:
         try:
             status = self._child(sock, peer, signals)
         except (OSError, MemoryError) as error:
-            report.error(f"{peer}: ends: {reason(error)}")
+            status = LACKING + (getattr(error, "errno", None) or errno.ENOMEM)
         except BaseException as error:  # a child never returns into the parent's code
             report.bug(peer, error)
         finally:
@@ -188,11 +195,9 @@ class Server:
         try:
             if self.service.refresh():
                 self._publish(time.monotonic())
-            self._broken = None
+            self._configuration.accepted()
         except ConfigError as error:
-            if str(error) != self._broken:
-                self._broken = str(error)
-                _say_broken(error)
+            self._configuration.refused_again(error)
 
     def _publish(self, now):
         try:
@@ -213,15 +218,13 @@ class Server:
                 report.warning(f"{note[0]}: child {pid} was killed by signal {-status}")
             elif status == FAILED:
                 report.warning(f"{note[0]}: child {pid} could not begin, or ended by a bug")
+            elif status >= LACKING:
+                why = os.strerror(status - LACKING)
+                text = f"{self.service.path}: connections cannot be served for now: {why}"
+                self._serving.failed(text, time.monotonic())
 
-    def _reload(self):
-        try:
-            holds = self.service.read()
-            report.info(f"{self.service.path}: read again, {holds}")
-            self._broken = None
-        except ConfigError as error:
-            _say_broken(error)
-        now = time.monotonic()
+    def _tell(self, now):
+        """HUP, for all children."""
         self._publish(now)
         self._look_ups.again(now)
         self._children.signal_all(signal.SIGHUP)
@@ -269,7 +272,7 @@ class Server:
             return service.serve(service.link(sock, peer), signals, self._lifeline)
         except TcppipeError as error:
             report.say(_level(error) if service.known else "notice", str(error))
-        return 1
+        return TOLD
 
 
 def _level(error):
@@ -277,8 +280,3 @@ def _level(error):
     if isinstance(error, (NotNow, PeerError)):
         return "warning"
     return "info" if isinstance(error, LinkLost) else "critical"
-
-
-def _say_broken(error):
-    for line in str(error).splitlines():
-        report.error(f"{line} (the old configuration stays in force)")

@@ -285,7 +285,7 @@ class Store:
             self._told = str(error)
             self._say("info" if isinstance(error, Busy) else "critical", self._told)
             self.pump.say(self.pump.session.wait(self._told), self._now)
-        elif error is None and self._told is not None:
-            self._told = None
+        elif error is None and self._told is not None and self.pump.blocked is None:
+            self._told = None  # what was begun anew (HUP) and has still to be tried does not count
             self._say("warning", f"{self.copy.destination.path}: goes on")
             self.pump.say(self.pump.session.wait(""), self._now)

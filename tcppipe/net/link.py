@@ -18,6 +18,7 @@ from math import inf
 
 from tcppipe.cursor import Bytes
 from tcppipe.errors import LinkLost, PeerError, reason
+from tcppipe.net.poll import Poll
 
 DEAD_AFTER = 45.0  # seconds without an acknowledgement by the peer's kernel
 UNANSWERED = 2  # … and of what was sent in vain meanwhile, so many attempts
@@ -187,8 +188,8 @@ class Link:
         return line + newline
 
     def _wait(self, what: int, until: float) -> bool:
-        poll = select.poll()
-        poll.register(self._sock, what)
+        poll = Poll()
+        poll.register(self._sock.fileno(), what)
         left = until - time.monotonic()
         return left > 0 and bool(poll.poll(left * 1000))
 

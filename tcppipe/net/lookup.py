@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import select
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from functools import partial
 from tcppipe.errors import reason
 from tcppipe.net.connect import Target
 from tcppipe.net.forks import fork
+from tcppipe.net.poll import Poll
 from tcppipe.process.children import Children
 
 DEATHSIG = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
@@ -93,7 +93,7 @@ class LookUp:
 
     def _alive(self, fd: int) -> bool:
         # While the pipe has a writer the process cannot have been reaped, so the number is its.
-        poll = select.poll()
+        poll = Poll()
         poll.register(fd, 0)
         return not poll.poll(0)
 

@@ -21,6 +21,7 @@ from functools import partial
 from tcppipe.errors import reason
 from tcppipe.net.connect import Address
 from tcppipe.net.forks import fork
+from tcppipe.net.poll import Poll
 
 Forward = Callable[[str], Iterable[object]]  # the addresses of a name; may block
 Facts = tuple[dict[str, list[str]], dict[str, str], float]
@@ -188,7 +189,7 @@ def _look_up_all(names: list[str], forward: Forward, seconds: float, writing: in
 
     _spread(work, len(names[:THREADS]))
     if names:
-        poll = select.poll()
+        poll = Poll()
         poll.register(ended, select.POLLIN)
         poll.register(writing, 0)  # an error, when nobody listens any more
         poll.poll(seconds * 1000)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from tcppipe.errors import ConfigError, TcppipeError
 from tcppipe.process import detach, report
 from tcppipe.process.pidfile import PidFile, lock_errors
-from tcppipe.process.signals import Signals
+from tcppipe.process.signals import TOLD, Signals
 
 
 class Daemon:
@@ -52,6 +52,7 @@ class Daemon:
             return None
         self.ready = ready = detach.detach(preserve, self.program)
         report.open(self.program)
+        report.awaited(ready)
         return ready.fileno()
 
     @contextmanager
@@ -72,14 +73,16 @@ class Daemon:
             if self.lock is not None and self.lock.i_am_locking():
                 self.lock.release()
 
-    def run(self, body: Callable[[], None]) -> int:
-        """Call body(), and say why when it fails; the exit status."""
+    def run(self, body: Callable[[], None], says: Callable[[str], object] = report.fatal) -> int:
+        """Call body(), and say why when it fails; the exit status, 0 or TOLD.
+
+        Too little of something is for the program to say, who knows what it was about.
+        """
         try:
             body()
-        except (TcppipeError, OSError, lock_errors()) as error:
-            report.fatal(error)
-            self.ready(1, f"{self.program}: {report.one_line(error)}")
-            return 1
+        except (TcppipeError, lock_errors()) as error:
+            says(str(error))
+            return TOLD
         return 0
 
 

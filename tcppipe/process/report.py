@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 
 from tcppipe.errors import place
@@ -37,6 +38,9 @@ _subject = _peer = ""
 _syslog = Syslog(_program)
 _streams: Streams | None = None  # None in the background
 _budget = Budget()
+# Where memory is short, no function of ours can be called: this one is not ours.
+_unraised: deque[sys.UnraisableHookArgs] = deque(maxlen=8)
+_ready: Callable[[int, str], object] | None = None
 _one = _thread.allocate_lock()  # threads have their say one after the other
 
 
@@ -47,6 +51,7 @@ def open(program: str, foreground: bool = False, streams: Streams | None = None)
     not standard error.
     """
     global _program, _streams
+    sys.unraisablehook = _unraised.append
     _program = _syslog.program = program
     _streams = (streams or _standard_error) if foreground else None
 
@@ -120,7 +125,8 @@ def say(level: str, message: Message, subject: str | None = None) -> None:
 
 
 def tend() -> None:
-    """Now and then: say how much was suppressed of which nothing more was said."""
+    """Now and then: say how much was suppressed of which nothing more was said, and the like."""
+    _say_unraised()
     with _one:
         for subject, number in _budget.overdue(time.monotonic()):
             _suppressed(subject, number)
@@ -136,9 +142,27 @@ def bug(where: str, error: BaseException) -> None:
     critical(f"{where}: bug: {type(error).__name__}: {error} ({place(error)})")
 
 
+def awaited(ready: Callable[[int, str], object]) -> None:
+    """Somebody waits to hear how our start went: fatal() tells him, too."""
+    global _ready
+    _ready = ready
+
+
+def _say_unraised() -> None:
+    """What went wrong in a thread or a clean-up, so that nobody was told.  A thread that could not
+    begin for want of memory is missed by whoever waits for it, and says so."""
+    while _unraised:
+        error = _unraised.popleft().exc_value
+        if not isinstance(error, MemoryError) and error is not None:
+            bug("a thread or a clean-up", error)
+
+
 def fatal(message: Message) -> int:
     """Why the program ends: on standard error in any case.  Returns its exit status, 1."""
-    _emit(CRITICAL, one_line(message), _standard_error)
+    line = one_line(message)
+    _emit(CRITICAL, line, _standard_error)
+    if _ready is not None:
+        _ready(1, f"{_program}: {line}")
     return 1
 
 

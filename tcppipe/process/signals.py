@@ -17,7 +17,9 @@ from typing import Any
 
 STRAY = ("SIGALRM", "SIGIO", "SIGPIPE", "SIGPROF", "SIGPWR", "SIGSTKFLT", "SIGUSR1", "SIGUSR2",
          "SIGVTALRM")  # fmt: skip
-FAILED = 3  # the status of a child that could not even begin
+TOLD = 1  # the status of a child that has said why it ends
+FAILED = 3  # … that could not even begin
+LACKING = 64  # plus an errno: … that ends for want of something, which its parent says
 
 
 class Signals:

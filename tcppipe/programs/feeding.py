@@ -9,6 +9,7 @@ import os
 import socket
 import time
 
+from tcppipe.errors import in_words
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.guarded import Guarded, Pointed
@@ -17,6 +18,7 @@ from tcppipe.files.wakeup import Wakeup, preload
 from tcppipe.net.link import Link
 from tcppipe.process import report
 from tcppipe.process.daemon import Daemon
+from tcppipe.process.signals import TOLD
 from tcppipe.session.source import Source
 from tcppipe.session.source1 import LineSource
 
@@ -77,7 +79,11 @@ def feed(pipe, push, signals):
             push.run(signals, Wakeup(pipe.path, report.say, push.follower.chain.directories))
         report.info(f"{pipe.path}: ended")
 
-    return daemon.run(serve)
+    try:
+        return daemon.run(serve, push.cannot_start)
+    except (OSError, MemoryError, ImportError) as error:
+        push.cannot_start(in_words(error))
+        return TOLD
 
 
 def _greeter(pipe, packer):

@@ -51,7 +51,7 @@ def main(argv=None):
 
             return checks.fetch_logs(operands[0])
         return _run(options, *map(os.path.abspath, operands))
-    except (TcppipeError, OSError) as error:
+    except TcppipeError as error:
         for line in str(error).splitlines():
             report.fatal(line)
         return 1
@@ -101,7 +101,9 @@ def _run(options, snmp_dir, conf):
             fetchers.run(signals)
         tell_all(None, "info", "ended")
 
-    return daemon.run(fetch)
+    # Threads that wait for work, or for a disk, must not meet the interpreter's end: it ends each by
+    # pthread_exit(3), which is an abort where no descriptor can be had.
+    os._exit(daemon.run(fetch))
 
 
 def _raise_limit():

@@ -48,7 +48,7 @@ def main(argv=None):
 
             return checks.gen_numbers(path)
         return _run(options, path, limit)
-    except (TcppipeError, OSError) as error:
+    except TcppipeError as error:
         for line in str(error).splitlines():
             report.fatal(line)
         return 1

@@ -9,7 +9,7 @@ import os
 import sys
 
 from tcppipe import __version__
-from tcppipe.errors import ConfigError, reason
+from tcppipe.errors import ConfigError, in_words
 
 UNITS = {"": 1, "k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 
@@ -106,9 +106,7 @@ def interruptible(main):
         try:
             return main(argv)
         except (MemoryError, ImportError, OSError) as error:
-            program = sys.argv[0].rpartition("/")[2]
-            sys.stderr.write(f"{program}: cannot start: {reason(error)}\n")
-            return 1
+            return _cannot_start(error)
         except KeyboardInterrupt:
             import signal
 
@@ -118,6 +116,19 @@ def interruptible(main):
 
     run.__doc__ = main.__doc__
     return run
+
+
+def _cannot_start(error):
+    """There is too little of something; the exit status."""
+    text = f"cannot start: {in_words(error)}"
+    try:
+        from tcppipe.process import report
+
+        return report.fatal(text)
+    except (MemoryError, ImportError, OSError):
+        program = sys.argv[0].rpartition("/")[2]
+        sys.stderr.write(f"{program}: {text}\n")
+        return 1
 
 
 def prints():

@@ -15,7 +15,7 @@ import time
 
 from tcppipe.conf.grammar import is_name
 from tcppipe.errors import ConfigError, reason
-from tcppipe.programs.options import asked, parse, wrong
+from tcppipe.programs.options import asked, interruptible, parse, wrong
 
 DIRECTORY = "/var/snmp_data"
 BASE = ".1.3.6.1.4.99"
@@ -39,6 +39,7 @@ _OID = re.compile(r"\.?[0-9]{1,10}(?:\.[0-9]{1,10}){0,127}")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
+@interruptible
 def main(argv=None):
     """Run the program until the agent closes its end; the exit status."""
     try:
@@ -131,7 +132,7 @@ def status(path):
         what = "open"
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
             line = file.readline(MAX_LINE)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         return _printable(b"ERR %s %s: %s" % (what.encode(), name, reason(error).encode()))
     if not line.strip():
         return b"ERR NO DATA"

@@ -52,7 +52,7 @@ def main(argv=None):
 
             return checks.tcppiped(os.path.abspath(options.get("f", CONF)), *operands)
         return _run(options, port)
-    except (TcppipeError, OSError) as error:
+    except TcppipeError as error:
         for line in str(error).splitlines():
             report.fatal(line)
         return 1

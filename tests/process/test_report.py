@@ -201,3 +201,22 @@ raise SystemExit(report.fatal("boo"))
 """
     assert run(script, 'exec "$@" 2>&-') == 1
     assert (tmp_path / "archive").read_bytes() == b""
+
+
+def test_what_a_thread_could_not_raise():
+    """An error in a thread is one line with its place; want of memory is said by whoever waits."""
+    script = """
+import _thread, time
+from tcppipe.process import report
+report.open("tcppipe", True)
+def wrong(error):
+    raise error
+for error in (ValueError("odd"), MemoryError()):
+    _thread.start_new_thread(wrong, (error,))
+time.sleep(0.5)
+report.tend()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENV, capture_output=True, text=True, timeout=30
+    )
+    assert done.stderr == "tcppipe: a thread or a clean-up: bug: ValueError: odd (?)\n"

@@ -251,8 +251,8 @@ def test_no_room_for_the_pid_file(pipe, need):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", run_dir], check=True)
     try:
         with contextlib.suppress(OSError), open(run_dir / "filler", "wb", buffering=0) as file:
-            while file.write(bytes(4096)):
-                pass
+            for _ in range(1024):  # many times as much as it has
+                file.write(bytes(4096))
         done = pipe.stage.ask([], pipe.origin)
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
@@ -339,7 +339,7 @@ def test_where_a_list_is(many):
     many.server.kill()
     many.parent.wait_log("log and 1 more: .*: cannot connect: Connection refused; connects again")
     many.parent.signal(signal.SIGUSR1)
-    many.parent.wait_log(f"{many.list}: 1 lines, 2 pipes, 2 not connected$")
+    many.parent.wait_log(f"{many.list}: 1 line, 2 pipes, 2 not connected$")
     many.server.up()
     many.parent.wait_log("log and 1 more: connected to ", 40)
 

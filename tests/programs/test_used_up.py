@@ -213,7 +213,7 @@ def small(tmp_path, need):
                     (place / f"filler{number}").touch()
         elif yes:
             with contextlib.suppress(OSError), open(place / "filler", "ab", buffering=0) as file:
-                while True:
+                for _ in range(4096):  # many times as much as it has
                     file.write(bytes(1024))
         else:
             subprocess.run(["mount", "-o", "remount,size=4m,nr_inodes=1000", place], check=True)
