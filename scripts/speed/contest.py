@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Net(NamedTuple):
     on_source: tuple = ()
 
 
-class Peer:
+class Peer(ABC):
     """What all contestants share.
 
     folder: exists and is empty.  pipes: (origin, copy) pairs of paths.
@@ -52,6 +53,7 @@ class Peer:
     @classmethod
     def check(cls, tools):
         """Raise Missing when it cannot run here; tools: what the bench itself has."""
+        return
 
     @classmethod
     def version(cls):
@@ -62,13 +64,13 @@ class Peer:
         """What its processes find in their environment, besides our own."""
         return {}
 
+    @abstractmethod
     def listen(self):
         """Start the listening side, and wait for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def connect(self):
         """Start the connecting side."""
-        raise NotImplementedError
 
     def established(self):
         """Wait until the pipes are connected, or have no reason to connect yet."""

@@ -11,6 +11,8 @@ import os
 import stat
 import time
 
+from tcppipe.process.owner import is_at
+
 POLL = 0.002  # seconds between two attempts of one who may not be kept waiting
 
 
@@ -28,7 +30,7 @@ def lock(path, patience=0.0, who=""):
         try:
             _must_be_plain(fd)
             _take(fd, until)
-            if _is_at(fd, path):
+            if is_at(fd, path):
                 if who:
                     os.ftruncate(fd, 0)
                     os.pwrite(fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(who)), 0)
@@ -58,15 +60,6 @@ def _take(fd, until):
             if time.monotonic() >= until:
                 raise OSError(errno.EBUSY, f"{_holder(fd)} writes to it") from None
         time.sleep(POLL)
-
-
-def _is_at(fd, path):
-    try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(fd)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def holder(path):

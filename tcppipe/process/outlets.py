@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 SYSLOGD = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, FreeBSD
@@ -24,7 +25,7 @@ WARNING = 4
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
-class Outlet:
+class Outlet(ABC):
     """A subclass has _take(), which never waits."""
 
     name = ""  # as people know it
@@ -34,9 +35,9 @@ class Outlet:
         self._rest = b""  # what was not taken yet of a line that is begun …
         self._whose = 0  # … and the process that has begun it
 
+    @abstractmethod
     def _take(self, priority: int, line: str) -> bool:
         """Whether that was taken."""
-        raise NotImplementedError
 
     def put(self, priority: int, line: str) -> bool:
         """Hand over a line (str) of a priority from 0 to 7; True when it was taken."""

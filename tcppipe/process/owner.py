@@ -156,3 +156,13 @@ def held_here(path: str) -> bool:
     except OSError:
         return False
     return HELD.get((status.st_dev, status.st_ino)) == os.getpid()
+
+
+def is_at(fd: int, path: str) -> bool:
+    """True if path still names the file that fd is open on."""
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

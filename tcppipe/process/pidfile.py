@@ -10,7 +10,7 @@ import fcntl
 import os
 
 from tcppipe.errors import reason
-from tcppipe.process.owner import HELD, blocker, held_here, lock_path, owner
+from tcppipe.process.owner import HELD, blocker, held_here, is_at, lock_path, owner
 
 
 class PidFile:
@@ -62,7 +62,7 @@ class PidFile:
         # Still locked while they are removed: who opened one before will find the path gone.
         for fd, path in ((self._fd, self.path), (self._lock_fd, self._lock_path)):
             try:
-                if fd is not None and _same(fd, path):
+                if fd is not None and is_at(fd, path):
                     os.unlink(path)
             except OSError:
                 pass  # the file may stay: unlocked, it means nothing
@@ -93,7 +93,7 @@ class PidFile:
 
     def is_in_place(self) -> bool:
         """True while the path leads to the file that we hold: else another may hold that one."""
-        return self._fd is not None and _same(self._fd, self.path)
+        return self._fd is not None and is_at(self._fd, self.path)
 
     def read_pid(self) -> int | None:
         """The pid of the holder, as the kernel knows it, or None."""
@@ -133,8 +133,8 @@ class PidFile:
                 holder = blocker(fd, fcntl.F_RDLCK if apart else fcntl.F_WRLCK)
                 if holder is not None or not apart:
                     return False, holder
-            if not _same(fd, self.path) or (
-                locked is not None and not _same(locked, self._lock_path)
+            if not is_at(fd, self.path) or (
+                locked is not None and not is_at(locked, self._lock_path)
             ):
                 return False, None
             self._record(fd, locked)
@@ -194,13 +194,3 @@ def lock_errors() -> type[Exception]:
 
     kind: type[Exception] = LockError
     return kind
-
-
-def _same(fd: int, path: str) -> bool:
-    """True if path still names the file that fd is open on."""
-    try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(fd)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

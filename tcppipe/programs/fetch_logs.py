@@ -4,13 +4,14 @@ import os
 import sys
 
 from tcppipe import __version__
-from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.errors import ConfigError
 from tcppipe.process import paths
 from tcppipe.programs.options import (
     absent,
     asked,
     interruptible,
     parse,
+    said,
     unwritable,
     wrong,
 )
@@ -45,16 +46,15 @@ def main(argv=None):
     from tcppipe.process import report
 
     report.open("fetch_logs")
-    try:
+
+    def body():
         if "T" in options:
             from tcppipe.programs import checks
 
             return checks.fetch_logs(operands[0])
         return _run(options, *map(os.path.abspath, operands))
-    except TcppipeError as error:
-        for line in str(error).splitlines():
-            report.fatal(line)
-        return 1
+
+    return said(body)
 
 
 def _check_operands(operands, wanted):

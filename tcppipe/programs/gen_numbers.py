@@ -4,9 +4,9 @@ import os
 import sys
 
 from tcppipe import __version__
-from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.programs.options import absent, asked, interruptible, parse, rate, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, rate, said, wrong
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -42,16 +42,15 @@ def main(argv=None):
 
     report.open("gen_numbers", "D" not in options)
     path = os.path.abspath(operands[0] if operands else LOCALS)
-    try:
+
+    def body():
         if "T" in options:
             from tcppipe.programs import checks
 
             return checks.gen_numbers(path)
         return _run(options, path, limit)
-    except TcppipeError as error:
-        for line in str(error).splitlines():
-            report.fatal(line)
-        return 1
+
+    return said(body)
 
 
 def _run(options, path, limit):

@@ -9,7 +9,7 @@ import os
 import sys
 
 from tcppipe import __version__
-from tcppipe.errors import ConfigError, in_words
+from tcppipe.errors import ConfigError, TcppipeError, in_words
 
 UNITS = {"": 1, "k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 
@@ -128,6 +128,18 @@ def _cannot_start(error):
     except (MemoryError, ImportError, OSError):
         program = sys.argv[0].rpartition("/")[2]
         sys.stderr.write(f"{program}: {text}\n")
+        return 1
+
+
+def said(body):
+    """What body() returns; what it fails by is said, a line for each, and the status is 1."""
+    from tcppipe.process import report
+
+    try:
+        return body()
+    except TcppipeError as error:
+        for line in str(error).splitlines():
+            report.fatal(line)
         return 1
 
 

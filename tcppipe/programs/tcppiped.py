@@ -4,9 +4,9 @@ import os
 import sys
 
 from tcppipe import __version__
-from tcppipe.errors import ConfigError, TcppipeError
+from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.programs.options import absent, asked, interruptible, parse, unwritable, wrong
+from tcppipe.programs.options import absent, asked, interruptible, parse, said, unwritable, wrong
 from tcppipe.programs.pipe_options import PORT, port_number
 
 CONF = "/etc/tcppipe.conf"
@@ -46,16 +46,15 @@ def main(argv=None):
     from tcppipe.process import report
 
     report.open("tcppiped", "d" in options)
-    try:
+
+    def body():
         if "T" in options:
             from tcppipe.programs import checks
 
             return checks.tcppiped(os.path.abspath(options.get("f", CONF)), *operands)
         return _run(options, port)
-    except TcppipeError as error:
-        for line in str(error).splitlines():
-            report.fatal(line)
-        return 1
+
+    return said(body)
 
 
 def _run(options, port):

@@ -7,6 +7,7 @@ method that returns actions may raise LinkLost, PeerError or Refused: then it is
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import inf
 from typing import Any
@@ -19,7 +20,7 @@ from tcppipe.session.keepalive import Keepalive
 from tcppipe.session.news import News
 
 
-class Session:
+class Session(ABC):
     """One connection, seen from one side.  `now` is always seconds of a monotonic clock.
 
     waiting: why the other side cannot read or write its file, in its own words, or "".
@@ -37,9 +38,9 @@ class Session:
         """The first actions."""
         return []
 
+    @abstractmethod
     def receive(self, data: Bytes, now: float) -> list[Action]:
         """Bytes from the other side -> actions."""
-        raise NotImplementedError
 
     def done(self, action: Action, result: Any) -> list[Action]:
         """An action was carried out, with this result -> more actions."""
@@ -74,9 +75,9 @@ class SourceSession(Session):
         """True when news of the origin may be delivered."""
         return self.state == states.STREAMING
 
+    @abstractmethod
     def deliver(self, item: News) -> list[Action]:
         """News of the origin -> actions.  Only while streaming."""
-        raise NotImplementedError
 
     def bye(self) -> list[Action]:
         """An orderly end -> actions."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tcppipe.cursor import Bytes
 from tcppipe.errors import LinkLost
 from tcppipe.session import states
-from tcppipe.session.actions import Action, GiveBack, Send
+from tcppipe.session.actions import Action, GiveBack, Say, Send
 from tcppipe.session.contract import Session
 from tcppipe.wire import events as ev
 from tcppipe.wire.brief import brief
@@ -14,11 +14,14 @@ from tcppipe.wire.frames import Reader, encode
 
 class Peer(Session):
     """One side of a version 2 connection.  table: which event may come in which state.
+    waits, goes_on: what the other side does, in words.
 
     A subclass has a method _on_NAME(event) -> actions for each event of its table.
     """
 
     table: states.Table
+    waits: str
+    goes_on: str
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
@@ -66,6 +69,12 @@ class Peer(Session):
 
     def _on_pong(self, _pong: ev.Pong) -> list[Action]:
         return []
+
+    def _on_wait(self, wait: ev.Wait) -> list[Action]:
+        self.waiting = wait.reason.decode(errors="replace")
+        if self.waiting:
+            return [Say("warning", f"{self.waits}: {self.waiting}")]
+        return [Say("info", self.goes_on)]
 
     def _on_bye(self, _bye: ev.Bye) -> list[Action]:
         raise LinkLost("closed by the other side")

@@ -21,7 +21,6 @@ from tcppipe.session.actions import (
     Offer,
     Open,
     Prove,
-    Say,
     Send,
 )
 from tcppipe.session.contract import SinkSession
@@ -40,6 +39,7 @@ class Sink(Peer, SinkSession):
     """One connection's sink session."""
 
     table = states.SINK
+    waits, goes_on = "the source waits", "the source goes on"
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
@@ -159,12 +159,6 @@ class Sink(Peer, SinkSession):
 
     def _on_gap(self, gap: ev.Gap) -> list[Action]:
         return [Note(gap)]
-
-    def _on_wait(self, wait: ev.Wait) -> list[Action]:
-        self.waiting = wait.reason.decode(errors="replace")
-        if self.waiting:
-            return [Say("warning", f"the source waits: {self.waiting}")]
-        return [Say("info", "the source goes on")]
 
     def _on_failure(self, failure: ev.Failure) -> list[Action]:
         raise LinkLost(failure.reason.decode(errors="replace"))

@@ -42,6 +42,7 @@ class Source(Peer, SourceSession):
     """
 
     table = states.SOURCE
+    waits, goes_on = "the other side waits", "the other side goes on"
 
     def __init__(
         self,
@@ -188,12 +189,6 @@ class Source(Peer, SourceSession):
 
     def _on_ended(self, _ended: ev.Ended) -> list[Action]:
         return [Settle()]
-
-    def _on_wait(self, wait: ev.Wait) -> list[Action]:
-        self.waiting = wait.reason.decode(errors="replace")
-        if self.waiting:
-            return [Say("warning", f"the other side waits: {self.waiting}")]
-        return [Say("info", "the other side goes on")]
 
     def _on_failure(self, failure: ev.Failure) -> list[Action]:
         reason = failure.reason.decode(errors="replace")

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from stage import append, content, wait_until
@@ -19,7 +20,7 @@ from stage import append, content, wait_until
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
-class Rotator:
+class Rotator(ABC):
     """An application that opens `log` for each write, and something that rotates it.
 
     name: of the log in its directory.  glob: what its rotated files are called there.  options:
@@ -59,12 +60,13 @@ class Rotator:
         self.turned()
         self.generations.append(b"")
 
+    @abstractmethod
     def turned(self):
         """How that is done."""
-        raise NotImplementedError
 
     def end(self):
         """Nothing runs any more."""
+        return
 
 
 def run(argv, **more):
