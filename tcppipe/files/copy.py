@@ -5,7 +5,6 @@ of bytes is durable before the bytes are appended, bytes are durable before they
 acknowledged.  A step that fails raises Blocked and can be made again as it is.
 """
 
-import hashlib
 import os
 from contextlib import closing, suppress
 
@@ -52,7 +51,6 @@ class Copy:
         self._finished = None  # the End that was recorded last, and the answer to it
         self._digest = None
         self._proving = None  # the Digests that prove() is making
-        self._start = None  # the first bytes of the present stretch, if we have appended them
         self._suspect = False  # what is not known to be durable has to be written again
         self._failed = self._disturbed = False  # a sync has failed; somebody truncated the file
         self._complete = None  # the generation that ended last, and its SHA-256 as it goes on
@@ -137,6 +135,8 @@ class Copy:
         checked: compare() will be called behind them, and nothing is durable before that.
         """
         with blocked(self.destination.path, "cannot begin"):
+            if self._begun:  # a generation came before it
+                self._check_kept()
             if begin.why == Why.RESUMED:
                 self._resume(begin.offset)
             elif begin.why == Why.ADOPTED:
@@ -284,10 +284,11 @@ class Copy:
                 self._say("critical", f"{self.destination.path}: {text}")
 
     def _resume(self, offset):
-        self._go_back(offset)
-        part = self._standing.part_of(offset)
+        self._standing.check()
         if self._standing.unproved:
             self._keep_strangers(offset)
+        self._go_back(offset)
+        part = self._standing.part_of(offset)
         stretch, size = self._ledger.stretch, self.destination.size()
         keep = stretch.at + offset - stretch.first
         if part is not None:
@@ -304,14 +305,18 @@ class Copy:
                 self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
             self._ledger.note_resume(offset, self.fs.boot())
             self.end, self._size = offset, keep
-            self._start = None
 
     def _keep_strangers(self, offset):
         """Nothing but its name says that the file is ours, and little or nothing of it is the
         origin's: then it is somebody else's, and stays."""
-        stretch, size = self._ledger.stretch, self.destination.size()
-        if offset - stretch.first < min(size - stretch.at, LIKELY):
-            self._stretch(stretch.generation, stretch.first, size, Why.RESUMED)
+        standing, marked = self._standing, self._ledger.mark.offset
+        stretch, size = standing.stretch, self.destination.size()
+        there = size - stretch.at
+        if offset - stretch.first < (there if marked else min(there, LIKELY)):
+            if self.destination.moved():
+                self.destination.open()
+            size, first = self.destination.size(), max(marked, stretch.first)
+            self._stretch(stretch.generation, first, size, Why.RESUMED)
             text = "somebody else has written here; connects anew to go on behind that"
             raise LinkLost(f"{self.destination.path}: {text}")
 
@@ -349,7 +354,7 @@ class Copy:
             if self._suspect:
                 self.destination.rewrite(part.place)
             self._stretch(generation, part.offset, part.place, Why.RESUMED)
-            self.end, self._size, self._start = offset, keep, None
+            self.end, self._size = offset, keep
         else:
             self._stretch(generation, offset, self.destination.size(), Why.RESUMED)
         text = "the ledger is older than the copy; compared with the origin, goes on from offset"
@@ -364,10 +369,9 @@ class Copy:
             below = digest_of(where.read, at - below_len, below_len) or NO_DIGEST
         self._ledger.begin(Stretch(
             generation, first, at, where.dev, where.ino, int(why), sender, self.fs.boot(), where.igen,
-            below_len if below != NO_DIGEST else 0, below,
+            below_len if below != NO_DIGEST else 0, below, self._standing.newest(),
         ))  # fmt: skip
         self.end, self._size = first, at
-        self._start = bytearray()
         self._standing.here = True
 
     @property
@@ -398,8 +402,6 @@ class Copy:
             while view:
                 self.look()
                 count = self._write(view)
-                if self._start is not None and len(self._start) < PROOF:
-                    self._start += view[: min(count, PROOF - len(self._start))]
                 self.end += count
                 view = view[count:]
 
@@ -436,7 +438,7 @@ class Copy:
         """Somebody else has written here: the next byte stands behind that."""
         text = "somebody else has written here; goes on from there"
         self._say("warning", f"{self.destination.path}: {text}")
-        self.sync()
+        self._flush()
         self.mark()
         self._catch_up()
         self._stretch(self._ledger.stretch.generation, self.end, at, Why.FOREIGN)
@@ -448,30 +450,22 @@ class Copy:
         the connection is made anew, and goes on at the end of the copy.
         """
         self._join()
-        there = self._standing.find_copy(self._start)
-        end = self.durable if there is None else there
-        if end != self.end:
-            self._disturbed = True
-            self._remember_start(there)
-            text = "was truncated here while bytes came; connects anew for what is missing"
-            raise LinkLost(f"{self.destination.path}: {text}")
+        self._check_kept()
         self._say("warning", f"{self.destination.path}: was truncated here; goes on from there")
         self._digest = self._back = None
+        self.durable = max(self.durable, self._check[0] if self._checked else self.end)
         self._stretch(self._ledger.stretch.generation, self.end, size, Why.FOREIGN)
 
-    def _remember_start(self, there):
-        """The copy is known by the first bytes of a stretch that has no mark yet: note them."""
-        run, start = self._ledger.runs[-1], bytes(self._start or b"")
-        known = any(stretch is run.stretches[-1] for stretch, _mark in run.proofs)
-        stretch, mark = run.stretches[-1], run.mark
-        if there == stretch.first:
-            self._ledger.note_back(stretch, there, False)
-        elif there is not None and not known and start:
-            start = start[: there - stretch.first]
-            digest = hashlib.sha256(start).digest()
-            self._ledger.note_mark(
-                Mark(stretch.first + len(start), mark.head_len, mark.head, len(start), digest)
-            )
+    def _check_kept(self):
+        """Raises LinkLost when somebody has truncated the destination and what stood in it may not
+        all be in a copy."""
+        standing = self._standing
+        if self.destination.size() >= self._size or standing.copied(self._size):
+            return
+        if self.end != self.durable or standing.copied():
+            self._disturbed = True
+            text = "was truncated here while bytes came; connects anew for what is missing"
+            raise LinkLost(f"{self.destination.path}: {text}")
 
     # --- late bytes
 
@@ -649,11 +643,11 @@ class Copy:
     def _compared(self, check):
         """The offset up to which what was read back is what the source has read.
 
-        Raises SyncFailed: it is not, and comes again.
+        Raises SyncFailed or LinkLost: it is not, or not there, and comes again.
         """
         offset, crc = check
         if self._back is not None and self._back.offset < offset:
-            self._back = None  # somebody has truncated the destination: look() will tell
+            self._truncated(self.destination.size())
         elif self._back is not None and self._back.offset == offset:
             if self._back.digest() != crc:
                 self._failed = True
@@ -716,6 +710,9 @@ class Copy:
             self.rest(HASHED_AT_ONCE)
             if self.behind < before:
                 raise Busy(f"{self.destination.path}: makes the digest of a generation")
+        with blocked(self.destination.path, "cannot read"):
+            if self.destination.size() < self._size:
+                self._truncated(self.destination.size())
         self.sync()
         self.mark()
         digest = NO_DIGEST
@@ -763,6 +760,7 @@ class Copy:
             if not self._reopened:
                 if self._ledger.late is not None:
                     self._standing.undo_late()
+                self._check_kept()
                 self._flush()  # a file that was moved to another disk counts as rotated, too
                 self.mark()
                 self._catch_up()
@@ -792,7 +790,7 @@ class Copy:
                     self._ledger.note_clean()
             elif self._failed and self._ledger is not None:
                 self._ledger.note("unsynced")
-        except (Blocked, SyncFailed, OSError):
+        except (Blocked, SyncFailed, LinkLost, OSError):
             pass  # then the end was not clean, which is what the ledger says
         if self._standing is not None:
             self._standing.release()

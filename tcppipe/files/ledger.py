@@ -53,6 +53,7 @@ class Stretch(NamedTuple):
     igen: int = 0  # the inode's generation number; 0 where the system has none
     below_len: int = 0  # what stands below `at` in the file: so many bytes …
     below: bytes = NO_DIGEST  # … with this SHA-256
+    beside: tuple | None = None  # the newest rotated file: device, inode, its generation number
 
     def same(self, other):
         """True when both tell the same of the same file."""
@@ -585,6 +586,7 @@ def _stretch_value(stretch):
         "dev": stretch.dev, "ino": stretch.ino, "why": int(stretch.why),
         "sender": stretch.sender.hex(), "boot": stretch.boot, "igen": stretch.igen,
         "below_len": stretch.below_len, "below": stretch.below.hex(),
+        "beside": stretch.beside,
     }  # fmt: skip
 
 
@@ -593,7 +595,9 @@ def _stretch_of(value):
     more = (value.get("boot", ""), int(value.get("igen", 0)), int(value.get("below_len", 0)))
     below = bytes.fromhex(value.get("below", "")) or NO_DIGEST
     sender = bytes.fromhex(value["sender"])
-    return Stretch(_generation_of(value), *numbers, sender, *more, below)
+    beside = value.get("beside")
+    beside = None if beside is None else tuple(map(int, beside))
+    return Stretch(_generation_of(value), *numbers, sender, *more, below, beside)
 
 
 def _mark_value(stretch, mark):

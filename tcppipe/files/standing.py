@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN
-from tcppipe.errors import Busy, ConfigError, reason
+from tcppipe.errors import Busy, ConfigError, LinkLost, reason
 from tcppipe.files.generations import Broken, open_reader, siblings
 from tcppipe.files.ledger import Mark
 from tcppipe.files.rolling import digest_of
@@ -63,7 +63,8 @@ class Standing:
         self.later = []
         self.back = None
         self.unproved = False  # nothing but the name says that it stands here
-        self.stretch = None  # the Stretch that was offered
+        self.stretch = None  # the Stretch that was offered …
+        self._size = 0  # … and the size of its file
         self.past = []  # the generations that are here to their end, as Complete, oldest first
         self._say = say
         self._parts = []  # what was offered
@@ -84,8 +85,8 @@ class Standing:
             return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
         run, stretch = self._find()
         self.stretch = stretch
-        if self.here and self.back is None:
-            self.undo_late()
+        if self.here and self.back is None and self.undo_late():
+            self._take(stretch, self.destination)
         return self._offer(run, stretch, sender)
 
     def _offer(self, run, stretch, sender):
@@ -113,7 +114,7 @@ class Standing:
             Holding.RECORDED, clean, damaged, closed, ledger.resent_by == sender,
             self._may_be_torn(), run.generation, first, end, mark.offset, mark.tail_len, mark.tail,
             *(previous[-1] if previous else Complete(UNKNOWN, 0)),
-            doubtful=ledger.doubtful or bool(self.later) or self.back is not None,
+            doubtful=ledger.doubtful or bool(self.later),
         )  # fmt: skip
 
     def _past(self, run, closed):
@@ -145,14 +146,18 @@ class Standing:
             return run, stretch
         if self._take_plain([proof for proof in proofs if proof.mark is None], stretch):
             return run, stretch
-        older = self._take_older()
-        if older is not None:
-            return older
-        if not later and stretch.at == 0:
-            self._take_likely(stretch)
-        if later and self._is_number(stretch, self.destination) and self.destination.size():
-            self._take(stretch, self.destination)  # damaged; the origin tells from where on
-        return run, stretch
+        if self.destination.size():
+            older = self._take_older(self.destination)
+            if older is not None:
+                return older
+            if later and self._is_number(stretch, self.destination):
+                self._take(stretch, self.destination)  # damaged; the origin tells from where on
+                return run, stretch
+            if not stretch.at:  # what stands below a stretch would have proved the file
+                self.unproved = True
+                self._take(stretch, self.destination)
+                return run, stretch
+        return self._take_copy() or (run, stretch)
 
     def _take_plain(self, proofs, stretch):
         """Find the plain file that some proof is about; the newest proof counts most."""
@@ -174,36 +179,88 @@ class Standing:
         return False
 
     def _take_numbers(self, stretch):
-        """The same where nothing is known of the bytes yet: by device and inode, and by what
-        stands below."""
-        size = self.destination.size()
-        emptied = self.ledger.unsynced and size == stretch.at  # for something was appended
-        if self._is_number(stretch, self.destination) and size >= stretch.at and not emptied:
+        """The same where nothing is known of the bytes yet: by device and inode."""
+        if self._stands_in(stretch, self.destination, self.destination.size()):
             self._take(stretch, self.destination)
             return True
         for path in reversed(siblings(self.destination.path, fs=self.destination.fs)):
             reader = self._reader(path)
             if reader is None:
                 continue
-            try:
-                fits = self._is_number(stretch, reader) and reader.status()[0] >= stretch.at
-                if fits:
+            with closing(reader):
+                if self._stands_in(stretch, reader, reader.status()[0]):
                     return self._take_rotated(stretch, reader)
-            finally:
-                reader.close()
         return False
 
-    def _take_likely(self, stretch):
-        """The same where nothing is known but the name: the newest file that holds something."""
-        self.unproved = True  # the origin tells
-        if self.destination.size():
-            self._take(stretch, self.destination)
-            return
-        for reader in self.plain():
-            with closing(reader):
+    def _stands_in(self, stretch, file, size):
+        """True when a file has the stretch's inode and was not truncated, as far as can be seen."""
+        if not self._is_number(stretch, file) or size < stretch.at:
+            return False
+        # nothing stands there: where a sync has failed, something did
+        return size > stretch.at or not (self.ledger.unsynced or (not size and self.copied()))
+
+    def _take_copy(self):
+        """(Run, Stretch) as a copy of the destination has them that was made before somebody
+        truncated it; or None."""
+        copies = list(self._copies())
+        try:
+            for reader in copies:
                 if reader.status()[0]:
-                    self._take_rotated(stretch, reader)
-                    return
+                    return self._take_older(reader) or self._take_likely(reader)
+            if copies and self._is_number(self.ledger.stretch, self.destination):
+                return self._take_beginning()
+        finally:
+            for reader in copies:
+                reader.close()
+        return None
+
+    def _take_likely(self, reader):
+        """The last stretch begins in this file, as far as anybody knows here; or None."""
+        run, stretch = self.ledger.runs[-1], self.ledger.stretch
+        if stretch.at:
+            return None
+        emptied = self._is_number(stretch, self.destination) and stretch.beside is not None
+        self.unproved = not emptied  # then the origin tells whether it is ours
+        self._take_rotated(stretch, reader)
+        return run, stretch
+
+    def _take_beginning(self):
+        """What was the first to stand in the destination's file: the copy was made before."""
+        run, one = self._in_file()[0]
+        if one.at:
+            return None
+        self._take(one, self.destination)
+        if one is not self.ledger.stretch:
+            self._end_at_next(run, one)
+            self.back = (one, run.ended is not None and run.ended[0] <= one.first)
+        return run, one
+
+    def _in_file(self):
+        """The (Run, Stretch) that stand in the last one's file since it was empty, oldest first."""
+        last, found = self.ledger.stretch, []
+        for run in reversed(self.ledger.runs):
+            for stretch in reversed(run.stretches):
+                if (stretch.dev, stretch.ino) != (last.dev, last.ino):
+                    return found[::-1]
+                found.append((run, stretch))
+                if not stretch.at:
+                    return found[::-1]
+        return found[::-1]
+
+    def _copies(self):
+        """Readers of the plain files that came beside the destination since something stands in
+        its file, the newest first."""
+        begun = [stretch for run in self.ledger.runs for stretch in run.stretches]
+        beside = self._in_file()[0][1].beside
+        for reader in self.plain():
+            before = (reader.dev, reader.ino, reader.igen) == beside
+            if self._is_number(self.ledger.stretch, reader):
+                reader.close()  # itself, renamed since
+            elif before or any(self._is_number(stretch, reader) for stretch in begun):
+                reader.close()
+                return
+            else:
+                yield reader
 
     def _is_number(self, stretch, file):
         """True when the file has the stretch's inode.
@@ -223,7 +280,7 @@ class Standing:
     def _take(self, stretch, file):
         """The stretch stands in this file from its place on."""
         self.here = file is self.destination
-        size = file.size() if self.here else file.status()[0]
+        size = self._size = file.size() if self.here else file.status()[0]
         self._parts = [Part(stretch.first, stretch.at, max(0, size - stretch.at), file.read)]
 
     def _take_compressed(self, proofs):
@@ -272,15 +329,17 @@ class Standing:
                 continue
             yield reader
 
-    def _take_older(self):
-        """The destination as it was before: restored from a backup older than the ledger."""
-        if not self.destination.size():
-            return None
+    def _take_older(self, file):
+        """The destination as it was before: a file that was restored from a backup older than the
+        ledger, or a copy of it; (Run, Stretch) or None."""
         for run in reversed(self.ledger.runs):
             for proof in _proofs(run):
-                if proof.length and _holds(self.destination.read, proof):
+                if proof.length and _holds(file.read, proof):
                     stretch = run.stretches[-1] if proof.stretch is None else proof.stretch
-                    self._take(stretch, self.destination)
+                    if file is self.destination:
+                        self._take(stretch, file)
+                    else:
+                        self._take_rotated(stretch, file)
                     self._end_at_next(run, stretch)
                     there = self._parts[-1].offset + self._parts[-1].length
                     whole = run.ended is not None and there >= run.ended[0]
@@ -319,33 +378,26 @@ class Standing:
                 reader.close()
         self._parts += self.later
 
-    def find_copy(self, start):
-        """While bytes flow: the end of the stretch in a copy of the destination that somebody has
-        made before truncating it, made durable; None when there is no copy.
+    def copied(self, size=None):
+        """True when somebody has made a copy of the destination since the last stretch was begun.
 
-        start: the stretch's first bytes, as far as they are known.
+        size: only when it has so many bytes, which are durable then.
         """
-        stretch = self.ledger.stretch
-        proofs = [proof for proof in _proofs(self.ledger.runs[-1]) if proof.stretch is stretch]
-        readers = list(self.plain())
-        try:
-            for proof in [*proofs, None]:
-                for reader in readers:
-                    size = reader.status()[0] - stretch.at
-                    if proof is not None:
-                        found = _holds(reader.read, proof)
-                    else:
-                        likely = bytes(start or b"")[: max(0, size)]
-                        found = likely and reader.read(len(likely), stretch.at) == likely
-                    if found:
-                        reader.fs.fsync(reader.fd)
-                        return stretch.first + size
-            if stretch.at == 0 and readers and not readers[0].status()[0]:
-                return stretch.first  # the newest was made before anything stood here
-        finally:
-            for reader in readers:
-                reader.close()
-        return None
+        for reader in self._copies():
+            with closing(reader):
+                if size is None:
+                    return True
+                if reader.status()[0] == size:
+                    reader.fs.fsync(reader.fd)
+                    return True
+        return False
+
+    def newest(self):
+        """(device, inode, its generation number) of the newest file beside it that is plain."""
+        for reader in self.plain():
+            with closing(reader):
+                return reader.dev, reader.ino, reader.igen
+        return ()
 
     def plain(self):
         """Readers of the rotated files that are not compressed, the newest first."""
@@ -378,7 +430,7 @@ class Standing:
 
     def _may_be_torn(self):
         """True when bytes that are not durable may not be what was written."""
-        if self.rebooted or self.ledger.unsynced:
+        if self.rebooted or self.ledger.unsynced or self.unproved:
             return True
         size = self.destination.size()
         return size > 0 and self.destination.read(1, size - 1) == b"\0"
@@ -407,6 +459,12 @@ class Standing:
             offset += stretch.at - stretch.first
         return self.destination.read(length, offset)
 
+    def check(self):
+        """Raises LinkLost when somebody has changed the destination since it was offered."""
+        if self.here and self.destination.size() != self._size:
+            text = "was truncated or written to by somebody while it was compared; connects anew"
+            raise LinkLost(f"{self.destination.path}: {text}")
+
     def part_of(self, offset):
         """The Part of `later` in which an offset stands, behind its first byte; or None."""
         for part in self.later:
@@ -415,12 +473,17 @@ class Standing:
         return None
 
     def undo_late(self):
-        """Late bytes behind which the stream has not gone on may be incomplete: they come again."""
+        """Late bytes behind which the stream has not gone on may be incomplete: they come again.
+
+        True when there were such.
+        """
         late = self.ledger.late
-        if late is not None:
-            if 0 <= late["at"] < self.destination.size():
-                self.destination.cut(late["at"])
-            self.ledger.note("late_undone")
+        if late is None:
+            return False
+        if 0 <= late["at"] < self.destination.size():
+            self.destination.cut(late["at"])
+        self.ledger.note("late_undone")
+        return True
 
     def release(self):
         """Let go of what was offered: what stands in the destination counts from now on."""

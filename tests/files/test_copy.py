@@ -1062,6 +1062,105 @@ def test_truncated_under_load(place, loss):
     assert beside(place) == {"a.log": DATA[2000:], "a.log.1": DATA[:2000]}
 
 
+def write_again(place, data):
+    """Somebody puts other content into the destination's file."""
+    with open(place.path, "wb") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("at", [0, 30, 100, 399])
+def test_a_copy_that_is_older_than_all_that_is_known(place, at, noticed):
+    """It was made before the first mark, and nobody knows a byte of it: it goes on from its end,
+    also when the one who saw the truncation was killed."""
+    copy = begun(place)
+    copy.append(0, DATA[:at])
+    shutil.copyfile(place.path, place.path + ".1")
+    for upto in (400, 800, 1500):
+        copy.append(copy.end, DATA[copy.end : upto])
+        copy.sync()
+        copy.mark()
+    os.truncate(place.path, 0)
+    if noticed:
+        with pytest.raises(LinkLost, match="connects anew"):
+            copy.append(1500, DATA[1500:1600])
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, at)
+    copy.append(at, DATA[at:])
+    assert beside(place) == {"a.log": DATA[at:], "a.log.1": DATA[:at]}
+
+
+def test_a_copy_that_is_older_than_a_generation(place):
+    """What was complete in the file that was truncated is in neither file: it comes again."""
+    copy = begun(place, DATA[:300], ino=4)
+    copy.append(0, DATA[:200])
+    copy.sync()
+    copy.mark()
+    shutil.copyfile(place.path, place.path + ".1")
+    copy.append(200, DATA[200:300])
+    copy.finish(ended(DATA[:300]))
+    copy.begin(Begin(Why.NEXT, generation(DATA, 5), 0), ME)
+    copy.append(0, DATA[:500])
+    copy.sync()
+    copy.mark()
+    os.truncate(place.path, 0)
+    have = place.open().offer(ME)
+    assert (have.generation.ino, have.first, have.end, have.closed) == (4, 0, 200, False)
+    copy, begin = place.connect(DATA[:300], ino=4)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 200)
+    assert beside(place) == {"a.log": b"", "a.log.1": DATA[:200]}
+
+
+@pytest.mark.parametrize("step", ["sync", "finish", "reopen", "begin"])
+def test_a_truncation_is_seen_before_anything_is_built_on_it(place, step):
+    """Not only the next append asks whether what it follows is still there."""
+    copy = place.open()
+    copy.offer(ME)
+    copy.begin(Begin(Why.FRESH, generation(DATA), 0), ME, checked=True)
+    copy.append(0, DATA[:100])
+    shutil.copyfile(place.path, place.path + ".1")
+    copy.append(100, DATA[100:200])
+    copy.compare(200, zlib.crc32(DATA[:200]))
+    if step == "begin":
+        copy.finish(ended(DATA[:200]))
+    os.truncate(place.path, 0)
+    steps = {
+        "finish": lambda: copy.finish(ended(DATA[:200])),
+        "begin": lambda: copy.begin(Begin(Why.NEXT, generation(b"new", 6), 0), ME),
+        "sync": copy.sync,
+        "reopen": lambda: (os.rename(place.path, place.path + ".0"), copy.reopen()),
+    }
+    with pytest.raises(LinkLost, match="connects anew"):
+        steps[step]()
+    copy.close(clean=True)
+    assert place.open().offer(ME).end == 100
+
+
+@pytest.mark.parametrize("change", [b"", DATA[:50], DATA[:250] + b"somebody else"])
+def test_what_is_changed_during_the_agreement_is_offered_again(place, change):
+    """What was compared is not what stands there: nothing is built on it."""
+    copied(place, 200)
+    copy = place.open()
+    copy.offer(ME)
+    write_again(place, change)
+    with pytest.raises(LinkLost, match="while it was compared"):
+        copy.begin(Begin(Why.RESUMED, generation(DATA), 200), ME)
+    copy.close(clean=False)
+    assert place.content() == change
+
+
+def test_a_truncation_without_a_copy_takes_what_was_delivered(place):
+    """Old pieces tell nothing of it, empty ones neither: the copy goes on, in the connection."""
+    write_again(place, b"")
+    os.rename(place.path, place.path + ".1")
+    with open(place.path + ".2", "wb") as file:
+        file.write(DATA[:300])
+    copy = copied(place, 2000)
+    os.truncate(place.path, 0)
+    copy.append(2000, DATA[2000:])
+    assert place.content() == DATA[2000:]
+
+
 def test_what_was_not_durable_is_written_again(place):
     """After an end that was not clean, what stands behind the mark is not believed because it
     can be read: the kernel counts pages as clean that it could not write."""
