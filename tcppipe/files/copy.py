@@ -254,7 +254,7 @@ class Copy:
         length, digest = complete.length, complete.digest
         if digest == NO_DIGEST:
             length, digest = complete.generation.head_len, complete.generation.head
-        for reader in self._standing.plain():
+        for reader in self._standing.beside.plain():
             with closing(reader):
                 whole = reader.status()[0] == complete.length
                 if whole and digest_of(reader.read, 0, length) == digest:
@@ -275,7 +275,7 @@ class Copy:
         elif begin.why in what:
             self._say("warning", f"{self.destination.path}: {what[begin.why]}")
         elif begin.why == Why.FRESH and self._ledger.stretch is None:
-            rotated = self._standing.rotated()
+            rotated = self._standing.beside.rotated()
             if rotated:
                 text = (
                     f"nothing is recorded of this pipe, and rotated files stand here ({rotated[-1]}): "
@@ -369,7 +369,7 @@ class Copy:
             below = digest_of(where.read, at - below_len, below_len) or NO_DIGEST
         self._ledger.begin(Stretch(
             generation, first, at, where.dev, where.ino, int(why), sender, self.fs.boot(), where.igen,
-            below_len if below != NO_DIGEST else 0, below, self._standing.newest(),
+            below_len if below != NO_DIGEST else 0, below, self._standing.beside.newest(),
         ))  # fmt: skip
         self.end, self._size = first, at
         self._standing.here = True

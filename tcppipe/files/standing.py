@@ -7,32 +7,20 @@ the ledger, or torn since.  Device and inode only tell where to look first; what
 of the bytes proves the file.  Writes nothing but the undoing of late bytes that are not complete.
 """
 
-import errno
 import hashlib
-import os
 from contextlib import closing
 from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN
-from tcppipe.errors import Busy, ConfigError, LinkLost, reason
-from tcppipe.files.generations import Broken, open_reader, siblings
-from tcppipe.files.ledger import Mark
+from tcppipe.errors import Busy, LinkLost
+from tcppipe.files.aside import Beside, is_compressed
+from tcppipe.files.generations import Broken
+from tcppipe.files.proofs import Scan, file_key, holds, proofs_of
 from tcppipe.files.rolling import digest_of
-from tcppipe.rotated import EXTENSIONS, is_rotated
+from tcppipe.rotated import is_rotated
 from tcppipe.wire.events import Complete, Have, Holding
 
 STEP = 2 << 20  # bytes of a compressed file that are read before others have their turn
-KEPT = 64 << 20  # bytes behind the mark that are kept of it
-
-
-class Proof(NamedTuple):
-    """So many bytes at a place of a file, by which it is known to hold a stretch."""
-
-    stretch: tuple
-    place: int
-    length: int
-    digest: bytes
-    mark: Mark | None = None  # None: the stretch's beginning, or what stands below it
 
 
 class Part(NamedTuple):
@@ -70,7 +58,7 @@ class Standing:
         self._parts = []  # what was offered
         self._open = []  # Readers that they need
         self._scan = None
-        self._named = set()  # siblings of which was said that they cannot be read
+        self.beside = Beside(destination, say)
 
     def offer(self, sender):
         """What is here, as a Have; sender: the key of the source.  Raises Busy, too."""
@@ -108,7 +96,7 @@ class Standing:
             text = "damaged below what was durable, or restored from a backup"
             self._say("critical", f"{self.destination.path}: {text}; compared with the origin")
             closed = closed and end >= run.ended[0]
-        self.past = self._past(run, closed)
+        self.past = _past(ledger, run, closed)
         previous = self.past[:-1] if closed else self.past
         return Have(
             Holding.RECORDED, clean, damaged, closed, ledger.resent_by == sender,
@@ -116,12 +104,6 @@ class Standing:
             *(previous[-1] if previous else Complete(UNKNOWN, 0)),
             doubtful=ledger.doubtful or bool(self.later),
         )  # fmt: skip
-
-    def _past(self, run, closed):
-        """The generations that are here to their end, this one among them if it is."""
-        runs = self.ledger.runs
-        gone = {later.generation[:4] for later in runs[runs.index(run) + (1 if closed else 0) :]}
-        return [one for one in self.ledger.complete if one.generation[:4] not in gone]
 
     def _say_gone(self, end):
         size = self.destination.size()
@@ -134,7 +116,7 @@ class Standing:
         """(the Run, the Stretch) that stand here, and sets what tells where."""
         run = self.ledger.runs[-1]
         stretch = run.stretches[-1]
-        proofs = [proof for proof in _proofs(run) if proof.stretch is stretch]
+        proofs = [proof for proof in proofs_of(run) if proof.stretch is stretch]
         later = [mark for where, mark in run.proofs if where is stretch]
         strong = [proof for proof in proofs if proof.mark is not None]
         if self._scan is None:
@@ -164,14 +146,14 @@ class Standing:
         if not proofs:
             return False
         for proof in proofs:
-            if _holds(self.destination.read, proof):
+            if holds(self.destination.read, proof):
                 self._take(stretch, self.destination)
                 return True
-        readers = list(self.plain())
+        readers = list(self.beside.plain())
         try:
             for proof in proofs:
                 for reader in readers:
-                    if _holds(reader.read, proof):
+                    if holds(reader.read, proof):
                         return self._take_rotated(stretch, reader)
         finally:
             for reader in readers:
@@ -183,8 +165,8 @@ class Standing:
         if self._stands_in(stretch, self.destination, self.destination.size()):
             self._take(stretch, self.destination)
             return True
-        for path in reversed(siblings(self.destination.path, fs=self.destination.fs)):
-            reader = self._reader(path)
+        for path in reversed(self.beside.names()):
+            reader = self.beside.reader(path)
             if reader is None:
                 continue
             with closing(reader):
@@ -226,7 +208,7 @@ class Standing:
 
     def _take_beginning(self):
         """What was the first to stand in the destination's file: the copy was made before."""
-        run, one = self._in_file()[0]
+        run, one = _in_file(self.ledger)[0]
         if one.at:
             return None
         self._take(one, self.destination)
@@ -235,24 +217,12 @@ class Standing:
             self.back = (one, run.ended is not None and run.ended[0] <= one.first)
         return run, one
 
-    def _in_file(self):
-        """The (Run, Stretch) that stand in the last one's file since it was empty, oldest first."""
-        last, found = self.ledger.stretch, []
-        for run in reversed(self.ledger.runs):
-            for stretch in reversed(run.stretches):
-                if (stretch.dev, stretch.ino) != (last.dev, last.ino):
-                    return found[::-1]
-                found.append((run, stretch))
-                if not stretch.at:
-                    return found[::-1]
-        return found[::-1]
-
     def _copies(self):
         """Readers of the plain files that came beside the destination since something stands in
         its file, the newest first."""
         begun = [stretch for run in self.ledger.runs for stretch in run.stretches]
-        beside = self._in_file()[0][1].beside
-        for reader in self.plain():
+        beside = _in_file(self.ledger)[0][1].beside
+        for reader in self.beside.plain():
             before = (reader.dev, reader.ino, reader.igen) == beside
             if self._is_number(self.ledger.stretch, reader):
                 reader.close()  # itself, renamed since
@@ -302,7 +272,7 @@ class Standing:
                 return True
 
     def _take_scanned(self, scan, known):
-        key = _key(scan.reader)
+        key = file_key(scan.reader)
         self.ledger.note("piece", file=list(key), asked=known, holds=scan.best is not None)
         if scan.best is None:
             scan.reader.close()
@@ -317,13 +287,13 @@ class Standing:
 
     def _unread(self, known):
         """Readers of the compressed files of which is not known that they hold something else."""
-        for path in reversed(siblings(self.destination.path, fs=self.destination.fs)):
+        for path in reversed(self.beside.names()):
             if not is_compressed(path, self.destination.path):
                 continue
-            reader = self._reader(path)
+            reader = self.beside.reader(path)
             if reader is None:
                 continue
-            piece = self.ledger.pieces.get(_key(reader), {})
+            piece = self.ledger.pieces.get(file_key(reader), {})
             if piece.get("asked") == known and not piece["holds"]:
                 reader.close()
                 continue
@@ -333,8 +303,8 @@ class Standing:
         """The destination as it was before: a file that was restored from a backup older than the
         ledger, or a copy of it; (Run, Stretch) or None."""
         for run in reversed(self.ledger.runs):
-            for proof in _proofs(run):
-                if proof.length and _holds(file.read, proof):
+            for proof in proofs_of(run):
+                if proof.length and holds(file.read, proof):
                     stretch = run.stretches[-1] if proof.stretch is None else proof.stretch
                     if file is self.destination:
                         self._take(stretch, file)
@@ -359,11 +329,11 @@ class Standing:
         """Newer files that hold something: the ledger is older than they are, or somebody else
         has written there.  The origin tells."""
         path = self.destination.path
-        names = [name for name in siblings(path, fs=self.destination.fs) if is_rotated(name, path)]
+        names = [name for name in self.beside.names() if is_rotated(name, path)]
         newer = names[names.index(found) + 1 :] if found in names else []
         offset = self._parts[0].offset + self._parts[0].length
         for name in [*newer, path]:
-            reader = None if is_compressed(name, path) else self._reader(name)
+            reader = None if is_compressed(name, path) else self.beside.reader(name)
             if reader is None:
                 continue
             size = reader.status()[0]
@@ -391,42 +361,6 @@ class Standing:
                     reader.fs.fsync(reader.fd)
                     return True
         return False
-
-    def newest(self):
-        """(device, inode, its generation number) of the newest file beside it that is plain."""
-        for reader in self.plain():
-            with closing(reader):
-                return reader.dev, reader.ino, reader.igen
-        return ()
-
-    def plain(self):
-        """Readers of the rotated files that are not compressed, the newest first."""
-        path = self.destination.path
-        for name in reversed(siblings(path, fs=self.destination.fs)):
-            if is_rotated(name, path) and not is_compressed(name, path):
-                reader = self._reader(name)
-                if reader is not None:
-                    yield reader
-
-    def rotated(self):
-        """The paths of the rotated files, compressed ones too, oldest first."""
-        path = self.destination.path
-        names = siblings(path, fs=self.destination.fs)
-        return [name for name in names if is_rotated(name, path) or is_compressed(name, path)]
-
-    def _reader(self, path):
-        """A Reader of a sibling; None, and a word, when it cannot be read."""
-        try:
-            return open_reader(path, self.destination.fs)
-        except FileNotFoundError:
-            return None
-        except (ConfigError, PermissionError, OSError) as error:
-            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-                raise
-            if path not in self._named:
-                self._named.add(path)
-                self._say("warning", f"{path}: skipped, cannot be read: {reason(error)}")
-            return None
 
     def _may_be_torn(self):
         """True when bytes that are not durable may not be what was written."""
@@ -495,84 +429,21 @@ class Standing:
         self.old = self._scan = self.back = None
 
 
-class Scan:
-    """Reads a compressed file once, in steps.  size: of its content.  best: the strongest of the
-    proofs that it holds, or None.  What stands behind the first of them is kept."""
-
-    def __init__(self, reader, proofs):
-        self.reader = reader
-        self.size = 0
-        self.best = None
-        self._proofs = proofs
-        self._shas = [hashlib.sha256() for _ in proofs]
-        self._keep = proofs[0].place
-        self._kept = bytearray()
-
-    def advance(self, budget):
-        """Read on; True at its end.  Raises Broken, OSError."""
-        until = self.size + budget
-        while self.size < until:
-            data = self.reader.read(1 << 16, self.size)
-            if not data:
-                self._judge()
-                return True
-            for proof, sha in zip(self._proofs, self._shas):
-                first = max(proof.place - self.size, 0)
-                last = proof.place + proof.length - self.size
-                if last > 0 and first < len(data):
-                    sha.update(data[first:last])
-            if len(self._kept) < KEPT:
-                self._kept += data[max(0, self._keep - self.size) :]
-            self.size += len(data)
-        return False
-
-    def _judge(self):
-        for proof, sha in zip(self._proofs, self._shas):
-            if sha.digest() == proof.digest and proof.place + proof.length <= self.size:
-                self.best = proof
-                return
-
-    def read(self, length, place):
-        """Bytes of the content."""
-        at = place - self._keep
-        if 0 <= at and at + length <= len(self._kept):
-            return bytes(self._kept[at : at + length])
-        return self.reader.read(length, place)
+def _in_file(ledger):
+    """The (Run, Stretch) that stand in the last one's file since it was empty, oldest first."""
+    last, found = ledger.stretch, []
+    for run in reversed(ledger.runs):
+        for stretch in reversed(run.stretches):
+            if (stretch.dev, stretch.ino) != (last.dev, last.ino):
+                return found[::-1]
+            found.append((run, stretch))
+            if not stretch.at:
+                return found[::-1]
+    return found[::-1]
 
 
-def is_compressed(path, origin):
-    """True for a rotated file of the origin, or itself, that a compressor has replaced."""
-    stem, extension = os.path.splitext(path)
-    return extension in EXTENSIONS and (stem == origin or is_rotated(path, origin))
-
-
-def _proofs(run):
-    """What the ledger knows of the bytes of a generation's files, the newest first."""
-    for at in range(len(run.stretches) - 1, -1, -1):
-        stretch = run.stretches[at]
-        head = (0, NO_DIGEST)
-        for where, mark in reversed(run.proofs):
-            if not where.same(stretch):
-                continue
-            place = stretch.at + mark.offset - mark.tail_len - stretch.first
-            if mark.tail_len and place >= stretch.at:
-                yield Proof(stretch, place, mark.tail_len, mark.tail, mark)
-            head = max(head, (mark.head_len, mark.head))
-        if stretch.first == 0 and head[0]:
-            yield Proof(stretch, stretch.at, *head)
-        if stretch.below_len:
-            yield Proof(stretch, stretch.at - stretch.below_len, stretch.below_len, stretch.below)
-
-
-def _holds(read, proof):
-    """True when a file has the bytes of a proof."""
-    try:
-        return digest_of(read, proof.place, proof.length) == proof.digest
-    except Broken:
-        return False
-
-
-def _key(reader):
-    """What a compressed file is known by while nobody changes it."""
-    status = reader.fs.fstat(reader.fd)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _past(ledger, run, closed):
+    """The generations that are here to their end, this one among them if it is."""
+    runs = ledger.runs
+    gone = {later.generation[:4] for later in runs[runs.index(run) + (1 if closed else 0) :]}
+    return [one for one in ledger.complete if one.generation[:4] not in gone]

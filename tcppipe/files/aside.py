@@ -1,0 +1,66 @@
+"""The files beside a destination: its rotated pieces, and copies of it that somebody has made.
+
+Only looks.  One that cannot be read is said once, and skipped.
+"""
+
+import errno
+import os
+from contextlib import closing
+
+from tcppipe.errors import ConfigError, reason
+from tcppipe.files.generations import open_reader, siblings
+from tcppipe.rotated import EXTENSIONS, is_rotated
+
+
+class Beside:
+    """What stands beside a destination.  say: a function (level, text)."""
+
+    def __init__(self, destination, say):
+        self.path = destination.path
+        self.fs = destination.fs
+        self._say = say
+        self._named = set()  # of which was said that they cannot be read
+
+    def names(self):
+        """The paths of all of them, the oldest first; those that are anybody's are the last."""
+        return siblings(self.path, fs=self.fs)
+
+    def plain(self):
+        """Readers of the rotated files that are not compressed, the newest first."""
+        for name in reversed(self.names()):
+            if is_rotated(name, self.path) and not is_compressed(name, self.path):
+                reader = self.reader(name)
+                if reader is not None:
+                    yield reader
+
+    def rotated(self):
+        """The paths of the rotated files, compressed ones too, oldest first."""
+        path = self.path
+        return [n for n in self.names() if is_rotated(n, path) or is_compressed(n, path)]
+
+    def reader(self, path):
+        """A Reader of a sibling; None, and a word, when it cannot be read."""
+        try:
+            return open_reader(path, self.fs)
+        except FileNotFoundError:
+            return None
+        except (ConfigError, PermissionError, OSError) as error:
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+            if path not in self._named:
+                self._named.add(path)
+                self._say("warning", f"{path}: skipped, cannot be read: {reason(error)}")
+            return None
+
+    def newest(self):
+        """(device, inode, its generation number) of the newest file beside it that is plain."""
+        for reader in self.plain():
+            with closing(reader):
+                return reader.dev, reader.ino, reader.igen
+        return ()
+
+
+def is_compressed(path, origin):
+    """True for a rotated file of the origin, or itself, that a compressor has replaced."""
+    stem, extension = os.path.splitext(path)
+    return extension in EXTENSIONS and (stem == origin or is_rotated(path, origin))

@@ -1,0 +1,103 @@
+"""The bytes by which a file is known to be what a ledger tells of, and the search for them.
+
+Device and inode only tell where to look first.  A compressed file is read once, in steps.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+from tcppipe.cursor import NO_DIGEST
+from tcppipe.files.generations import Broken
+from tcppipe.files.ledger import Mark
+from tcppipe.files.rolling import digest_of
+
+KEPT = 64 << 20  # bytes of a compressed file that are kept when they are read
+
+
+class Evidence(NamedTuple):
+    """So many bytes at a place of a file, by which it is known to hold a stretch."""
+
+    stretch: tuple
+    place: int
+    length: int
+    digest: bytes
+    mark: Mark | None = None  # None: the stretch's beginning, or what stands below it
+
+
+def proofs_of(run):
+    """What the ledger knows of the bytes of a generation's files, the newest first."""
+    for at in range(len(run.stretches) - 1, -1, -1):
+        stretch = run.stretches[at]
+        head = (0, NO_DIGEST)
+        for where, mark in reversed(run.proofs):
+            if not where.same(stretch):
+                continue
+            place = stretch.at + mark.offset - mark.tail_len - stretch.first
+            if mark.tail_len and place >= stretch.at:
+                yield Evidence(stretch, place, mark.tail_len, mark.tail, mark)
+            head = max(head, (mark.head_len, mark.head))
+        if stretch.first == 0 and head[0]:
+            yield Evidence(stretch, stretch.at, *head)
+        if stretch.below_len:
+            yield Evidence(
+                stretch, stretch.at - stretch.below_len, stretch.below_len, stretch.below
+            )
+
+
+def holds(read, proof):
+    """True when a file has the bytes of a proof."""
+    try:
+        return digest_of(read, proof.place, proof.length) == proof.digest
+    except Broken:
+        return False
+
+
+def file_key(reader):
+    """What a compressed file is known by while nobody changes it."""
+    status = reader.fs.fstat(reader.fd)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class Scan:
+    """Reads a compressed file once, in steps.  size: of its content.  best: the strongest of the
+    proofs that it holds, or None.  What stands behind the first of them is kept."""
+
+    def __init__(self, reader, proofs):
+        self.reader = reader
+        self.size = 0
+        self.best = None
+        self._proofs = proofs
+        self._shas = [hashlib.sha256() for _ in proofs]
+        self._keep = proofs[0].place
+        self._kept = bytearray()
+
+    def advance(self, budget):
+        """Read on; True at its end.  Raises Broken, OSError."""
+        until = self.size + budget
+        while self.size < until:
+            data = self.reader.read(1 << 16, self.size)
+            if not data:
+                self._judge()
+                return True
+            for proof, sha in zip(self._proofs, self._shas):
+                first = max(proof.place - self.size, 0)
+                last = proof.place + proof.length - self.size
+                if last > 0 and first < len(data):
+                    sha.update(data[first:last])
+            if len(self._kept) < KEPT:
+                self._kept += data[max(0, self._keep - self.size) :]
+            self.size += len(data)
+        return False
+
+    def _judge(self):
+        for proof, sha in zip(self._proofs, self._shas):
+            if sha.digest() == proof.digest and proof.place + proof.length <= self.size:
+                self.best = proof
+                return
+
+    def read(self, length, place):
+        """Bytes of the content."""
+        at = place - self._keep
+        if 0 <= at and at + length <= len(self._kept):
+            return bytes(self._kept[at : at + length])
+        return self.reader.read(length, place)
