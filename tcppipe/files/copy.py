@@ -647,7 +647,8 @@ class Copy:
         """
         offset, crc = check
         if self._back is not None and self._back.offset < offset:
-            self._truncated(self.destination.size())
+            with blocked(self.destination.path, "cannot read"):
+                self._truncated(self.destination.size())
         elif self._back is not None and self._back.offset == offset:
             if self._back.digest() != crc:
                 self._failed = True
