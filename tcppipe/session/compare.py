@@ -13,6 +13,7 @@ from tcppipe.session.actions import Candidate, Measure
 from tcppipe.wire.events import Probe
 from tcppipe.wire.frames import MAX_RANGES
 
+FEW = 8  # one of so many places may differ
 STEP = 256 << 20  # bytes that one Probe covers at most
 
 
@@ -35,6 +36,19 @@ def common(candidate: Candidate, low: int, high: int, shift: int = 0) -> Generat
         else:
             low = ranges[-1][0] + ranges[-1][1]
     return high
+
+
+def damaged(candidate: Candidate, low: int, high: int) -> Generator[Any, Any, bool]:
+    """True when [low, high) of a candidate and of the sink differ in few places only.
+
+    A byte that turned over on its way, or a torn block, leaves nearly all as it was; of a file that
+    was rewritten nearly nothing is the same.
+    """
+    ranges = _split(low, high)
+    here = yield Measure(candidate, ranges)
+    there = yield Probe(ranges)
+    differ = sum(mine != theirs for mine, theirs in zip(here, there))
+    return bool(ranges) and differ <= max(1, len(ranges) // FEW)
 
 
 def _split(low: int, high: int) -> tuple[tuple[int, int], ...]:

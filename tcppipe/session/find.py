@@ -4,7 +4,7 @@ Content tells: what is durable at the sink is proved by its first bytes and by t
 its mark, and every file that has both is it; of several the inode tells, and then which of
 them are complete generations of their own.  Where nothing is durable, nothing is proved either:
 it is the file that has all in common with what stands there, or much; where none has, it is
-the one that comes next in the row.
+the one that comes next in the row, unless that was rewritten.
 """
 
 from tcppipe.cursor import HEAD, NO_DIGEST
@@ -118,7 +118,15 @@ def _find_undurable(situation):
     best = [candidate for agreed, candidate in alike if agreed == most]
     if best:
         best = (yield from _incomplete(situation, best)) or best
-    return best[0] if best else (yield from _find_next(situation))
+    if best:
+        return best[0]
+    following = yield from _find_next(situation)
+    if following is None or have.torn or not following.live or have.end == have.first:
+        return following
+    # what the sink wrote is what it has; where nearly all differs, the file was rewritten since
+    size = yield from size_of(following)
+    high = min(have.end, size if size is not None else have.first)
+    return following if (yield from compare.damaged(following, have.first, high)) else None
 
 
 def _find_next(situation):

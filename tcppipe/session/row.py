@@ -64,8 +64,8 @@ class Row:
         else:
             self._base = -1
         self._first = min((c.turn for c in held), default=None)
-        seen = self._same if self.cursor is None else [self.cursor]
-        self.anchored = any(map(is_held, seen))  # others that were there are older
+        # others that were there when it was first seen are older
+        self.anchored = self.cursor is not None and is_held(self.cursor)
 
     def find_order(self):
         """Find the order.  A generator, as those below."""
