@@ -307,6 +307,29 @@ def test_an_empty_generation():
         assert decided(World(files, b"", have).agree()) == ("log.1", why, 0)
 
 
+@pytest.mark.parametrize("torn, why", [(False, Why.FORKED), (True, Why.RESUMED)])
+@pytest.mark.parametrize("now", [NEW, b""], ids=["rewritten", "emptied"])
+def test_nothing_durable_and_nothing_alike(now, torn, why):
+    """A child was killed before it had marked anything, and the origin was truncated.  What was
+    delivered stays, and the new content comes behind it; it is cut off only where the machine has
+    crashed, because it may never have been written then."""
+    have = recorded(OLD, mark=0, torn=torn)
+    plan = World([File("log", now, 1, 30, True)], OLD, have).agree()
+    assert decided(plan) == ("log", why, 0)
+    assert len(plan.gaps) == (not torn)
+
+
+@pytest.mark.parametrize("changed, name", [(25, "log.1"), (15, "log")])
+def test_a_copy_that_stood_there_when_we_came(changed, name):
+    """The live file was copied and truncated while nobody ran: since it was held, the copy has
+    stood beside it, and has what it held before; an older file has not."""
+    files = [File("log.1", OLD, 5, changed), File("log", NEW, 1, 30, True)]
+    have = recorded(b"")
+    world = World(files, b"", have._replace(generation=have.generation._replace(born=20)))
+    world.candidates = [c._replace(turn=0 if c.live else -1) for c in world.candidates]
+    assert decided(world.agree()) == (name, Why.RESUMED, 0)
+
+
 # --- generations that are complete
 
 
