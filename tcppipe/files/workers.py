@@ -14,6 +14,8 @@ import time
 from _queue import Empty, SimpleQueue  # of the module queue, which loads much more
 from math import inf
 
+from tcppipe.process import report
+
 BEGIN = 0.4  # seconds in which a thread has to begin: where memory is short, some never do
 STUCK = 0.05  # seconds after which a thread does not count any more
 MORE = 2  # threads for each that does not: many disks may have stopped at the same time
@@ -23,7 +25,8 @@ PAUSE = 1.0  # seconds until a thread that could not be had is asked for again
 class Job:
     """Something under way.  error: the OSError that it ended with, or None.
 
-    Only what has returned has succeeded: whatever else ends it is an error.
+    Only what has returned has succeeded: whatever else ends it is an error.  What is no OSError
+    is a bug, and said.
     """
 
     def __init__(self, work):
@@ -42,6 +45,8 @@ class Job:
             self.error = error
         except MemoryError:
             pass  # then it did not end
+        except Exception as error:  # a bug in one thing is not the end of all others
+            report.bug("a thread", error)
         finally:
             self._ended.release()
 
@@ -137,12 +142,26 @@ class Workers:
             begun.release()
         # Without a thread it is the loop that works, which has no time for what may come later.
         idle = self._idle if begun is not None else 0.0
-        while job := self._next(idle):
-            try:
-                job.do()
-            finally:
-                with self._lock:
-                    self._under_way.discard(job)
+        try:
+            while job := self._next(idle):
+                self._do(job)
+        except BaseException:
+            with self._lock:  # it ends, and counts no more: others come in its place
+                self._threads -= 1
+            raise
+
+    def _do(self, job):
+        try:
+            job.began = time.monotonic()
+            with self._lock:
+                self._under_way.add(job)
+        except MemoryError:
+            pass  # it is done all the same
+        try:
+            job.do()
+        finally:
+            with self._lock:
+                self._under_way.discard(job)
             try:
                 os.write(self._tell, b"\0")
             except OSError:  # it is full, so it is readable; or we are closed
@@ -154,17 +173,12 @@ class Workers:
             with self._lock:
                 enough = self._threads - self._stuck(time.monotonic()) > self._most
             try:
-                job = self._waiting.get(timeout=0.0 if enough else idle)
+                return self._waiting.get(timeout=0.0 if enough else idle)
             except Empty:
                 with self._lock:
                     if self._waiting.empty():
                         self._threads -= 1
                         return None
-                continue
-            job.began = time.monotonic()
-            with self._lock:
-                self._under_way.add(job)
-            return job
 
     def drain(self):
         """Forget what was told so far."""

@@ -5,6 +5,8 @@ import select
 import threading
 import time
 
+import pytest
+
 from tcppipe.files.workers import Workers
 
 
@@ -80,6 +82,27 @@ def test_what_did_not_return_has_not_succeeded():
     sync = Workers().start(no_memory)
     sync.wait()
     assert sync.error is not None
+
+
+@pytest.mark.parametrize("threads", [True, False], ids=["threads", "no thread"])
+def test_a_bug_ends_what_has_it_only(monkeypatch, threads):
+    """Whatever a job ends with, that is told and said, and the next one is done."""
+    if not threads:
+        monkeypatch.setattr("_thread.start_new_thread", _no_thread)
+    said, done = [], []
+    monkeypatch.setattr("tcppipe.process.report.say", lambda level, text: said.append(text))
+    workers = Workers(1, idle=30.0)
+
+    def buggy():
+        raise ValueError("embedded null byte")
+
+    job = workers.start(buggy)
+    ended(workers)
+    assert job.done and job.error is not None
+    assert "bug: ValueError: embedded null byte" in said[0]
+    workers.start(lambda: done.append(1))
+    ended(workers)
+    assert done
 
 
 def test_a_thread_that_never_begins(monkeypatch):
