@@ -154,7 +154,8 @@ class Chain:
             except (OSError, TcppipeError) as error:
                 if not self._is_full(error, found):
                     trouble = error
-            steady = zip(comings, found, self.told.comings() or ())
+            # what was not told of before is not held by a name that it may not have had
+            steady = zip(comings, found, self.told.comings() or [None] * len(found))
             count = next((n for n, (was, _, now) in enumerate(steady) if was != now), len(found))
             for reader in found[count:]:
                 reader.close()

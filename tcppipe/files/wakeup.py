@@ -22,6 +22,8 @@ HALF = 0.001  # seconds in which the second half of a renaming is told
 LOCAL = {
     0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x858458F6, 0xF2F52010, 0x2FC12FC1, 0xCA451A4E,
 }  # fmt: skip
+# Those of which it tells every name: overlayfs, too.  Elsewhere others may rename unheard.
+NAMED = LOCAL | {0x794C7630}
 
 
 class Wakeup:
@@ -161,11 +163,6 @@ class Inotify(Nothing):
         self._path = path
         self._say = say
         self._flags = flags
-        self._file_flags = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
-        self._directory_flags = (
-            flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM
-            | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
-        )  # fmt: skip
         self._own = os.path.dirname(path)
         self._wanted = [*sorted({*directories} - {self._own}), self._own]
         self._watched = {}  # watch: directory
@@ -173,6 +170,7 @@ class Inotify(Nothing):
         self._known = False  # all that came is known, …
         self._doubted = True  # … or will be when what is there now is
         self._told = False  # a name came or went that drain() has not told of yet
+        self._tells = False  # no name comes or goes without being told
         self._inotify = flags.Inotify()
         self.lost = True
         try:
@@ -192,15 +190,17 @@ class Inotify(Nothing):
                 self._watch_directory(directory)
         if self.lost:
             self.lost = False
-            self.complete = _is_local(self._path, self._own)
+            kind = _file_system(self._own)
+            self._tells = kind in NAMED
+            self.complete = kind in LOCAL and _is_same(self._path, self._own)
         try:
-            self._inotify.add_watch(self._path, self._file_flags)
+            self._inotify.add_watch(self._path, self._flags.OF_FILE)
         except FileNotFoundError:
             pass  # the directory tells when it comes
 
     def _watch_directory(self, directory):
         try:
-            watch = self._inotify.add_watch(directory, self._directory_flags)
+            watch = self._inotify.add_watch(directory, self._flags.OF_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             if directory == self._own:
                 raise
@@ -271,8 +271,8 @@ class Inotify(Nothing):
     def listen(self):
         """All that came before is known; False when something has come since it was asked for."""
         self._take()
-        self._known = not self._doubted
-        return self._doubted or not self._names.comings()
+        self._known = self._tells and not self._doubted
+        return not self._known or not self._names.comings()
 
     def taken(self, count):
         """So many of these are held now."""
@@ -288,18 +288,22 @@ class Inotify(Nothing):
         self._inotify.close()
 
 
-def _is_local(path, directory):
-    """True when only this machine writes to a file's file system, which is its directory's."""
+def _file_system(directory):
+    """The kind of a directory's file system, a number; None when that cannot be known."""
     import ctypes
 
     status = ctypes.create_string_buffer(1024)  # struct statfs begins with its type, a long
     if ctypes.CDLL(None).statfs(os.fsencode(directory), status):
-        return False
+        return None
+    return ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF
+
+
+def _is_same(path, directory):
+    """True when a file is on its directory's file system."""
     try:
-        same = os.stat(path).st_dev == os.stat(directory).st_dev
+        return os.stat(path).st_dev == os.stat(directory).st_dev
     except OSError:
         return False
-    return same and ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF in LOCAL
 
 
 class Kqueue(Nothing):
@@ -371,10 +375,7 @@ class InotifyDirectories(NoDirectories):
     def __init__(self):
         from tcppipe.files import inotify as flags
 
-        self._flags = (
-            flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM
-            | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
-        )  # fmt: skip
+        self._flags = flags.OF_DIRECTORY
         self._inotify = flags.Inotify()
         self._watched = {}  # directory: watch descriptor
 

@@ -264,6 +264,52 @@ def test_what_a_look_has_taken_is_still_told(told):
     assert not told.wakeup.drain() and not told.wakeup.pending
 
 
+def numbered(told):
+    """The application rotates by numbers, and begins another file."""
+    for number in range(9, 0, -1):
+        if os.path.exists(f"{told.path}.{number}"):
+            os.rename(f"{told.path}.{number}", f"{told.path}.{number + 1}")
+    os.rename(told.path, f"{told.path}.1")
+    told.next()
+
+
+def test_more_happens_than_can_be_told(told, monkeypatch):
+    """While what was told is being held, all is rotated once more, which the kernel leaves out:
+    the files have other names now than it said, and each comes once."""
+    numbered(told)
+    numbered(told)
+    really = Chain._come
+
+    def late(chain, coming):
+        monkeypatch.undo()
+        numbered(told)
+        told.wakeup.doubt()
+        return really(chain, coming)
+
+    monkeypatch.setattr(Chain, "_come", late)
+    assert told.listen() == lines(1, 2, 3, 4)
+    assert not told.reasons
+
+
+def test_names_that_another_host_gives(tmp_path, monkeypatch):
+    """On a file system that others write to as well only what is done here is told: two rotations
+    by another host between two looks are found by names."""
+    monkeypatch.setattr("tcppipe.files.wakeup.NAMED", set(), raising=False)
+    told = Told(tmp_path)
+    unheard = told.wakeup._notifier._names
+    monkeypatch.setattr(unheard, "take", only_made(unheard.take, told.wakeup._notifier._flags))
+    for _ in range(3):
+        numbered(told)
+    assert told.listen() == lines(1, 2, 3, 4)
+    assert not told.reasons
+    told.close()
+
+
+def only_made(take, flags):
+    """Of what is told, that something was made here."""
+    return lambda mask, cookie, path: bool(mask & flags.CREATE) and take(mask, cookie, path)
+
+
 class Busy:
     """An application and a rotator that invents names; every generation has a line."""
 
