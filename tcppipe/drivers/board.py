@@ -47,8 +47,9 @@ class Board:
 
     def _text(self, group):
         for fetch in group:
-            if fetch.error is not None:
-                what = f"ERR {fetch.source.remote}: {fetch.error}".encode(errors="replace")
+            error = fetch.error  # read once: its turn in another thread may end it meanwhile
+            if error is not None:
+                what = f"ERR {fetch.source.remote}: {error}".encode(errors="replace")
                 return b"".join(what.splitlines())[:LONGEST] + b"\n"
         return b"OK\n"
 
