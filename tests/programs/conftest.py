@@ -1,9 +1,15 @@
 """Fixtures for stories of real processes."""
 
 import os
+import signal
 
 import pytest
 from stage import Somebody, Stage, Writer
+
+# Who is started in the background of a script ignores Ctrl-C, and so do all whom he starts.
+for signum in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(signum) == signal.SIG_IGN:
+        signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.fixture
