@@ -121,12 +121,18 @@ def _find_undurable(situation):
     if best:
         return best[0]
     following = yield from _find_next(situation)
-    if following is None or have.torn or not following.live or have.end == have.first:
-        return following
-    # what the sink wrote is what it has; where nearly all differs, the file was rewritten since
-    size = yield from size_of(following)
+    if following is not None and (yield from _is_rewritten(have, following)):
+        return None
+    return following
+
+
+def _is_rewritten(have, candidate):
+    """True when nearly all differs of what the sink has of the live file, and has written."""
+    if have.torn or not candidate.live or have.end == have.first:
+        return False
+    size = yield from size_of(candidate)
     high = min(have.end, size if size is not None else have.first)
-    return following if (yield from compare.damaged(following, have.first, high)) else None
+    return not (yield from compare.damaged(candidate, have.first, high))
 
 
 def _find_next(situation):
