@@ -41,8 +41,7 @@ class Unmerged:
         """What its own ledger tells, as a Have; NOTHING if that is nothing."""
         self._have = Have(Holding.NOTHING)
         if self._own is not None and exists(self._own, self._destination.fs):
-            rows = _since_left(self._shared)
-            where = self._where = _Until(self._destination, rows)
+            where = self._where = _Until(self._destination, self._shared)
             self._copy = Copy(where, self._own, self._say, self._destination.fs)
             self._have = self._until_done(lambda: self._copy.offer(sender))
         if self._have.holding != Holding.RECORDED:
@@ -238,17 +237,18 @@ def exists(path, fs=REAL):
 class _Until(Destination):
     """A destination as it was before others appended to it.
 
-    rows: the records of the shared ledger since the pipe wrote here for itself.
+    shared: the shared ledger, whose records since the pipe wrote here for itself tell of that; more
+    come between two turns of the pipe.
     """
 
-    def __init__(self, where, rows):
+    def __init__(self, where, shared):
         super().__init__(where.path, where.mode, where.owner, where.fs, where.durable)
-        self._rows = rows
+        self._shared = shared
 
     def _here(self):
         """Those of them that tell of this file."""
         here = self.dev, self.ino
-        return [row for row in self._rows if (row["dev"], row["ino"]) == here]
+        return [row for row in _since_left(self._shared) if (row["dev"], row["ino"]) == here]
 
     @property
     def others(self):

@@ -94,6 +94,7 @@ class Pipe:
         have = until_done(lambda: copy.offer(b"s" * 16))
         self.world.torn = self.world.restored = False
         self.at, offset, why = self._agree(have, copy)
+        self.world.meanwhile(self)
         generation = self.generation(self.at)
         if offset < generation.head_len:
             generation = generation._replace(head_len=0, head=NO_DIGEST)
@@ -256,6 +257,20 @@ class World:
         if pipe.copy is None and (first or not self.joins or (self.merged and self.joined)):
             self.attempt(pipe, pipe.connect)
             self.joined = self.joined or (first and pipe.copy is not None)
+
+    def meanwhile(self, pipe):
+        """A pipe agrees where to go on when it has become merged; others append at that time."""
+        whole = self.fs.content(ALL).endswith(b"\n")  # else they would stand in a line of its own
+        if self.fs.spared or not (self.joins and self.merged and whole) or self.rnd.random() < 0.5:
+            return
+        self.fs.spared = True
+        for other in self.pipes:
+            if other is not pipe:
+                other.write()
+                if other.copy is None:
+                    other.connect()
+                other.deliver()
+        self.fs.process, self.fs.spared = pipe, False
 
     def rotate(self, compress=False, copy=False):
         """The archive's logrotate."""
