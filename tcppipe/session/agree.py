@@ -22,10 +22,9 @@ sink; yield Search: for candidates of any name - and returns a Plan.
 from typing import NamedTuple
 
 from tcppipe.cursor import HEAD, NO_DIGEST
-from tcppipe.rotated import arrange
 from tcppipe.session import compare
 from tcppipe.session.actions import Await, Candidate, Measure, Search, Start
-from tcppipe.session.begin import PROOF, adopted, fresh, is_told, seen, witnessed
+from tcppipe.session.begin import PROOF, adopted, fresh, is_told, witnessed
 from tcppipe.session.find import CHANCE, find
 from tcppipe.session.known import size_of
 from tcppipe.session.older import passed
@@ -108,7 +107,8 @@ class _Agreement:
         plan = yield from self._place()
         if not resend or have.resent or (plan is not None and not plan.candidate.live):
             return plan  # what was rotated comes first; behind it comes the whole file anyway
-        return self._from(situation.live or situation.candidates[-1], 0, Why.RESENT)
+        last = situation.live or situation.candidates[-1]
+        return (yield from self._on_from(last, 0, Why.RESENT))
 
     def _place(self):
         have, witness, situation = self.have, self.witness, self.situation
@@ -116,19 +116,21 @@ class _Agreement:
             if have.doubtful and witness is not None and not is_told(situation, witness):
                 told = yield from witnessed(situation, sure=True)
                 if told is not None:
-                    return self._from(*told, Why.WITNESSED)
+                    return (yield from self._on_from(*told, Why.WITNESSED))
             return (yield from self._recorded())
         if have.holding == Holding.UNRECORDED:
             candidate = yield from adopted(situation)
             if candidate is not None:
-                return self._from(candidate, have.end, Why.ADOPTED)
+                return (yield from self._on_from(candidate, have.end, Why.ADOPTED))
             if have.generation.ino:
-                return self._pointed()
+                return (yield from self._pointed())
         told = (yield from witnessed(situation)) if witness is not None else None
         if told is not None:
-            return self._from(*told, Why.WITNESSED)
-        start, *later = fresh(situation)
-        return self._from(start, 0, Why.FRESH, later=later)
+            return (yield from self._on_from(*told, Why.WITNESSED))
+        start, gaps, later = self._first((yield from fresh(situation)))
+        if start is None:
+            start, gaps = situation.candidates[-1], ()
+        return self._from(start, 0, Why.FRESH, gaps, later)
 
     def _pointed(self):
         """A pointer file names an inode, and the destination is not the beginning of any file.
@@ -137,26 +139,23 @@ class _Agreement:
         """
         for candidate in self.situation.candidates:
             if candidate.generation.ino == self.have.generation.ino and not candidate.trouble:
-                return self._from(candidate, 0, Why.FRESH)
-        return self._from(self.situation.candidates[-1], 0, Why.LOST)
+                return (yield from self._on_from(candidate, 0, Why.FRESH))
+        return (yield from self._on_from(self.situation.candidates[-1], 0, Why.LOST))
 
-    def _from(self, candidate, offset, why, gaps=(), later=None):
+    def _on_from(self, candidate, offset, why):
+        """The Plan that goes on with a candidate, and with all that comes after it."""
+        later = []
+        if not candidate.live:
+            row = yield from row_of(self.situation, candidate)
+            candidate, later = row.cursor, (yield from row.after())
+        return self._from(candidate, offset, why, later=later)
+
+    def _from(self, candidate, offset, why, gaps=(), later=()):
         """The Plan that goes on with a candidate; later: what comes after it."""
         generation = candidate.generation
         if offset < generation.head_len:  # only what was read counts; it may change before
             generation = generation._replace(head_len=0, head=NO_DIGEST)
-        if later is None:
-            later = self._by_name(candidate)
         return Plan(candidate, Begin(why, generation, offset), tuple(gaps), later=tuple(later))
-
-    def _by_name(self, candidate):
-        """What comes after a candidate by name, where nothing else is known."""
-        if candidate.live:
-            return []
-        files, live = self.situation.candidates, self.situation.live
-        rotated = [c for c in files if c.rotated and not c.live or c is candidate]
-        order = arrange(rotated, self.situation.path, seen(rotated), candidate)
-        return order[order.index(candidate) + 1 :] + ([live] if live else [])
 
     # --- the ledger knows the generation
 

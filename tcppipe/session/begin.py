@@ -1,10 +1,11 @@
 """Where to begin when no ledger tells: by the destination's content, by the status file, or anew."""
 
 from tcppipe.cursor import UNKNOWN
-from tcppipe.rotated import arrange
 from tcppipe.session import compare
 from tcppipe.session.actions import Measure
 from tcppipe.session.known import size_of
+from tcppipe.session.row import row_of
+from tcppipe.session.situation import is_held, is_of
 from tcppipe.wire.events import Holding, Probe
 from tcppipe.wire.frames import MAX_RANGES
 
@@ -15,20 +16,9 @@ REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the tru
 def fresh(situation):
     """The files to deliver, from what was the live one when we came, or after a lost witness."""
     born = situation.witness.generation.born if situation.witness is not None else 0
-    rotated = [c for c in situation.candidates if not c.live]
-    later = [
-        c
-        for c in arrange(rotated, situation.path, seen(situation.candidates))
-        if c.rotated and not c.trouble and (c.mtime > born or c.turn is not None)
-    ]
-    later += [situation.live] if situation.live else []
-    return later or situation.candidates[-1:]
-
-
-def seen(candidates):
-    """A function: the place of a candidate in the order that was seen."""
-    turns = {candidate: candidate.turn for candidate in candidates}
-    return turns.get
+    row = yield from row_of(situation, None)
+    later = yield from row.after()
+    return [c for c in later if c.live or c.mtime > born or is_held(c)]
 
 
 def adopted(situation):
@@ -51,7 +41,8 @@ def witnessed(situation, sure=False):
     sure: only when the destination ends with what the candidate has there.
     """
     have, witness = situation.have, situation.witness
-    for candidate in situation.candidates:
+    likely = sorted(situation.candidates, key=lambda c: not is_of(c, witness.generation))
+    for candidate in likely:
         if candidate.trouble or not (yield from _is_witnessed(candidate, witness)):
             continue
         offset = witness.offset

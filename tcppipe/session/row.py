@@ -13,6 +13,7 @@ from tcppipe.cursor import HEAD
 from tcppipe.rotated import arrange, family
 from tcppipe.session.known import begins_with, recognise, same_content
 from tcppipe.session.situation import is_held, is_of
+from tcppipe.wire.events import Holding
 
 
 class Row:
@@ -107,9 +108,10 @@ class Row:
         held without a name, by its rank."""
         filled = {rank(c) for c in order if not c.trouble} | {self.known.place(c) for c in order}
         free = {place for place in range(self._here) if place not in filled} | set(alone)
-        if self.cursor is None and not self.situation.have.closed:
+        have = self.situation.have
+        if self.cursor is None and have.holding == Holding.RECORDED and not have.closed:
             free.add(self._here)
-        if self.situation.have.closed and self.cursor is not None:
+        if have.closed and self.cursor is not None:
             free.discard(self._here - 1)  # the cursor's
         ranks = [None if c.trouble else rank(c) for c in order]
         for at, candidate in reversed(list(enumerate(order))):  # the oldest are deleted first

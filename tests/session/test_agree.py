@@ -158,6 +158,35 @@ def test_a_lost_witness_brings_no_older_file_back():
     assert decided(World(files).agree(witness=Cursor(gone, 100))) == ("log.1", Why.FRESH, 0)
 
 
+def test_what_stood_there_before_a_lost_witness_stays_there():
+    """That it was seen when we came does not make it younger than the lost generation."""
+    world = World([File("log.1", OLD, 1, 5), File("log", NEW, 3, 30, True)])
+    world.candidates[0] = world.candidates[0]._replace(turn=-1)
+    gone = Cursor(generation(lines("gone", 500), ino=9, born=10), 100)
+    assert decided(world.agree(witness=gone)) == ("log", Why.FRESH, 0)
+
+
+def test_what_cannot_be_read_after_a_lost_witness_is_a_gap():
+    """It came after the lost generation, and is not passed over in silence."""
+    files = [File("log.2", OLD, 1, 20), File("log.1", NEW, 2, 25), File("log", b"x", 3, 30, True)]
+    world = World(files)
+    world.candidates[0] = world.candidates[0]._replace(trouble="Permission denied")
+    gone = Cursor(generation(lines("gone", 500), ino=9, born=10), 100)
+    plan = world.agree(witness=gone)
+    assert decided(plan) == ("log.1", Why.FRESH, 0)
+    assert [gap.reason for gap in plan.gaps] == [b"log.2: Permission denied"]
+
+
+def test_a_copy_of_what_is_begun_with_does_not_come_again():
+    """What was rotated since we came was compressed under a name of another kind, too."""
+    old, same = File("log.1", OLD, 1, 15), File("log-20260102", OLD, 2, 16)
+    world = World([old, same, File("log", NEW, 3, 30, True)])
+    world.candidates[0] = world.candidates[0]._replace(turn=0)
+    gone = Cursor(generation(lines("gone", 500), ino=9, born=10), 100)
+    plan = world.agree(witness=gone)
+    assert decided(plan) == ("log.1", Why.FRESH, 0) and later(plan) == ["log"]
+
+
 def test_an_empty_origin():
     """An empty live file is a beginning like any other."""
     assert decided(World([File("log", b"", 1, 0, True)]).agree()) == ("log", Why.FRESH, 0)
@@ -328,6 +357,16 @@ def test_a_copy_that_stood_there_when_we_came(changed, name):
     world = World(files, b"", have._replace(generation=have.generation._replace(born=20)))
     world.candidates = [c._replace(turn=0 if c.live else -1) for c in world.candidates]
     assert decided(world.agree()) == (name, Why.RESUMED, 0)
+
+
+def test_behind_a_witnessed_place_a_copy_does_not_come_again():
+    """Without a ledger, too, what follows is what the row of files says: no copy of the file that
+    is gone on with, under a name of another kind."""
+    old, same = File("log.1", OLD, 1, 5), File("log-20260102", OLD, 2, 6)
+    files = [old, same, File("log", NEW, 3, 9, True)]
+    for have, copy in (Have(Holding.NOTHING), b""), (unrecorded(OLD[:2000]), OLD[:2000]):
+        plan = World(files, copy, have).agree(witness=Cursor(generation(OLD), 2000))
+        assert not plan.candidate.live and later(plan) == ["log"]
 
 
 # --- generations that are complete
@@ -548,6 +587,16 @@ def test_a_witness_finds_its_generation_among_the_rotated():
     files = [File("log.1", OLD, 5, 20), File("log", NEW, 6, 30, True)]
     plan = World(files).agree(witness=Cursor(generation(OLD, ino=99), 4000))
     assert decided(plan) == ("log.1", Why.WITNESSED, 4000)
+
+
+def test_of_files_that_begin_alike_the_inode_is_the_witnessed():
+    """Each log begins with the same kilobyte: only the inode says which one was meant."""
+    banner = lines("banner", HEAD)
+    files = [File("log.1", banner + OLD, 5, 20), File("log", banner + NEW, 6, 30, True)]
+    for file in files:
+        witness = Cursor(generation(file.data, file.ino), 2000)
+        for order in files, files[::-1]:
+            assert decided(World(order).agree(witness=witness)) == (file.name, Why.WITNESSED, 2000)
 
 
 def test_a_ledger_counts_more_than_a_witness():
