@@ -122,7 +122,8 @@ class Standing:
         if self._scan is None:
             if self._take_plain(strong, stretch):
                 return run, stretch
-            if not later and self._take_numbers(stretch):
+            told = any(proof.place >= stretch.at for proof in proofs)  # of its own bytes
+            if not told and self._take_numbers(stretch):
                 return run, stretch
         if proofs and self._take_compressed(proofs):
             return run, stretch
@@ -327,7 +328,7 @@ class Standing:
 
     def _look_later(self, found, stretch):
         """Newer files that hold something: the ledger is older than they are, or somebody else
-        has written there.  The origin tells."""
+        has written there.  The origin tells.  What the ledger knows is not newer than it is."""
         path = self.destination.path
         names = [name for name in self.beside.names() if is_rotated(name, path)]
         newer = names[names.index(found) + 1 :] if found in names else []
@@ -336,7 +337,7 @@ class Standing:
             reader = None if is_compressed(name, path) else self.beside.reader(name)
             if reader is None:
                 continue
-            size = reader.status()[0]
+            size = 0 if self._is_told(reader, stretch) else reader.status()[0]
             if size and (reader.dev, reader.ino) != (self.destination.dev, self.destination.ino):
                 self._open.append(reader)
                 self.later.append(Part(offset, 0, size, reader.read, name))
@@ -347,6 +348,14 @@ class Standing:
             else:
                 reader.close()
         self._parts += self.later
+
+    def _is_told(self, reader, found):
+        """True when the ledger tells of another stretch than the found one that a file holds it."""
+        return any(
+            proof.mark is not None and proof.stretch is not found and holds(reader.read, proof)
+            for run in self.ledger.runs
+            for proof in proofs_of(run)
+        )
 
     def copied(self, size=None):
         """True when somebody has made a copy of the destination since the last stretch was begun.

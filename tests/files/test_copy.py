@@ -993,6 +993,41 @@ def test_the_ledger_is_older_than_a_rotation(place):
     assert beside(place) == {"a.log": DATA[1500:], "a.log.1": DATA[:1500]}
 
 
+@pytest.mark.parametrize("marked", [0, 30])
+def test_a_rotated_stretch_of_which_a_mark_knows_no_byte(place, marked):
+    """It began high in its generation, and what the mark knows stands in an older file: the number
+    of its file is all that is known, and enough."""
+    copy = begun(place, why=Why.WITNESSED, offset=1000)
+    copy.append(1000, DATA[1000 : 1000 + marked])
+    copy.sync()
+    copy.mark()
+    copy.append(1000 + marked, DATA[1000 + marked : 1150])
+    os.rename(place.path, place.path + ".1")
+    have = place.open().offer(ME)
+    assert (have.first, have.end) == (1000, 1150)
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 1150)
+
+
+@pytest.mark.parametrize("name", [".1", "-20991231"])
+def test_what_the_ledger_knows_is_no_newer_than_it(place, name):
+    """The piece of a complete generation has a name that sorts behind the present one's, which is
+    empty: it is not taken for what came after it, and nothing of the present one is there."""
+    copy = begun(place, DATA[:300], ino=4)
+    copy.append(0, DATA[:300])
+    copy.finish(ended(DATA[:300]))
+    os.rename(place.path, place.path + name)
+    copy.reopen()
+    copy.begin(Begin(Why.NEXT, generation(b"", 5), 0), ME)
+    os.rename(place.path, place.path + ".2")
+    with open(place.path, "wb"):
+        pass
+    copy = place.open()
+    have = copy.offer(ME)
+    assert (have.generation.ino, have.first, have.end, have.mark) == (5, 0, 0, 0)
+    assert [entry.length for entry in copy.past] == [300]
+
+
 def test_pieces_that_cannot_be_read_are_named_and_skipped(place):
     """A dangling link and a directory beside the copy hold up nobody."""
     copied(place, 2000).close(clean=True)
