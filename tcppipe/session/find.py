@@ -78,12 +78,19 @@ def _incomplete(situation, proved):
     return left
 
 
+def _may_hold(have, candidate):
+    """False when a candidate is not as long as what was delivered before the present stretch, or
+    what is durable: there is no place in it from which the sink would take anything."""
+    size = None if candidate.trouble else (yield from size_of(candidate))
+    return size is not None and size >= max(have.first, have.mark)
+
+
 def _proves(have, candidate):
     """True when a candidate's content is what the sink recorded of its generation."""
     generation = have.generation
     if candidate.trouble:
         return False
-    least = max(have.mark, generation.head_len)
+    least = max(have.mark, have.first, generation.head_len)
     if candidate.size is not None and candidate.size < least:
         return False
     same = is_of(candidate, generation)
@@ -139,11 +146,13 @@ def _find_next(situation):
     """Little or nothing that was delivered of the generation is anywhere here: the file with its
     inode, but for a copy that may have been made of it before it was truncated."""
     have, generation = situation.have, situation.have.generation
-    same = [c for c in situation.candidates if is_of(c, generation) and not c.trouble]
-    if (
-        not generation.ino and have.closed
-    ):  # it was compressed: its time is all that it is called by
-        same = [c for c in situation.candidates if c.generation.key == generation.key]
+    fit = []
+    for candidate in situation.candidates:
+        if (yield from _may_hold(have, candidate)):
+            fit.append(candidate)
+    same = [c for c in fit if is_of(c, generation)]
+    if not generation.ino and have.closed:  # it was compressed: its time is what it is called by
+        same = [c for c in fit if c.generation.key == generation.key]
     if have.closed or (same and not same[-1].live):
         return same[-1] if same else None
     row = yield from row_of(situation, None)
@@ -155,11 +164,11 @@ def _find_next(situation):
     for candidate in later:
         here = candidate.generation
         its_own = here.ino and here.dev == generation.dev  # a compressed file's does not tell
-        if candidate.live or candidate.trouble or (its_own and not same):
+        if candidate.live or candidate not in fit or (its_own and not same):
             break
         if candidate.size != 0 and not (its_own and is_held(candidate)):
             return candidate
     live = situation.live
-    if live is not None and live.generation.dev != generation.dev:
+    if live in fit and live.generation.dev != generation.dev:
         return live  # its inode has another number now
     return same[-1] if same else None

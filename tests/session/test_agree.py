@@ -59,6 +59,7 @@ class World:
         self.content = {}
         self.complete = []  # what the source itself knows to be complete
         self.searched = None
+        self.broken = set()  # the names of compressed files that end too soon
         self.probed = self.measured = 0  # bytes
         for file in files:
             known, size = generation(file.data, file.ino, file.born), len(file.data)
@@ -86,7 +87,8 @@ class World:
                 digests = asked.candidate
                 continue
             if isinstance(asked, Length):
-                digests = len(self.content[asked.candidate.name])
+                broken = asked.candidate.name in self.broken
+                digests = -1 if broken else len(self.content[asked.candidate.name])
                 continue
             assert len(asked.ranges) <= MAX_RANGES
             if isinstance(asked, Measure):
@@ -367,6 +369,37 @@ def test_behind_a_witnessed_place_a_copy_does_not_come_again():
     for have, copy in (Have(Holding.NOTHING), b""), (unrecorded(OLD[:2000]), OLD[:2000]):
         plan = World(files, copy, have).agree(witness=Cursor(generation(OLD), 2000))
         assert not plan.candidate.live and later(plan) == ["log"]
+
+
+def below_the_stretch(mark):
+    """A Have whose present stretch is higher than its durable mark; mark 0: of no known content."""
+    have = recorded(OLD, OLD[2000:3000], 3000, first=2000)
+    if not mark:
+        nothing = Generation(1, 1, 0, 0, 0, NO_DIGEST)
+        return have._replace(generation=nothing, end=2000, mark=2000, tail_len=0, tail=NO_DIGEST)
+    tail = digest_in(OLD, mark - TAIL, TAIL)
+    return have._replace(mark=mark, tail_len=TAIL, tail=tail, generation=generation(OLD[:mark]))
+
+
+@pytest.mark.parametrize("mark", [0, 1000])
+def test_what_is_shorter_than_what_was_delivered_is_a_fork(mark):
+    """The file was truncated below the place where the present stretch begins: there is no place
+    in it from which the sink would take anything, so nobody asks it to, for ever in vain."""
+    have = below_the_stretch(mark)
+    plan = World([File("log", OLD[:1500], 1, 30, True)], OLD[2000 : have.end], have).agree()
+    assert decided(plan) == ("log", Why.FORKED, 0)
+    assert [gap.first for gap in plan.gaps] == [have.end]
+
+
+def test_a_broken_file_that_comes_next_is_no_place_to_wait_at():
+    """Its first bytes can be read and its size cannot: it comes as far as it goes."""
+    files = [File("log.1.gz", OLD, 0, 20), File("log", NEW, 2, 30, True)]
+    have = Have(Holding.RECORDED, generation=Generation(1, 7, 0, 0, 0, NO_DIGEST), clean=False)
+    world = World(files, b"", have)
+    world.candidates[0] = world.candidates[0]._replace(size=None)
+    world.broken.add("log.1.gz")
+    plan = world.agree()
+    assert decided(plan) == ("log.1.gz", Why.LOST, 0) and later(plan) == ["log"]
 
 
 # --- generations that are complete
