@@ -53,7 +53,8 @@ class LineSource(SourceSession):
     def done(self, _action: Action, result: Any) -> list[Action]:
         """The result of what the agreement asked for -> actions."""
         if self._agreement is None:
-            self._agreement = agree(self._stand_in(), result, self._witness, self._resend)
+            past = result.complete  # what was answered; nobody else can tell
+            self._agreement = agree(self._stand_in(), result, self._witness, self._resend, past)
             result = None
         try:
             return [self._agreement.send(result)]

@@ -14,7 +14,7 @@ from tcppipe.session import news
 from tcppipe.session.sink1 import LineSink, Undecided
 from tcppipe.session.source1 import HELD, LineSource
 from tcppipe.wire import push1
-from tcppipe.wire.events import Why
+from tcppipe.wire.events import Complete, Why
 
 
 def sha(data):
@@ -31,15 +31,17 @@ CONTENT = b"first line\nsecond line\nthird"
 HERE = act.Candidate("log", generation(CONTENT), len(CONTENT), 5, True)
 
 
-def started(witness=None, candidates=(HERE,), content=CONTENT, **kw):
+def started(witness=None, candidates=(HERE,), content=CONTENT, complete=(), **kw):
     """A session that follows a file, and the plan's actions."""
+    content = content if isinstance(content, dict) else {c.name: content for c in candidates}
     session = LineSource(0.0, witness, **kw)
     actions = session.open()
     while len(actions) == 1 and isinstance(actions[0], (act.Search, act.Measure)):
         if isinstance(actions[0], act.Measure):
-            result = tuple(sha(content[a : a + n]) for a, n in actions[0].ranges)
+            data = content[actions[0].candidate.name]
+            result = tuple(sha(data[a : a + n]) for a, n in actions[0].ranges)
         else:
-            result = act.Found("log", list(candidates))
+            result = act.Found("log", list(candidates), list(complete))
         actions = session.done(actions[0], result)
     return session, actions
 
@@ -87,6 +89,24 @@ def test_another_file_begins_at_its_beginning():
     _session, actions = started(Cursor(generation(b"something else", ino=9), 11))
     assert start(actions) == (HERE, 0)
     assert [a.level for a in actions if isinstance(a, act.Say)] == ["critical"]
+
+
+def test_what_this_process_has_delivered_does_not_come_again():
+    """The server cannot tell what it has to the end, but we know what it has answered: a file that
+    was given a later time and a name of another kind since then is known by its content."""
+    other, newest = b"the older one\n" * 100, b"x\n"
+    packed = act.Candidate("log-20260102", generation(other, 8), len(other), 9, False)
+    present = act.Candidate("log.1", generation(CONTENT, 3), len(CONTENT), 5, False)
+    live = act.Candidate("log", generation(newest, 4), len(newest), 12, True)
+    _session, actions = started(
+        Cursor(present.generation, 11),
+        (packed, present, live),
+        {"log-20260102": other, "log.1": CONTENT, "log": newest},
+        [Complete(generation(other, 2), len(other), sha(other))],
+    )
+    (found,) = [a for a in actions if isinstance(a, act.Start)]
+    assert (found.candidate, found.offset, found.later) == (present, 11, (live,))
+    assert len(found.past) == 1  # and is known in the next agreement, too
 
 
 def test_the_whole_file_once_more():
