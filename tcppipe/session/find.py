@@ -146,13 +146,13 @@ def _find_next(situation):
     """Little or nothing that was delivered of the generation is anywhere here: the file with its
     inode, but for a copy that may have been made of it before it was truncated."""
     have, generation = situation.have, situation.have.generation
-    fit = []
-    for candidate in situation.candidates:
-        if (yield from _may_hold(have, candidate)):
-            fit.append(candidate)
-    same = [c for c in fit if is_of(c, generation)]
+    named = [c for c in situation.candidates if is_of(c, generation)]
     if not generation.ino and have.closed:  # it was compressed: its time is what it is called by
-        same = [c for c in fit if c.generation.key == generation.key]
+        named = [c for c in situation.candidates if c.generation.key == generation.key]
+    same = []
+    for candidate in named:
+        if (yield from _may_hold(have, candidate)):
+            same.append(candidate)
     if have.closed or (same and not same[-1].live):
         return same[-1] if same else None
     row = yield from row_of(situation, None)
@@ -164,11 +164,14 @@ def _find_next(situation):
     for candidate in later:
         here = candidate.generation
         its_own = here.ino and here.dev == generation.dev  # a compressed file's does not tell
-        if candidate.live or candidate not in fit or (its_own and not same):
+        if candidate.live or (its_own and not same):
+            break
+        if not (yield from _may_hold(have, candidate)):
             break
         if candidate.size != 0 and not (its_own and is_held(candidate)):
             return candidate
     live = situation.live
-    if live in fit and live.generation.dev != generation.dev:
+    moved = live is not None and live.generation.dev != generation.dev
+    if moved and (yield from _may_hold(have, live)):
         return live  # its inode has another number now
     return same[-1] if same else None

@@ -43,8 +43,8 @@ class Row:
         place = self.known.place(candidate)
         if place is not None:
             return place
-        if candidate.turn == -1 and self.anchored and self._first is not None:
-            return self._here + self._first - self._base - 0.5
+        if candidate.turn == -1 and self.anchored:
+            return -0.5  # it was there before, and is nothing that the sink remembers
         if self.situation.is_nameless(candidate):  # it was found when the one before was held
             files = self._files[: self._files.index(candidate)]
             return next((self.rank(c) + 0.25 for c in reversed(files) if is_held(c)), self._here)
@@ -52,7 +52,6 @@ class Row:
 
     def _count(self):
         """What is known of the row is numbered."""
-        held = [c for c in self._files if is_held(c)]
         self._same = [
             c for c in self.situation.candidates if is_of(c, self.situation.have.generation)
         ]
@@ -64,7 +63,6 @@ class Row:
             self._base = self._same[0].turn - 0.5
         else:
             self._base = -1
-        self._first = min((c.turn for c in held), default=None)
         # others that were there when it was first seen are older
         self.anchored = self.cursor is not None and is_held(self.cursor)
 

@@ -885,3 +885,35 @@ def test_a_reopened_generation_between_others():
     for minor, why in (2, Why.REOPENED), (1, Why.WITNESSED):
         world = World([File("log", OLD + b"more", 1, 9, True)], gone, have._replace(minor=minor))
         assert decided(world.agree(past=past)) == ("log", why, len(OLD))
+
+
+def test_what_stood_there_before_is_older_than_all_that_the_sink_remembers():
+    """A sink that knows of one complete generation only: the files before that are no evidence
+    that numbers grow with time, or go round, and what came last is not passed over."""
+    ages = [(f"log.{n}", lines(f"file {n}", 300 + n), n, 20 - n) for n in (6, 5, 4, 3, 2, 1)]
+    files = [File(*age) for age in ages] + [File("log", NEW, 9, 30, True)]
+    done, present = files[3], files[4]
+    have = recorded(b"", ino=present.ino)
+    world = World(files, b"", have)
+    turns = {"log.2": 0, "log.1": None, "log": 2}
+    world.candidates = [c._replace(turn=turns.get(c.name, -1)) for c in world.candidates]
+    plan = world.agree(past=[complete(done.data, done.ino)])
+    assert decided(plan) == ("log.2", Why.RESUMED, 0)
+    assert later(plan) == ["log.1", "log"]
+
+
+def test_of_two_that_hold_nothing_the_times_tell_whether_one_was_made_of_the_other():
+    """The sink's generation was empty, and was compressed; another empty one is held: no gap."""
+    second = 10**9
+    files = [
+        File("log.2.gz", b"", 0, 20 * second),
+        File("log.1", b"", 5, 40 * second),
+        File("log", NEW, 6, 50 * second, True),
+    ]
+    have = recorded(b"", ino=4)
+    have = have._replace(generation=have.generation._replace(born=20 * second))
+    world = World(files, b"", have)
+    packed, held, live = world.candidates
+    world.candidates = [packed._replace(size=None), held._replace(turn=0), live._replace(turn=1)]
+    plan = world.agree()
+    assert decided(plan) == ("log.2.gz", Why.RESUMED, 0) and not plan.gaps
