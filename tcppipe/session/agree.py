@@ -108,7 +108,8 @@ class _Agreement:
         if not resend or have.resent or (plan is not None and not plan.candidate.live):
             return plan  # what was rotated comes first; behind it comes the whole file anyway
         last = situation.live or situation.candidates[-1]
-        return (yield from self._on_from(last, 0, Why.RESENT))
+        again = yield from self._on_from(last, 0, Why.RESENT)
+        return again._replace(gaps=plan.gaps) if plan is not None else again
 
     def _place(self):
         have, witness, situation = self.have, self.witness, self.situation
@@ -223,15 +224,15 @@ class _Agreement:
         """The generation was delivered to its end: begin the one after it."""
         have = self.have
         if cursor.live:
-            return self._from(cursor, have.mark, Why.RESUMED, later=[])
+            return self._from(cursor, have.mark, Why.RESUMED)
         later = yield from row.after()
         plan = yield from self._passed(cursor, have.mark, later)
         if plan is not None:
             return plan
-        start, gaps, later = self._first(later)
+        start, gaps, rest = self._first(later)
         if start is None:
-            return self._from(cursor, have.mark, Why.RESUMED, later=[])
-        plan = yield from self._begin(start, Why.NEXT, gaps, later, row)
+            return self._from(cursor, have.mark, Why.RESUMED, later=later)
+        plan = yield from self._begin(start, Why.NEXT, gaps, rest, row)
         late = yield from self._late(row)
         return plan._replace(late=late if plan.begin.why == Why.NEXT else ())
 

@@ -21,7 +21,7 @@ CHANCE = 256  # bytes that two files do not have in common by chance
 def find(situation):
     """The candidate that holds what the sink recorded, or None."""
     cursor = yield from _find(situation)
-    if not situation.is_nameless(cursor) or cursor.size < HEAD:
+    if not situation.is_nameless(cursor) or cursor.size is None or cursor.size < HEAD:
         return cursor
     longest = cursor  # it may have been replaced by a copy of itself, and have gone on there
     for candidate in situation.candidates:

@@ -917,3 +917,26 @@ def test_of_two_that_hold_nothing_the_times_tell_whether_one_was_made_of_the_oth
     world.candidates = [packed._replace(size=None), held._replace(turn=0), live._replace(turn=1)]
     plan = world.agree()
     assert decided(plan) == ("log.2.gz", Why.RESUMED, 0) and not plan.gaps
+
+
+def test_a_generation_in_a_compressed_file_that_was_deleted_while_it_is_held():
+    """No name leads to it, and its size has to be asked for, like that of any compressed file."""
+    world = World([File("log", OLD, 1, 10)], OLD[:3000], recorded(OLD, OLD[:3000]))
+    world.candidates[0] = world.candidates[0]._replace(size=None, turn=0)
+    assert decided(world.agree()) == ("log", Why.RESUMED, 3000)
+
+
+def test_what_cannot_be_read_is_not_forgotten_while_there_is_no_live_file():
+    """The complete generation is stood at until there is one; the next is lost all the same."""
+    world = World([File("log.2", OLD, 1, 10), File("log.1", NEW, 2, 20)], OLD, closed(OLD))
+    world.candidates[1] = world.candidates[1]._replace(trouble="Input/output error")
+    plan = world.agree()
+    assert decided(plan) == ("log.2", Why.RESUMED, len(OLD)) and later(plan) == ["log.1"]
+
+
+def test_what_is_lost_is_said_also_when_all_comes_once_more():
+    """-n asks for the live file again; what stood before it is as lost as without it."""
+    gone = lines("gone", 3000)
+    plan = World([LIVE], gone, recorded(gone, ino=7)).agree(resend=True)
+    assert decided(plan) == ("log", Why.RESENT, 0)
+    assert [gap.first for gap in plan.gaps] == [len(gone)]
