@@ -453,6 +453,11 @@ def _in_file(ledger):
 
 def _past(ledger, run, closed):
     """The generations that are here to their end, this one among them if it is."""
-    runs = ledger.runs
-    gone = {later.generation[:4] for later in runs[runs.index(run) + (1 if closed else 0) :]}
-    return [one for one in ledger.complete if one.generation[:4] not in gone]
+    past, runs = ledger.complete, ledger.runs
+    for later in reversed(runs[runs.index(run) + (1 if closed else 0) :]):
+        if later.ended is None:
+            continue
+        same = [n for n, one in enumerate(past) if one.generation[:4] == later.generation[:4]]
+        if same:  # two compressed files may have the same numbers
+            del past[same[-1]]
+    return past

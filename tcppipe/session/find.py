@@ -63,9 +63,9 @@ def _incomplete(situation, proved):
 
     Each complete one takes one away, the oldest first.
     """
-    generation = situation.have.generation
-    past = [entry for entry in situation.past if entry.generation.key != generation.key]
-    left = list(proved)
+    have, past, left = situation.have, situation.past, list(proved)
+    if have.closed:  # else none of them is the present one, whatever its numbers
+        past = [entry for entry in past if entry.generation.key != have.generation.key]
     for entry in past:
         for candidate in sorted(left, key=lambda c: not is_of(c, entry.generation)):
             size = yield from size_of(candidate)

@@ -11,7 +11,7 @@ file is there, if its name puts it where that was; else it is a generation of it
 
 from tcppipe.cursor import HEAD
 from tcppipe.rotated import arrange, family
-from tcppipe.session.known import begins_with, recognise, same_content
+from tcppipe.session.known import begins_with, holds, recognise, same_content
 from tcppipe.session.situation import is_held, is_of
 from tcppipe.wire.events import Holding
 
@@ -19,13 +19,14 @@ from tcppipe.wire.events import Holding
 class Row:
     """cursor: the file of the generation that the sink has a part of, or None when it is not
     found.  known: the Known of all candidates.  order: the files that are not live, oldest first.
+    behind: what comes after the cursor; without one, after all that is known of the row.
     taken: those that cannot be read, and the place in the row that each stands for."""
 
     def __init__(self, situation, cursor, known):
         self.situation = situation
         self.cursor = cursor
         self.known = known
-        self.order = []
+        self.order = self.behind = []
         self.taken = {}
         files = situation.candidates
         self._files = [c for c in files if not c.live and (c.rotated or c is cursor)]
@@ -92,6 +93,7 @@ class Row:
                 ranks = [self.rank(c) for c in self.order]
                 older = [n for n, r in enumerate(ranks) if None not in (r, at) and r < at]
                 self.order.insert(older[-1] + 1 if older else 0, held)
+        self.behind = yield from self._find_behind()
 
     def _find_twins(self, nameless, named):
         for held in nameless:
@@ -132,21 +134,31 @@ class Row:
         """True when a file that cannot be read stands for the generation that is looked for."""
         return self._here in self.taken.values()
 
-    @property
-    def behind(self):
-        """What comes after the cursor; without one, after all that is known of the row."""
+    def _find_behind(self):
         order = self.order
         if self.cursor is not None:
-            order = order[order.index(self.cursor) + 1 :]
+            at = order.index(self.cursor) if self.cursor in order else len(order)  # it is live
+            order = order[at + 1 :]
         else:
-            places = [at for at, c in enumerate(order) if self.known.place(c) is not None]
+            last = yield from self._last_known()
             born = self.situation.have.generation.born
             later = [at for at, c in enumerate(order) if c.mtime >= born or is_held(c)]
-            if places:
-                order = order[places[-1] + 1 :]
+            if last is not None:
+                order = order[last + 1 :]
             elif later or self._same:  # there is nothing that tells but times
                 order = order[min(later, default=len(order)) :]
         return [c for c in order if c.trouble or not (self.anchored and c.turn == -1)]
+
+    def _last_known(self):
+        """Where in the order the last file of a complete generation is; or None.  First bytes are
+        no proof: many files begin alike."""
+        for at, candidate in reversed(list(enumerate(self.order))):
+            place = self.known.place(candidate)
+            if place is not None:
+                entry = self.situation.past[place]
+                if candidate.trouble or (yield from holds(candidate, entry)):
+                    return at
+        return None
 
     def after(self):
         """The files that come after the cursor and were not delivered, the live one last."""

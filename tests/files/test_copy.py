@@ -1028,6 +1028,23 @@ def test_what_the_ledger_knows_is_no_newer_than_it(place, name):
     assert [entry.length for entry in copy.past] == [300]
 
 
+@pytest.mark.parametrize("second_ended", [False, True])
+def test_two_compressed_files_with_equal_times_are_two_generations(place, second_ended):
+    """Nothing but a time tells them apart before a byte was read: that the second one is under way
+    does not make the first one incomplete, and what is complete of both is told."""
+    copy = begun(place, DATA[:300], ino=0)
+    copy.append(0, DATA[:300])
+    copy.finish(ended(DATA[:300]))
+    copy.begin(Begin(Why.NEXT, generation(b"", 0), 0), ME)
+    if second_ended:
+        copy.append(0, DATA[:200])
+        copy.finish(ended(DATA[:200]))
+    copy = place.open()
+    have = copy.offer(ME)
+    assert have.closed == second_ended and have.previous_len == 300
+    assert [entry.length for entry in copy.past] == [300, 200][: 1 + second_ended]
+
+
 def test_pieces_that_cannot_be_read_are_named_and_skipped(place):
     """A dangling link and a directory beside the copy hold up nobody."""
     copied(place, 2000).close(clean=True)

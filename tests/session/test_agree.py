@@ -940,3 +940,16 @@ def test_what_is_lost_is_said_also_when_all_comes_once_more():
     plan = World([LIVE], gone, recorded(gone, ino=7)).agree(resend=True)
     assert decided(plan) == ("log", Why.RESENT, 0)
     assert [gap.first for gap in plan.gaps] == [len(gone)]
+
+
+def test_a_complete_generation_with_the_numbers_of_the_present_one():
+    """Two compressed files of one second: the second is under way, and the first is complete."""
+    first, second = OLD + b"1\n", OLD + b"2\n"
+    files = [File("log.2.gz", first, 0, 20), File("log.1.gz", second, 0, 20)]
+    files.append(File("log", NEW, 6, 30, True))
+    for end in 0, 2000:
+        have = recorded(second, second[:end], mark=0, ino=0)
+        world = World(files, second[:end], have)
+        world.candidates[:2] = [c._replace(size=None) for c in world.candidates[:2]]
+        plan = world.agree(past=[complete(first, 0)])
+        assert decided(plan) == ("log.1.gz", Why.RESUMED, end) and later(plan) == ["log"]
