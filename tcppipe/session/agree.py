@@ -287,7 +287,8 @@ class _Agreement:
             reason = (
                 b"rewritten or truncated" if forked else b"deleted before it was read to its end"
             )
-            gaps.insert(0, Gap(have.generation, have.end, 0, reason))
+            sure = max(have.first, have.mark) if have.torn else have.end
+            gaps.insert(0, Gap(have.generation, min(sure, have.end), 0, reason))
         why = Why.FORKED if forked else Why.LOST
         return (yield from self._begin(start, why, gaps, later, row))
 

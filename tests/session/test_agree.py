@@ -953,3 +953,13 @@ def test_a_complete_generation_with_the_numbers_of_the_present_one():
         world.candidates[:2] = [c._replace(size=None) for c in world.candidates[:2]]
         plan = world.agree(past=[complete(first, 0)])
         assert decided(plan) == ("log.1.gz", Why.RESUMED, end) and later(plan) == ["log"]
+
+
+@pytest.mark.parametrize("torn, first", [(False, 3000), (True, 2000)])
+def test_what_may_be_torn_and_is_gone_is_lost_from_its_mark_on(torn, first):
+    """A tail of zeros that can be compared with nothing is not said to have arrived."""
+    copy = OLD[:2000] + bytes(1000)
+    have = recorded(OLD, copy, 2000, ino=7, torn=torn)
+    plan = World([File("log", NEW, 9, 30, True)], copy, have).agree()
+    assert decided(plan) == ("log", Why.LOST, 0)
+    assert [gap.first for gap in plan.gaps] == [first]
