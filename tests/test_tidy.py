@@ -65,7 +65,6 @@ NOT_YET = {
     },
     "few_branches": {
         "tcppipe.conf.patterns._meet",
-        "tcppipe.files.chain.Chain._missed",
         "tcppipe.files.chain.Chain._take",
         "tcppipe.files.footing.Footing._set_back",
         "tcppipe.files.generations.beside",

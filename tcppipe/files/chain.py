@@ -14,7 +14,7 @@ from tcppipe.errors import Busy, TcppipeError, reason
 from tcppipe.files.compressed import STEP
 from tcppipe.files.digests import Digests
 from tcppipe.files.fs import REAL
-from tcppipe.files.generations import Sibling, beside, open_reader
+from tcppipe.files.generations import Sibling, beside, open_reader, stem
 from tcppipe.files.guarded import Untrusted
 from tcppipe.files.held import HeldReader
 from tcppipe.files.history import History
@@ -84,6 +84,8 @@ class Chain:
         self._done = []  # read to their end, and not yet settled
         self._older = None  # {(device, inode): inode generation} of files beside the live one: they
         # are older than whatever comes under its name after it; None before the first look
+        self._strays = set()  # {((device, inode), name)} of others that may have to do with it
+        self._before = None  # (older, strays) as of when the live file was not truncated yet
         self._listed = None  # the directories as they were then
         self._fresh = []  # opened, and not yet in one of the lists
         self.told = Untold()  # what has come under the name, by what its directory tells
@@ -216,7 +218,8 @@ class Chain:
         nameless = isinstance(newest, Reader) and not self.fs.fstat(newest.fd).st_nlink
         room = MOST - len(self.readers)
         with self.opening():
-            appeared = self._missed(status, most=room) if self._older is not None else []
+            known = self._older, self._strays
+            appeared = self._missed(status, known, most=room) if self._older is not None else []
             self._full = self._full or len(appeared) >= room
             look = status is not None and not self._full
             live = self.open(self.path) if look else None
@@ -235,13 +238,24 @@ class Chain:
         if live is not None and self._older is None:
             self._remember(live)
 
-    def know(self, older):
-        """Siblings that are older than whatever comes next: {(device, inode): generation}."""
-        self._older, self._listed = older, None
+    def know(self, older, strays):
+        """Siblings that are older than whatever comes next, {(device, inode): generation}, and the
+        others that may have to do with the origin."""
+        self._older, self._strays, self._listed = older, strays, None
+        self.verified()
+
+    def strays(self, older):
+        """Those others that are there now, for know()."""
+        return {(s.file, s.name) for s in self._likely() if s.file not in older}
 
     def older(self):
         """The siblings that are there now, for know()."""
         return {sibling.file: self._igen(sibling.name) for sibling in self.rotated()}
+
+    def verified(self):
+        """The live file was not truncated since the last look: whatever is made by copying and
+        truncating it stands beside it later."""
+        self._before = self._older, self._strays
 
     def remember(self):
         """What stands beside the live file now is older than whatever comes after it."""
@@ -253,10 +267,16 @@ class Chain:
         stamp = self._stamp()
         if self.places.open or (stamp is not None and stamp == self._listed):
             return
-        older = self._older or {}
-        found = {s.file: older.get(s.file) or self._igen(s.name) for s in self.rotated()}
+        older, found, strays = self._older or {}, {}, set()
+        for sibling in self._likely():
+            if self._is_rotated(sibling):
+                found[sibling.file] = older.get(sibling.file) or self._igen(sibling.name)
+            else:
+                strays.add((sibling.file, sibling.name))
         if is_open(live, self.stat()):
-            self._older, self._listed = found, stamp
+            self._older, self._strays, self._listed = found, strays, stamp
+            if self._before is None:
+                self.verified()
 
     def _stamp(self):
         """What changes whenever a name comes or goes."""
@@ -277,30 +297,15 @@ class Chain:
         reader.close()
         return reader.inode_generation
 
-    def _missed(self, status, behind=None, most=MOST):
+    def _missed(self, status, known, behind=None, most=MOST):
         """Readers of rotated files that have come under the origin's name and left it unseen.
 
-        status: the stat result of that name.  behind: a reader that they come after, if not the
-        newest.  most: how many; where descriptors are used up, fewer.
+        status: the stat result of that name.  known: (older, strays), which it has not left.
+        behind: a reader that they come after, if not the newest.  most: how many; where
+        descriptors are used up, fewer.
         """
-        held = {reader.file for reader in self.held() if reader.file}
-        rows = self.rotated()
-        older = {s for s in rows if s.file not in held and self.is_older(s)}
-        last = behind or next(reversed(self.held()), None)
-        last = last.file if last is not None else None
-        newest = next((sibling for sibling in rows if sibling.file == last), None)
-
-        def rank(sibling):
-            known = sibling in older or sibling.file in held
-            return int(sibling is newest) if known else None
-
-        order = arrange(rows, self.path, rank, newest)
-        if newest is not None:
-            order = order[order.index(newest) + 1 :]
         found = []
-        for sibling in order:
-            if sibling in older or sibling.file in held:
-                continue
+        for sibling in self._come_since(known, behind):
             if status is not None and sibling.file == (status.st_dev, status.st_ino):
                 continue  # another name of the live file
             try:
@@ -315,6 +320,29 @@ class Chain:
                 reader.sure = False
                 found.append(reader)
         return found
+
+    def _come_since(self, known, behind):
+        """The Siblings that are not known and not held, in the order of rotation."""
+        held = {reader.file for reader in self.held() if reader.file}
+        rows = self.rotated()
+        older, strays = known
+        older = {
+            s
+            for s in rows
+            if s.file not in held and (self._is_among(s, older) or (s.file, s.name) in strays)
+        }
+        last = behind or next(reversed(self.held()), None)
+        last = last.file if last is not None else None
+        newest = next((sibling for sibling in rows if sibling.file == last), None)
+
+        def rank(sibling):
+            known = sibling in older or sibling.file in held
+            return int(sibling is newest) if known else None
+
+        order = arrange(rows, self.path, rank, newest)
+        if newest is not None:
+            order = order[order.index(newest) + 1 :]
+        return [s for s in order if s not in older and s.file not in held]
 
     def _is_full(self, error, found):
         """True when descriptors are used up: what is not held yet has its turn when those before
@@ -336,9 +364,12 @@ class Chain:
 
     def is_older(self, sibling):
         """True when a sibling stood beside the newest file while that was the live one."""
-        if self._older is None or sibling.file not in self._older:
+        return self._is_among(sibling, self._older)
+
+    def _is_among(self, sibling, older):
+        if older is None or sibling.file not in older:
             return False
-        known = self._older[sibling.file]
+        known = older[sibling.file]
         return not known or self._igen(sibling.name) in (known, None)
 
     def learn_from_held(self):
@@ -391,7 +422,15 @@ class Chain:
     def rotated(self):
         """The Siblings with names that rotation gives, in no order."""
         rows = beside(self.path, self.olddir, self.fs, self.patterns, every=bool(self.shapes))
-        return [s for s in rows if is_rotated(s.name, self.path, self.patterns, self.shapes)]
+        return [sibling for sibling in rows if self._is_rotated(sibling)]
+
+    def _is_rotated(self, sibling):
+        return is_rotated(sibling.name, self.path, self.patterns, self.shapes)
+
+    def _likely(self):
+        """The Siblings that are rotated, and those that may have to do with the origin."""
+        every, like = bool(self.shapes), stem(self.path)
+        return beside(self.path, self.olddir, self.fs, self.patterns, every, like)
 
     def moved(self):
         """True when the origin's name leads elsewhere than to the live file, or nowhere."""
@@ -521,8 +560,9 @@ class Chain:
         was_live = self.live is not None and self.live.file == renewed.file
         missed = []
         with self.opening():
-            for reader in self._missed(status, copy) if self._older is not None else ():
-                if copy is None and _is_beginning(reader, offset, head):
+            known = self._before
+            for reader in self._missed(status, known, copy) if known is not None else ():
+                if _is_beginning(reader, copy, offset, head):
                     reader.close()
                 else:
                     missed.append(reader)
@@ -562,7 +602,7 @@ class Chain:
         """
         held = {other.file for other in self.readers if other.sure or other is reader}
         try:
-            for sibling in reversed(arrange(self.rotated(), self.path)):
+            for sibling in self._likely_copies(offset):
                 if sibling.file in held:
                     continue
                 copy = self._copies.get(sibling.file) or self.open_sibling(sibling)
@@ -570,6 +610,7 @@ class Chain:
                     continue
                 self._copies[sibling.file] = copy
                 if _is_copy(copy, offset, head, below):
+                    self.learn(sibling.name)
                     return self._copies.pop(sibling.file)
         except Busy:
             raise
@@ -577,6 +618,16 @@ class Chain:
             self._forget_copies()
             raise
         return None
+
+    def _likely_copies(self, offset):
+        """What has come since the file was known not to be truncated, the oldest first: what came
+        after it comes after its copy.  Then what was there before, the youngest first."""
+        older, strays = self._before or (None, ())
+        rotated = arrange(self.rotated(), self.path)
+        before = [sibling for sibling in rotated if self._is_among(sibling, older)]
+        others = [s for s in self._likely() if not self._is_rotated(s)] if offset >= SHORT else []
+        others = [s for s in others if (s.file, s.name) not in strays]
+        return others + [s for s in rotated if s not in before] + before[::-1]
 
     def _forget_copies(self):
         for copy in self._copies.values():
@@ -634,12 +685,21 @@ def _without(readers, copy):
     return [reader for reader in readers if reader not in again]
 
 
-def _is_beginning(reader, offset, head):
-    """True when a reader holds no more than was delivered, as far as that can be told."""
+def _is_beginning(reader, copy, offset, head):
+    """True when a reader holds no more than was delivered, or than the copy, as far as that can be
+    told."""
     if isinstance(reader, Absent) or reader.compressed:
         return False
     size = reader.status()[0]
-    return size <= offset and reader.read(len(head), 0) == head[:size]
+    if copy is None:
+        return size <= offset and reader.read(len(head), 0) == head[:size]
+    ends = (0, max(0, size - HEAD))
+    try:
+        return size <= copy.status()[0] and all(
+            reader.read(HEAD, at) == copy.read(min(HEAD, size - at), at) for at in ends
+        )
+    except (Busy, Broken):
+        return False
 
 
 def _is_copy(copy, offset, head, below):

@@ -158,6 +158,8 @@ class Follower:
             self._pending.append(Reopened(current.reopened.generation, self.offset))
             return
         self.chain.remember()
+        if current is self.chain.live:
+            self.chain.verified()  # nothing of it was read
         current.born = max(0, changed)  # it may have been truncated since it was opened
         self._enter(0)
         self._pending.append(Began(current.generation(b"")))
@@ -250,6 +252,8 @@ class Follower:
         self.chain.look()
         if current is self.chain.live:
             self._quiet_since = None
+            if current.status() == (self.offset, self._changed):
+                self.chain.verified()
             return None
         if self._quiet_since is None:
             self._quiet_since = now

@@ -42,12 +42,18 @@ def siblings(path, olddir=None, fs=REAL, patterns=()):
     return [sibling.name for sibling in arrange(rotated, path) + others]
 
 
-def beside(path, olddir=None, fs=REAL, patterns=(), every=False):
+def stem(path):
+    """What the names of files begin with that have something to do with `path`."""
+    base = os.path.basename(path)
+    return base.split(".")[0] or base
+
+
+def beside(path, olddir=None, fs=REAL, patterns=(), every=False, like=None):
     """The Siblings of `path` in no order: PATH.*, PATH-* and what patterns fit.
 
-    every: all files of its directory and of olddir.  A file and its compressed form count
-    once: as the plain file.  Raises OSError: what cannot be looked at for now is not to be
-    taken for missing.
+    every: all files of its directory and of olddir.  like: those whose names begin so as well.
+    A file and its compressed form count once: as the plain file.  Raises OSError: what cannot be
+    looked at for now is not to be taken for missing.
     """
     base = os.path.basename(path)
     found = set()
@@ -58,7 +64,7 @@ def beside(path, olddir=None, fs=REAL, patterns=(), every=False):
             continue
         for name in names:
             near = name.startswith((f"{base}.", f"{base}-")) or base == "current" and name[0] == "@"
-            if every or near:
+            if every or near or (like and name.startswith(like)):
                 found.add(os.path.join(directory, name))
     found.update(_matching(patterns, fs))
     found.discard(path)

@@ -11,6 +11,7 @@ nothing of what was before, and says so: then the search by names has to do.
 import os
 from typing import NamedTuple
 
+from tcppipe.files.generations import stem
 from tcppipe.rotated import EXTENSIONS, FOREIGN, is_rotated, split
 
 MOST = 20000  # names that are kept in mind; with more of them nothing is known
@@ -169,7 +170,5 @@ class Names:
 
     def _is_likely(self, path):
         name, extension = split(os.path.basename(path))
-        base = os.path.basename(self._path)
-        stem = base.split(".")[0] or base
         packed = extension in EXTENSIONS + FOREIGN
-        return is_rotated(path, self._path) or (packed and name.startswith(stem))
+        return is_rotated(path, self._path) or (packed and name.startswith(stem(self._path)))

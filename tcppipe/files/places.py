@@ -27,7 +27,7 @@ class Places:
         self.chain = chain
         self._readers = {}  # {Candidate: Reader or Absent}, in the order of the candidates
         self._held = []  # what the chain held when they were looked for
-        self._older = {}
+        self._older, self._strays = {}, set()
 
     @property
     def open(self):
@@ -78,13 +78,9 @@ class Places:
                     self._add(readers, reader, rotated, -1 if older else None)
         if live is not None:
             self._add(readers, live, True, held.index(live) if live in held else None, live=True)
-        self._older = (
-            chain.older()
-            if alone
-            else {
-                reader.file: reader.inode_generation for c, reader in readers.items() if not c.live
-            }
-        )
+        others = {r.file: r.inode_generation for c, r in readers.items() if not c.live}
+        self._older = chain.older() if alone else others
+        self._strays = chain.strays(self._older)
         self._held = [*held, *([live] if live and live not in held else [])]
         chain.hold(self._held, live)
         self._readers = readers
@@ -221,7 +217,7 @@ class Places:
                 reader.close()
         chain.hold(kept, chain.live if chain.live in chosen else None)
         chain.readers = chosen
-        chain.know(self._older)
+        chain.know(self._older, self._strays)
         self._readers = {}
 
 

@@ -14,6 +14,7 @@ from test_life import SEEDS, Heard, some
 
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
+from tcppipe.files.names import Untold
 from tcppipe.files.wakeup import Wakeup
 from tcppipe.session.news import Reopened
 
@@ -53,10 +54,16 @@ class Told(Log):
         """A path in the directory."""
         return str(self.directory / name)
 
+    def copy(self, target):
+        """Somebody copies the log."""
+        shutil.copy(self.path, target)
+        self.touch(target)
+
     def pack(self, source, target):
         """As libraries do it: no time is kept."""
         with open(source, "rb") as plain, gzip.open(target, "wb") as packed:
             shutil.copyfileobj(plain, packed)
+        self.touch(target)
         os.unlink(source)
 
     def close(self):
@@ -414,3 +421,56 @@ def test_names_that_nobody_knows(tmp_path, seed):
     assert some(heard.generations) == kept, seed
     gaps = [reason.split(": ")[1].split()[0] for reason in heard.lost]
     assert sum(1 if count == "a" else int(count) for count in gaps) == len(missing), seed
+
+
+# --- copied and truncated: no file comes or goes, so nobody tells
+
+
+def copied_and_truncated(told, _turn):
+    """As logrotate has it."""
+    told.rotate_names()
+    told.copytruncate()
+
+
+def copied_packed_and_truncated(told, _turn):
+    """The same, and the copy is compressed at once."""
+    told.rotate_names()
+    told.copytruncate()
+    told.compress(1)
+
+
+def packed_and_truncated(told, turn):
+    """As pm2 has it: into a name that nobody knows."""
+    with open(told.path, "rb") as plain, gzip.open(told.name(f"app__{turn}.gz"), "wb") as packed:
+        shutil.copyfileobj(plain, packed)
+    told.touch(told.name(f"app__{turn}.gz"))
+    os.truncate(told.path, 0)
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize("looks", [True, False], ids=["looks", "blind"])
+@pytest.mark.parametrize(
+    "way", [copied_and_truncated, copied_packed_and_truncated, packed_and_truncated]
+)
+def test_truncated_while_nobody_reads(told, way, looks, listens):
+    """Four times, while the line is slow or the archive's disk is full: whether somebody looked
+    meanwhile or not, each generation comes from its copy.  An older copy of what is known already
+    is none, nor is one of before we came."""
+    for name in (".1", "__of_before.gz"):
+        told.copy(told.path.replace(".log", name))
+    if not listens:
+        told.follower.chain.told = Untold()
+    told.listen()
+    told.copy(told.path + "-20261125")
+    told.write(b"more of the first\n" * 100)
+    told.take(told.follower.next(told.now, 100))
+    for turn in range(4):
+        way(told, turn)
+        if looks:
+            told.follower.chain.look()
+        told.next()
+        if looks:
+            told.follower.chain.look()
+    first = LINE % 1 + b"more of the first\n" * 100
+    assert told.listen(60) == [first, *lines(2, 3, 4, 5)]
+    assert not told.reasons
