@@ -164,7 +164,7 @@ def _find_next(situation):
     for candidate in later:
         here = candidate.generation
         its_own = here.ino and here.dev == generation.dev  # a compressed file's does not tell
-        if candidate.live or (its_own and not same):
+        if candidate.live or (its_own and not named):
             break
         if not (yield from _may_hold(have, candidate)):
             break

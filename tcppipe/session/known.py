@@ -68,9 +68,9 @@ def recognise(past, candidates):
     """
     asked = {}  # {range: what it is of a file that holds a generation, and of which}
     for place, entry in enumerate(past):
-        length = entry.generation.head_len
+        length, head = _head_of(entry)
         if length:
-            asked.setdefault((0, length), []).append((place, entry.generation.head))
+            asked.setdefault((0, length), []).append((place, head))
         if length == entry.length < HEAD:
             asked.setdefault((0, length + 1), []).append((place, NO_DIGEST))
     found = {}
@@ -91,6 +91,13 @@ def recognise(past, candidates):
         mine = sorted(set(range(len(past))) - wrong)
         found.update({candidate: mine} if mine else {})
     return Known(past, found)
+
+
+def _head_of(entry):
+    """(length, digest) of the first bytes of a complete generation: of a short one it is all."""
+    if entry.length < HEAD and entry.digest != NO_DIGEST:
+        return entry.length, entry.digest
+    return entry.generation.head_len, entry.generation.head
 
 
 def _may_hold(candidate, entry, same):

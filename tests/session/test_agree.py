@@ -963,3 +963,31 @@ def test_what_may_be_torn_and_is_gone_is_lost_from_its_mark_on(torn, first):
     plan = World([File("log", NEW, 9, 30, True)], copy, have).agree()
     assert decided(plan) == ("log", Why.LOST, 0)
     assert [gap.first for gap in plan.gaps] == [first]
+
+
+def test_a_truncated_file_that_was_rotated_does_not_hide_its_copy():
+    """The generation was copied and its file truncated, used again and rotated: that file has the
+    inode, and is too short; the copy before it, which has another one, is the generation."""
+    copied, used = File("log.2", OLD, 7, 10), File("log.1", NEW[:200], 5, 20)
+    nothing = Generation(1, 5, 0, 5, 0, NO_DIGEST)
+    at = len(OLD)
+    have = Have(Holding.RECORDED, clean=True, generation=nothing, first=at, end=at, mark=at)
+    plan = World([copied, used, File("log", NEW, 8, 30, True)], b"", have).agree()
+    assert decided(plan) == ("log.2", Why.RESUMED, at)
+    assert later(plan) == ["log.1", "log"] and not plan.gaps
+
+
+def test_a_complete_generation_without_a_head_is_no_other():
+    """The sink knows the digest of all of it and not of its first bytes, which for a short one are
+    the same: it does not make every compressed file look as if it might be this one."""
+    files = [File(f"log-1.{n}.gz", lines(f"{n}", 100 + n), 0, 20) for n in (5, 4, 3, 2, 1)]
+    past = [complete(file.data, 0, n) for n, file in enumerate(reversed(files[1:]))]
+    bare = past[0].generation._replace(head_len=0, head=NO_DIGEST)
+    past[0] = past[0]._replace(generation=bare)
+    present = files[0].data
+    have = recorded(present, ino=99)
+    world = World([*files, File("log", NEW, 9, 30, True)], present, have)
+    world.candidates[:5] = [c._replace(size=None) for c in world.candidates[:5]]
+    plan = world.agree(past=past)
+    assert decided(plan) == ("log-1.5.gz", Why.RESUMED, len(present))
+    assert later(plan) == ["log"]
