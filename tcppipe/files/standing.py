@@ -337,7 +337,7 @@ class Standing:
             reader = None if is_compressed(name, path) else self.beside.reader(name)
             if reader is None:
                 continue
-            size = 0 if self._is_told(reader, stretch) else reader.status()[0]
+            size = 0 if _is_told(self.ledger, reader, stretch) else reader.status()[0]
             if size and (reader.dev, reader.ino) != (self.destination.dev, self.destination.ino):
                 self._open.append(reader)
                 self.later.append(Part(offset, 0, size, reader.read, name))
@@ -348,14 +348,6 @@ class Standing:
             else:
                 reader.close()
         self._parts += self.later
-
-    def _is_told(self, reader, found):
-        """True when the ledger tells of another stretch than the found one that a file holds it."""
-        return any(
-            proof.mark is not None and proof.stretch is not found and holds(reader.read, proof)
-            for run in self.ledger.runs
-            for proof in proofs_of(run)
-        )
 
     def copied(self, size=None):
         """True when somebody has made a copy of the destination since the last stretch was begun.
@@ -461,3 +453,12 @@ def _past(ledger, run, closed):
         if same:  # two compressed files may have the same numbers
             del past[same[-1]]
     return past
+
+
+def _is_told(ledger, reader, found):
+    """True when the ledger tells of another stretch than the found one that a file holds it."""
+    return any(
+        proof.mark is not None and proof.stretch is not found and holds(reader.read, proof)
+        for run in ledger.runs
+        for proof in proofs_of(run)
+    )
