@@ -228,7 +228,8 @@ class Pointing(Fed):
         self.all += data
         self.process.stdin.write(data)
         self.process.stdin.flush()
-        wait_until(lambda: self.generations[-1:] and self.generations[-1].endswith(data), data)
+        # a new file may begin in the middle of what it reads
+        wait_until(lambda: b"".join(self.generations).endswith(data), data)
 
     def rotate(self):
         self.turn += 1

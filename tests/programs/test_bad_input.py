@@ -388,6 +388,9 @@ def test_origin_becomes_unreadable(served):
     served.origin.unlink()
     served.origin.write_bytes(content(served.copy))
     wait_for_bytes(served.copy, content(served.origin) * 2)
+    (status,) = served.stage.run_dir.glob("*.pipe")
+    length = str(len(content(served.origin))).encode()
+    wait_until(lambda: content(status).split(b"\n")[0] == length, "not acknowledged")
     served.copy.write_bytes(b"")
     served.origin.write_bytes(b"")
 
