@@ -18,7 +18,7 @@ CHUNK, LIVES = 25, 500
 
 # Lives that still go wrong, by faults of ours that are to be mended: scripts/torture --seed N
 # tells them.  This set is to be empty.
-KNOWN_WRONG = {202}  # what was packed is delivered, and then once more from what is held
+KNOWN_WRONG = set()
 
 
 @pytest.mark.parametrize("first", range(0, LIVES, CHUNK))
