@@ -86,6 +86,7 @@ class Chain:
         # are older than whatever comes under its name after it; None before the first look
         self._strays = set()  # {((device, inode), name)} of others that may have to do with it
         self._before = None  # (older, strays) as of when the live file was not truncated yet
+        self._renewed = None  # the reader of what was truncated last, until it has its turn
         self._listed = None  # the directories as they were then
         self._fresh = []  # opened, and not yet in one of the lists
         self.told = Untold()  # what has come under the name, by what its directory tells
@@ -242,7 +243,8 @@ class Chain:
         """Siblings that are older than whatever comes next, {(device, inode): generation}, and the
         others that may have to do with the origin."""
         self._older, self._strays, self._listed = older, strays, None
-        self.verified()
+        if self._before is None:
+            self.verified()
 
     def strays(self, older):
         """Those others that are there now, for know()."""
@@ -257,6 +259,34 @@ class Chain:
         truncating it stands beside it later."""
         self._before = self._older, self._strays
 
+    def precede(self):
+        """The live file has its turn.  What was copied from it before it was truncated, while it
+        waited for that, comes before it: True when there is such a thing."""
+        live, renewed, self._renewed = self.live, self._renewed, None
+        if live is not renewed or self.readers != [live] or self._before is None:
+            self.remember()
+            self.verified()  # nothing of it was read
+            return False
+        known = self._beside()
+        missed = self._copied_before(live)
+        self._before = known
+        self._take_older(missed)
+        self.readers = [*missed, live]
+        if missed:
+            self._renewed = live
+        return bool(missed)
+
+    def _copied_before(self, live):
+        """Readers of what was copied from the live file before it was truncated."""
+        missed = []
+        with self.opening():
+            for reader in self._missed(self.stat(), self._before):
+                if _is_beginning(reader, live, 0, b""):
+                    reader.close()
+                else:
+                    missed.append(reader)
+        return missed
+
     def remember(self):
         """What stands beside the live file now is older than whatever comes after it."""
         if self.live is not None and self.live is self.readers[-1]:
@@ -267,16 +297,21 @@ class Chain:
         stamp = self._stamp()
         if self.places.open or (stamp is not None and stamp == self._listed):
             return
+        older, strays = self._beside()
+        if is_open(live, self.stat()):
+            self._older, self._strays, self._listed = older, strays, stamp
+            if self._before is None:
+                self.verified()
+
+    def _beside(self):
+        """(older, strays) as they are now."""
         older, found, strays = self._older or {}, {}, set()
         for sibling in self._likely():
             if self._is_rotated(sibling):
                 found[sibling.file] = older.get(sibling.file) or self._igen(sibling.name)
             else:
                 strays.add((sibling.file, sibling.name))
-        if is_open(live, self.stat()):
-            self._older, self._strays, self._listed = found, strays, stamp
-            if self._before is None:
-                self.verified()
+        return found, strays
 
     def _stamp(self):
         """What changes whenever a name comes or goes."""
@@ -559,13 +594,15 @@ class Chain:
         status = self.stat()
         was_live = self.live is not None and self.live.file == renewed.file
         missed = []
+        known = self._beside()
         with self.opening():
-            known = self._before
-            for reader in self._missed(status, known, copy) if known is not None else ():
+            before = self._before
+            for reader in self._missed(status, before, copy) if before is not None else ():
                 if _is_beginning(reader, copy, offset, head):
                     reader.close()
                 else:
                     missed.append(reader)
+        self._before, self._renewed = known, renewed
         if was_live:
             self.live = renewed if is_open(renewed, status) else None
         self._take_older([copy, *missed] if copy is not None else missed)
@@ -688,8 +725,11 @@ def _without(readers, copy):
 def _is_beginning(reader, copy, offset, head):
     """True when a reader holds no more than was delivered, or than the copy, as far as that can be
     told."""
-    if isinstance(reader, Absent) or reader.compressed:
+    if isinstance(reader, Absent):
         return False
+    if reader.compressed:  # nothing but its beginning is had at once
+        head = b"" if copy is None else _head_of(reader)
+        return bool(head) and copy.read(len(head), 0) == head
     size = reader.status()[0]
     if copy is None:
         return size <= offset and reader.read(len(head), 0) == head[:size]
@@ -700,6 +740,13 @@ def _is_beginning(reader, copy, offset, head):
         )
     except (Busy, Broken):
         return False
+
+
+def _head_of(reader):
+    try:
+        return reader.read(HEAD, 0)
+    except (Broken, Busy):
+        return b""
 
 
 def _is_copy(copy, offset, head, below):

@@ -134,10 +134,10 @@ class Follower:
                     return self._late(now)
             if self._begun:
                 return self._read(now, limit)
-            self._begin(now)
+            self._begin(now, limit)
         return self._pending.popleft()
 
-    def _begin(self, now):
+    def _begin(self, now, limit):
         """Announce the first generation, or say why there is none of it."""
         current = self.chain.readers[0]
         if isinstance(current, Absent):
@@ -157,12 +157,17 @@ class Follower:
             self._enter(current.reopened.length)
             self._pending.append(Reopened(current.reopened.generation, self.offset))
             return
+        if current is self.chain.live and self.chain.precede():
+            return
         self.chain.remember()
-        if current is self.chain.live:
-            self.chain.verified()  # nothing of it was read
         current.born = max(0, changed)  # it may have been truncated since it was opened
         self._enter(0)
         self._pending.append(Began(current.generation(b"")))
+        if size and current is self.chain.live:
+            # what is read can be known again, should it be truncated before this goes anywhere
+            piece = self._piece(current, limit, size, changed, now)
+            if piece is not None:
+                self._pending.append(piece)
 
     def _absent(self, absent, now):
         """The turn of a generation that cannot be read.  Raises OSError while it is waited for."""

@@ -144,7 +144,7 @@ def test_follows_appends(log):
 def test_limit(log):
     """A piece never is longer."""
     log.write(b"x" * 1000)
-    log.take(log.follower.next(0.0))
+    log.take(log.follower.next(0.0, 300))
     assert [len(log.follower.next(0.0, 300).data) for _ in range(4)] == [300, 300, 300, 100]
 
 
@@ -433,7 +433,7 @@ def test_rewritten_with_the_same_beginning(log):
 def test_bytes_that_a_truncation_destroyed_are_said(log):
     """Nobody can read them any more; how many were seen is known."""
     log.write(b"x" * 100)
-    log.take(log.follower.next(0.0))
+    log.take(log.follower.next(0.0, 30))
     log.take(log.follower.next(0.0, 30))
     os.truncate(log.path, 0)
     log.touch()

@@ -474,3 +474,27 @@ def test_truncated_while_nobody_reads(told, way, looks, listens):
     first = LINE % 1 + b"more of the first\n" * 100
     assert told.listen(60) == [first, *lines(2, 3, 4, 5)]
     assert not told.reasons
+
+
+@pytest.mark.parametrize("items", [1, 2, 3, 5])
+@pytest.mark.parametrize("looks", [True, False], ids=["looks", "blind"])
+@pytest.mark.parametrize(
+    "way", [copied_and_truncated, copied_packed_and_truncated, packed_and_truncated]
+)
+def test_truncated_while_little_is_read(told, way, looks, items):
+    """The same on a line on which some news goes between two turns, and never all."""
+    told.listen()
+    told.write(b"more of the first\n" * 100)
+    told.take(told.follower.next(told.now, 100))
+    for turn in range(6):
+        way(told, turn)
+        if looks:
+            told.follower.chain.look()
+        told.next()
+        for _ in range(items):
+            item = told.follower.next(told.now, 100)
+            if item is not None:
+                told.take(item)
+    first = LINE % 1 + b"more of the first\n" * 100
+    assert told.listen(60) == [first, *lines(2, 3, 4, 5, 6, 7)]
+    assert not told.reasons
