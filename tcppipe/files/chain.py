@@ -397,6 +397,12 @@ class Chain:
             if self._older is not None and reader is not self.live and reader.file:
                 self._older[reader.file] = reader.inode_generation
 
+    def stood_before(self, sibling):
+        """True when a sibling stood there when the live file was last known not to be truncated:
+        it is older than what that holds, and than what was copied from it since."""
+        older, strays = self._before or (self._older, self._strays)
+        return self._is_among(sibling, older) or (sibling.file, sibling.name) in strays
+
     def is_older(self, sibling):
         """True when a sibling stood beside the newest file while that was the live one."""
         return self._is_among(sibling, self._older)

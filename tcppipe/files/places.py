@@ -74,7 +74,7 @@ class Places:
             for sibling, rotated in self._beside(wanted, ours, files):
                 reader = chain.open_sibling(sibling)
                 if reader is not None:
-                    older = bool(held) and chain.is_older(sibling)
+                    older = bool(held) and chain.stood_before(sibling)
                     self._add(readers, reader, rotated, -1 if older else None)
         if live is not None:
             self._add(readers, live, True, held.index(live) if live in held else None, live=True)
