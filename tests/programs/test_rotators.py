@@ -4,7 +4,6 @@ What the application wrote is known to the test; at the end the copy has all of 
 and in order, and a mirror has each generation in a file of its own.
 """
 
-import fnmatch
 import time
 
 import pytest
@@ -14,19 +13,8 @@ from stage import content, wait_for_bytes, wait_until
 TURNS = 4
 LONG = b", and so on" * 40  # some lines of a generation are more than its head
 
+
 # Those that wait for a mend: patterns of "ROTATOR-KIND-LIFE".
-WAITING = {  # under load, turns that fall between two looks, under names not learned yet
-    "pm2-*-running",
-    "logrotate copytruncate compress-Pushed-archive_away",
-    "logrotate extension-Pushed-archive_away",
-    "loguru*-Pushed-archive_away",
-    "lumberjack-Pushed-archive_away",
-    "logback-Pushed-archive_away",
-    "log4j2*-Pushed-archive_away",
-    "TimedRotatingFileHandler gzip-Pushed-archive_away",
-}
-
-
 class Pushed:
     """A rotator's log, sent by tcppipe and appended."""
 
@@ -132,9 +120,7 @@ def cases():
         for kind in (Pushed, Pulled):
             for life in LIVES:
                 name = f"{rotator}-{kind.__name__}-{life.__name__}"
-                waits = any(fnmatch.fnmatchcase(name, pattern) for pattern in WAITING)
-                marks = [pytest.mark.xfail(run=False, reason="waits for a mend")] if waits else []
-                yield pytest.param(rotator, kind, life, id=name, marks=marks)
+                yield pytest.param(rotator, kind, life, id=name)
 
 
 @pytest.mark.parametrize("name, kind, life", list(cases()))
