@@ -7,6 +7,7 @@ it is an AssertionError and ends the process.
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -60,10 +61,20 @@ class SyncFailed(TcppipeError):
     what is not yet acknowledged, and start again from the last durable mark."""
 
 
+# What the system calls by words that lead elsewhere: we ask it not to follow links, and we read at
+# offsets, which a named pipe does not have.
+_BETTER = {
+    errno.ELOOP: "Is a symbolic link, and not followed (or leads in a circle)",
+    errno.ESPIPE: "Not a regular file",
+}
+
+
 def reason(error: BaseException) -> str:
     """The cause of an exception in a few words: an OSError's text without its number."""
     if isinstance(error, MemoryError):
         return "Cannot allocate memory"
+    if isinstance(error, OSError) and error.errno in _BETTER:
+        return _BETTER[error.errno]
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
 
 

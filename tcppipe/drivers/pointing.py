@@ -9,7 +9,6 @@ import time
 from math import inf
 
 from tcppipe.errors import reason
-from tcppipe.wire import pull1
 
 PAUSE = 5.0  # seconds until it is tried again
 
@@ -29,16 +28,15 @@ class Pointing:
 
     def name(self, inode, now):
         """This is the inode from now on."""
-        if inode != pull1.parse_pointer(self._content()):
+        if inode != self._named():
             self._inode, self.due = inode, 0.0
             self.tend(now)
 
-    def _content(self):
+    def _named(self):
         try:
-            with open(self.file.path, "rb") as file:
-                return file.read(pull1.MAX_POINTER)
+            return self.file.inode()
         except OSError:
-            return b""
+            return None
 
     def tend(self, now):
         """Write it, if that is due."""

@@ -2,19 +2,36 @@
 
 What stands in it are names of files, which are bytes: they are decoded as the system's own
 names are, whatever the locale, so that both are the same text.
+Servers read it while they serve: so nothing is waited for, as at a named pipe, and nothing is
+read without an end, as from a device.
 """
 
 import codecs
+import errno
 import os
+import stat
 
 from tcppipe.errors import Unreadable, reason
+
+MOST = 1 << 24  # bytes
 
 
 def read(path):
     """The text of the file `path`, without a byte order mark.  Raises Unreadable."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with open(path, "rb", opener=_open) as file:
+            data = file.read(MOST + 1)
     except OSError as error:
         raise Unreadable(f"{path}: cannot read: {reason(error)}") from None
+    if len(data) > MOST:
+        raise Unreadable(f"{path}: cannot read: larger than {MOST >> 20} MiB")
     return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+
+
+def _open(path, flags):
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a directory open() speaks itself
+        os.close(fd)
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return fd

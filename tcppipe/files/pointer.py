@@ -29,6 +29,10 @@ class Pointer:
                 self.commit()
             else:
                 self.fs.unlink(self._beside)
+        return self.inode()
+
+    def inode(self):
+        """The inode that stands in the file, or 0."""
         return pull1.parse_pointer(self._content(self.path) or b"")
 
     def _content(self, path):
@@ -38,6 +42,9 @@ class Pointer:
             return None
         try:
             return self.fs.pread(fd, pull1.MAX_POINTER, 0)
+        except OSError as error:
+            error.filename = path
+            raise
         finally:
             self.fs.close(fd)
 

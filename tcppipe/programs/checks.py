@@ -11,7 +11,7 @@ import time
 from tcppipe.conf import grammar, notes, pipes, pullnotes, reach
 from tcppipe.drivers.pipe import Table
 from tcppipe.errors import ConfigError
-from tcppipe.files import matches
+from tcppipe.files import configuration, matches
 from tcppipe.net import identity, resolver
 from tcppipe.programs.options import note, prints
 
@@ -24,7 +24,7 @@ def tcppiped(conf, asked=None):
     table = Table(conf)
     try:
         table.read()
-        text = _text(conf)
+        text = configuration.read(conf)
         if asked is not None:
             return _which(table, asked)
     except ConfigError as error:
@@ -69,7 +69,7 @@ def gen_numbers(conf):
     files = Files(conf)
     try:
         files.read()
-        text = _text(conf)
+        text = configuration.read(conf)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -137,11 +137,6 @@ def _say(conf, found):
     sys.stdout.flush()
     for line, words in sorted(dict.fromkeys(found), key=lambda one: one[0]):
         note(f"{conf}:{line}" if line else conf, words)
-
-
-def _text(conf):
-    with open(conf, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        return file.read()
 
 
 def _in_the_way(sources):

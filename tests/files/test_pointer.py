@@ -1,5 +1,7 @@
 """The pointer file: what is read after a crash at any step."""
 
+import os
+
 import pytest
 
 from tcppipe.files.pointer import Pointer
@@ -46,3 +48,14 @@ def test_a_torn_next_number(pointer, tmp_path):
     pointer.write(17)
     (tmp_path / "p" / ".a.new").write_bytes(b"1")
     assert pointer.read(0) == 17
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("a", path)])
+def test_what_is_no_file_is_named(pointer, tmp_path, make):
+    """Whoever reads the message has to know which of a source's files it is about; and nobody
+    waits at a named pipe."""
+    (tmp_path / "p").mkdir()
+    make(pointer.path)
+    with pytest.raises(OSError) as found:
+        pointer.read(5)
+    assert found.value.filename == pointer.path
