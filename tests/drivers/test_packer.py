@@ -130,3 +130,13 @@ def test_another_connection_begins_anew(made):
     packer.attach(other)
     packer.offered(3)
     assert send(packer)[0] is not None and other.asked == [True]
+
+
+def test_a_piece_that_was_lost_is_forgotten(made):
+    """A connection that ends while a packed piece is handed to it leaves nothing to the next."""
+    packer, line, _clock = made
+    packer.offered(3)
+    assert packer.pack(TEXT)  # and the link was lost in send()
+    packer.attach(line)
+    packer.offered(0)
+    assert send(packer) == (None, MIB)
