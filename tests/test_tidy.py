@@ -80,7 +80,6 @@ NOT_YET = {
         "tcppipe.drivers.fetch.Fetch.__init__",
         "tcppipe.drivers.fetched.Fetched.__init__",
         "tcppipe.drivers.push.Push.__init__",
-        "tcppipe.drivers.store.Store.__init__",
         "tcppipe.files.merged.MergedCopy.__init__",
     },
     "small_classes": {
@@ -89,7 +88,6 @@ NOT_YET = {
         "tcppipe.drivers.keeper.Keeper",
         "tcppipe.drivers.push.Push",
         "tcppipe.drivers.server.Server",
-        "tcppipe.drivers.store.Store",
         "tcppipe.files.chain.Chain",
         "tcppipe.files.copy.Copy",
         "tcppipe.files.ledger.Ledger",

@@ -4,29 +4,46 @@ The files are replaced, never written in place, and touched as long as we live: 
 means that nobody looks after it.  Another name in the directory is not ours.
 """
 
-import os
+from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from tcppipe.conf.fetch import Source
 from tcppipe.errors import reason
-from tcppipe.files.fs import REAL, open_new
+from tcppipe.files.fs import FS, REAL, open_new
+from tcppipe.process.trouble import Say
 
 TOUCH = 25.0  # seconds between two touches; the original's reader waits for 120
 LONGEST = 250  # bytes of a status
 
 
+class Shown(Protocol):
+    """What the board wants to know of a source: drivers/fetch."""
+
+    source: Source
+    tried: bool
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong for now, or None."""
+
+
 class Board:
     """The status files in `directory` (str).  say: a function (level, text)."""
 
-    def __init__(self, directory, say, fs=REAL):
+    def __init__(self, directory: str, say: Say, fs: FS = REAL) -> None:
         self.directory = directory
         self.fs = fs
         self.due = 0.0  # when show() has something to do at the latest
         self._say = say
-        self._shown = {}  # host: the text in its file
-        self._told = None
+        self._shown: dict[str, bytes] = {}  # host: the text in its file
+        self._told: str | None = None
 
-    def show(self, fetches, now):
+    def show(self, fetches: Iterable[Shown], now: float) -> None:
         """Bring the files up to date with these sources."""
-        wanted = {}
+        wanted: dict[str, list[Shown]] = {}
         for fetch in fetches:
             wanted.setdefault(fetch.source.host, []).append(fetch)
         touch = now >= self.due
@@ -45,7 +62,7 @@ class Board:
         if touch:
             self.due = now + TOUCH
 
-    def _text(self, group):
+    def _text(self, group: list[Shown]) -> bytes:
         for fetch in group:
             error = fetch.error  # read once: its turn in another thread may end it meanwhile
             if error is not None:
@@ -53,10 +70,10 @@ class Board:
                 return b"".join(what.splitlines())[:LONGEST] + b"\n"
         return b"OK\n"
 
-    def _path(self, host):
+    def _path(self, host: str) -> str:
         return os.path.join(self.directory, host)
 
-    def _write(self, host, text):
+    def _write(self, host: str, text: bytes) -> None:
         beside = os.path.join(self.directory, f".{host}.new")
         fd = open_new(self.fs, beside, 0o644)
         try:
@@ -66,19 +83,19 @@ class Board:
             self.fs.close(fd)
         self.fs.rename(beside, self._path(host))
 
-    def _touch(self, host, text):
+    def _touch(self, host: str, text: bytes) -> None:
         try:
             os.utime(self._path(host))
         except FileNotFoundError:
             self._write(host, text)
 
-    def _remove(self, host):
+    def _remove(self, host: str) -> None:
         try:
             self.fs.unlink(self._path(host))
         except FileNotFoundError:
             pass
 
-    def _try(self, what, *args):
+    def _try(self, what: Callable[..., None], *args: object) -> bool:
         try:
             what(*args)
         except OSError as error:

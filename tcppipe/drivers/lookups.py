@@ -4,7 +4,12 @@ Whoever has the loop waits on fileno() and calls begin() and collect().
 A crash leaves nothing: a look-up ends with us.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
 from tcppipe.errors import reason
+from tcppipe.net.resolver import HostNames
 from tcppipe.process import report
 from tcppipe.process.trouble import Trouble
 
@@ -18,19 +23,19 @@ class LookUps:
     at: when the next look-up is to begin; nobody looks while one is under way.
     """
 
-    def __init__(self, names, path):
+    def __init__(self, names: HostNames, path: str) -> None:
         self.names = names
         self.at = 0.0
         self._path = path
-        self._fd = None
+        self._fd: int | None = None
         self._trouble = Trouble(report.say)
-        self._nameless = {}  # a Trouble for each name that had no answer
+        self._nameless: dict[str, Trouble] = {}  # a Trouble for each name that had no answer
 
-    def fileno(self):
+    def fileno(self) -> int | None:
         """The descriptor of the look-up under way, or None."""
         return self._fd
 
-    def begin(self, wanted, now):
+    def begin(self, wanted: Callable[[], Collection[str]], now: float) -> None:
         """If it is time, have the names that wanted() gives looked up."""
         if self._fd is not None or now < self.at:
             return
@@ -45,31 +50,31 @@ class LookUps:
             self.at = now + AGAIN
             self._trouble.failed(f"cannot look up names: {reason(error)}", now)
 
-    def collect(self, now):
+    def collect(self, now: float) -> None:
         """Answers of the name server have come."""
         if self.names.collect():
             self._fd = None
             self._say_nameless(now)
 
-    def hurry(self, now):
+    def hurry(self, now: float) -> None:
         """Somebody asks for one; not more often than makes sense."""
         self.at = min(self.at, max(now, self.names.began + AGAIN))
 
-    def again(self, now):
+    def again(self, now: float) -> None:
         """The table may be another one.  A look-up that is young has time for its answers."""
         if not self.names.young(now):
             self.close()
         self.at = 0.0
 
-    def close(self):
+    def close(self) -> None:
         """End the look-up."""
         self.names.close()
         self._fd = None
 
-    def _say_nameless(self, now):
+    def _say_nameless(self, now: float) -> None:
         """Names without an answer: said once, and each hour."""
 
-        def say(level, text):
+        def say(level: str, text: str) -> None:
             report.say(level, text, "names")
 
         failures = self.names.failures

@@ -91,6 +91,9 @@ class Files(Service):
         """What children learn from."""
         self._shared = Shared()
 
+    def asked(self):
+        """Children have nothing to ask."""
+
     def publish(self):
         """All that the file says."""
         allow = [(str(network), allowed) for network, allowed in self.numbers.allow]

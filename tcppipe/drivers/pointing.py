@@ -5,10 +5,14 @@ of version 2 is found by content.
 A crash leaves the inode before, or the new one.
 """
 
+from __future__ import annotations
+
 import time
 from math import inf
 
 from tcppipe.errors import reason
+from tcppipe.files.pointer import Pointer
+from tcppipe.process.trouble import Say
 
 PAUSE = 5.0  # seconds until it is tried again
 
@@ -19,26 +23,26 @@ class Pointing:
     due: when tend() has something to do.
     """
 
-    def __init__(self, file, say):
+    def __init__(self, file: Pointer, say: Say) -> None:
         self.file = file
         self.due = inf
         self._say = say
         self._inode = 0
-        self._told = None
+        self._told: str | None = None
 
-    def name(self, inode, now):
+    def name(self, inode: int, now: float) -> None:
         """This is the inode from now on."""
         if inode != self._named():
             self._inode, self.due = inode, 0.0
             self.tend(now)
 
-    def _named(self):
+    def _named(self) -> int | None:
         try:
             return self.file.inode()
         except OSError:
             return None
 
-    def tend(self, now):
+    def tend(self, now: float) -> None:
         """Write it, if that is due."""
         if now < self.due:
             return

@@ -9,14 +9,36 @@ a disk, or so many that do not.  The rest waits in the same way, as something th
 whoever has the loop looks at everything else first.
 """
 
+from __future__ import annotations
+
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 from tcppipe.drivers.trace import tracer
 from tcppipe.errors import Blocked, Busy, TcppipeError
-from tcppipe.session.actions import Append, Become, Compare, GiveBack, Save, Say, Send, Settle
+from tcppipe.files.buffer import Buffer
+from tcppipe.net.link import Link
+from tcppipe.session.actions import (
+    Action,
+    Append,
+    Become,
+    Compare,
+    GiveBack,
+    Save,
+    Say,
+    Send,
+    Settle,
+)
+from tcppipe.session.contract import Session
 
 LIGHT = (Append, Become, Compare, GiveBack, Save, Say, Send, Settle)
 AT_ONCE = 1024  # of those that are done in one go
+
+
+S = TypeVar("S", bound=Session)
+# What carries an action of one type out; both its own type and its result are the action's.
+Hands = Mapping[type[Action], Callable[[Any], Any]]
 
 
 class More(Busy):
@@ -25,7 +47,7 @@ class More(Busy):
     long = False
 
 
-class Pump:
+class Pump(Generic[S]):
     """One session and its link.  `now` is always seconds of a monotonic clock.
 
     hands: a function for each type of action that the pump does not carry out itself; its
@@ -34,43 +56,43 @@ class Pump:
     last: the name of the action that was carried out last, for people.
     """
 
-    def __init__(self, link, session, hands, buffer):
+    def __init__(self, link: Link, session: S, hands: Hands, buffer: Buffer) -> None:
         self.link = link
         self.session = session
         self.hands = hands
-        self.blocked = None
+        self.blocked: Blocked | None = None
         self.retry_at = 0.0
         self.last = "nothing"
         self._trace = tracer(link.peer, lambda: self.session)
         if self._trace is not None:
             session.trace = self._trace.say
-        self._todo = deque()
-        self._buffer = buffer
+        self._todo: deque[Action] = deque()
+        self.buffer = buffer
 
     @property
-    def trouble(self):
+    def trouble(self) -> Blocked | None:
         """The Blocked that people should know of, or None."""
         return None if isinstance(self.blocked, Busy) else self.blocked
 
     @property
-    def idle(self):
+    def idle(self) -> bool:
         """True when every action so far was carried out."""
         return not self._todo
 
-    def take(self, actions, now):
+    def take(self, actions: Iterable[Action], now: float) -> None:
         """Carry out these actions after those that wait already."""
         self._todo.extend(actions)
         if self.blocked is None:
             self.work(now)
 
-    def first(self, action, now):
+    def first(self, action: Action, now: float) -> None:
         """Carry out this action before those that wait."""
         self._todo.appendleft(action)
         self.work(now)
 
-    def hear(self, now):
+    def hear(self, now: float) -> int:
         """Read from the link once, and carry out what follows; the number of bytes."""
-        view = self._buffer.view()
+        view = self.buffer.view()
         count = self.link.receive(view)
         if count:
             if self._trace is not None:
@@ -82,7 +104,7 @@ class Pump:
             self.take(actions, now)
         return count
 
-    def work(self, now):
+    def work(self, now: float) -> None:
         """Carry out what waits, as far as it goes."""
         left = AT_ONCE
         while self._todo:
@@ -101,7 +123,7 @@ class Pump:
             self._todo.extendleft(reversed(more))
         self.blocked = None
 
-    def tend(self, now):
+    def tend(self, now: float) -> None:
         """Try a blocked action again when it is time, and let the session know the time."""
         if self.blocked is not None and now >= self.retry_at:
             self.work(now)
@@ -112,22 +134,22 @@ class Pump:
         if actions and not self.link.pending:  # what waits there already is a sign of life, too
             self.say(actions, now)
 
-    def _about_peer(self, error):
+    def _about_peer(self, error: TcppipeError) -> TcppipeError:
         """A session's errors do not know whom they are about."""
         return type(error)(f"{self.link.peer}: {error}")
 
-    def say(self, actions, now):
+    def say(self, actions: Iterable[Action], now: float) -> None:
         """Send at once, whatever waits: for a session's words that need no hands."""
         for action in actions:
             assert isinstance(action, Send)
             self._perform(action, now)
 
-    def due(self):
+    def due(self) -> float:
         """When tend() has something to do at the latest."""
         due = self.session.due()
         return due if self.blocked is None else min(due, self.retry_at)
 
-    def _perform(self, action, now):
+    def _perform(self, action: Action, now: float) -> list[Action]:
         self.last = type(action).__name__
         if isinstance(action, Send):
             self.session.keepalive.sent = now
@@ -145,7 +167,7 @@ class Pump:
         return [] if result is None else self.session.done(action, result)
 
 
-def _kept(action):
+def _kept(action: Action) -> Action:
     """An action that waits keeps its own few bytes, and not the whole buffer."""
     if isinstance(action, Append) and isinstance(action.data, memoryview):
         return action._replace(data=bytes(action.data))

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tcppipe.drivers.store import LONG_STEP, Store
+from tcppipe.drivers.store import Store
+from tcppipe.drivers.waits import LONG_STEP
 from tcppipe.errors import Blocked, Busy
 from tcppipe.net.link import Link
 from tcppipe.session.actions import Note, Send
