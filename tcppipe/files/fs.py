@@ -103,6 +103,24 @@ class FS:
             return ""
 
     @staticmethod
+    def inotify():
+        """An Inotify of files.inotify.  Raises OSError or ImportError where there is none."""
+        from tcppipe.files.inotify import Inotify
+
+        return Inotify()
+
+    @staticmethod
+    def kind(directory):
+        """The kind of a directory's file system, a number as in <linux/magic.h>; None when that
+        cannot be known."""
+        import ctypes
+
+        status = ctypes.create_string_buffer(1024)  # struct statfs begins with its type, a long
+        if ctypes.CDLL(None).statfs(os.fsencode(directory), status):
+            return None
+        return ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF
+
+    @staticmethod
     def has_writer(fd):
         """True or False when the kernel tells whether a process has the file open for writing,
         else None.

@@ -17,6 +17,7 @@ ONLYDIR, ISDIR = 0x01000000, 0x40000000
 OF_FILE = MODIFY | ATTRIB | MOVE_SELF | DELETE_SELF
 OF_DIRECTORY = CREATE | DELETE | MOVED_TO | MOVED_FROM | DELETE_SELF | MOVE_SELF | ONLYDIR
 _EVENT = struct.Struct("iIII")
+_LONGEST = 272  # bytes of an event at most
 
 _libc = ctypes.CDLL(None, use_errno=True)
 try:
@@ -50,6 +51,19 @@ class Inotify:
     def fileno(self):
         """The descriptor to wait on; it never blocks."""
         return self._fd
+
+    def read(self):
+        """(watch, mask, cookie, name) of each event that was told so far, in order."""
+        events = []
+        try:
+            while True:
+                data = os.read(self._fd, 4096)
+                events += parse(data)
+                if len(data) <= 4096 - _LONGEST:
+                    break
+        except BlockingIOError:
+            pass
+        return events
 
     def add_watch(self, path, mask):
         """Watch a path for the events in mask; the number of the watch."""

@@ -12,10 +12,10 @@ import sys
 import time
 
 from tcppipe.errors import reason
+from tcppipe.files.fs import REAL
 from tcppipe.files.names import Names, Untold
 
 AGAIN = 60.0  # seconds until notification that could not be had is asked for again
-LONGEST = 272  # bytes of an inotify event at most
 HALF = 0.001  # seconds in which the second half of a renaming is told
 # The file systems that only this machine writes to, by the numbers in <linux/magic.h>: ext, XFS,
 # btrfs, tmpfs, ramfs, f2fs, ZFS, bcachefs.  Of these inotify tells every write, truncation and name.
@@ -31,11 +31,12 @@ class Wakeup:
 
     Where there is none, for want of memory, watches or whatever else, that is said once, the
     interval has to do, and it is tried again now and then.  say: a function (level, text).
-    directories: others in which rotated files appear.
+    directories: others in which rotated files appear.  fs: what calls the system.
     """
 
-    def __init__(self, path, say, directories=()):
+    def __init__(self, path, say, directories=(), fs=REAL):
         self._path = path
+        self._fs = fs
         self._say = say
         self._directories = directories
         self._notifier = Nothing()
@@ -64,7 +65,7 @@ class Wakeup:
             if self.fileno() >= 0:
                 self._notifier.watch()
             else:
-                self._notifier = _best(self._path, self._directories, self._say)
+                self._notifier = _best(self._path, self._directories, self._say, self._fs)
         except (OSError, ImportError) as error:
             self._do_without(f"{self._path}: no notification, looks every second: {reason(error)}")
         else:
@@ -110,9 +111,9 @@ class Wakeup:
         self._notifier.close()
 
 
-def _best(path, directories, say):
+def _best(path, directories, say, fs):
     if sys.platform.startswith("linux"):
-        return Inotify(path, directories, say)
+        return Inotify(path, directories, say, fs)
     if hasattr(select, "kqueue"):
         return Kqueue(path)
     raise OSError(errno.ENOSYS, "this system has none")
@@ -157,10 +158,11 @@ class Nothing(Untold):
 class Inotify(Nothing):
     """Linux.  Watches the file, and the directories for names that come and go."""
 
-    def __init__(self, path, directories, say):
+    def __init__(self, path, directories, say, fs):
         from tcppipe.files import inotify as flags
 
         self._path = path
+        self._fs = fs
         self._say = say
         self._flags = flags
         self._own = os.path.dirname(path)
@@ -171,7 +173,7 @@ class Inotify(Nothing):
         self._doubted = True  # … or will be when what is there now is
         self._told = False  # a name came or went that drain() has not told of yet
         self._tells = False  # no name comes or goes without being told
-        self._inotify = flags.Inotify()
+        self._inotify = fs.inotify()
         self.lost = True
         try:
             self.watch()
@@ -190,13 +192,20 @@ class Inotify(Nothing):
                 self._watch_directory(directory)
         if self.lost:
             self.lost = False
-            kind = _file_system(self._own)
+            kind = self._fs.kind(self._own)
             self._tells = kind in NAMED
-            self.complete = kind in LOCAL and _is_same(self._path, self._own)
+            self.complete = kind in LOCAL and self._is_on_its_disk()
         try:
             self._inotify.add_watch(self._path, self._flags.OF_FILE)
         except FileNotFoundError:
             pass  # the directory tells when it comes
+
+    def _is_on_its_disk(self):
+        """True when the file is on its directory's file system."""
+        try:
+            return self._fs.stat(self._path).st_dev == self._fs.stat(self._own).st_dev
+        except OSError:
+            return False
 
     def _watch_directory(self, directory):
         try:
@@ -215,16 +224,9 @@ class Inotify(Nothing):
         return names
 
     def _take(self):
-        try:
-            while True:
-                data = os.read(self._inotify.fileno(), 4096)
-                self.pending = True
-                for event in self._flags.parse(data):
-                    self._take_event(*event)
-                if len(data) <= 4096 - LONGEST:
-                    break
-        except BlockingIOError:
-            pass
+        for event in self._inotify.read():
+            self.pending = True
+            self._take_event(*event)
 
     def _take_event(self, watch, mask, cookie, name):
         flags = self._flags
@@ -286,24 +288,6 @@ class Inotify(Nothing):
     def close(self):
         """Let go of the descriptor."""
         self._inotify.close()
-
-
-def _file_system(directory):
-    """The kind of a directory's file system, a number; None when that cannot be known."""
-    import ctypes
-
-    status = ctypes.create_string_buffer(1024)  # struct statfs begins with its type, a long
-    if ctypes.CDLL(None).statfs(os.fsencode(directory), status):
-        return None
-    return ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF
-
-
-def _is_same(path, directory):
-    """True when a file is on its directory's file system."""
-    try:
-        return os.stat(path).st_dev == os.stat(directory).st_dev
-    except OSError:
-        return False
 
 
 class Kqueue(Nothing):

@@ -9,8 +9,13 @@ as Linux does, and the next one succeeds without them.  Its clock may be set to 
 import errno
 import io
 import os
+import random
 import stat
 from types import SimpleNamespace
+
+from simnews import Kernel
+
+from tcppipe.files import inotify
 
 PAGE = 64  # bytes
 ZEROS = 3  # a torn file: the size was written, the data was not
@@ -134,7 +139,7 @@ def _change(names, change):
         names[new] = inode
 
 
-class SimFS:
+class SimFS(Kernel):
     """One machine's disk.  `tick` nanoseconds pass with every change."""
 
     pointing = False
@@ -169,6 +174,8 @@ class SimFS:
         self.boots = 1
         self._fds = {}
         self._next_fd = 1000
+        self.chance = random.Random(0)  # of what is told when: the rest of a life is the same
+        self.begin_telling()
 
     # --- the machinery
 
@@ -192,6 +199,10 @@ class SimFS:
             if self.stays:
                 self.failing[name] = what
             raise OSError(what, os.strerror(what))
+
+    def check(self, name):
+        """Count a call; raises what it meets."""
+        self._call(name)
 
     def _shortened(self, count):
         """How many of `count` bytes the call that was just counted moves."""
@@ -249,6 +260,7 @@ class SimFS:
         """A process ends: the kernel closes what it had open."""
         for fd in self.descriptors(process):
             self._close(fd)
+        self.end_listening(process)
 
     def descriptors(self, process):
         """The descriptors that a process has open."""
@@ -267,6 +279,8 @@ class SimFS:
         self.out = False
         for fd in list(self._fds):
             self._close(fd)
+        for listener in list(self.listening):
+            listener.close()
         lost = set()  # whatever depends on a change that is lost, is lost too
         for change in self._journal:
             touched = {part for part in change if part is not None}
@@ -329,6 +343,9 @@ class SimFS:
         inode.mtime = inode.mtime if mtime is None else mtime
         old = self._names.get(path)
         self._names[path] = self._durable_names[path] = inode
+        if old is not None:
+            self.tell_renamed(inode, None, path + ".new")
+        self.tell_renamed(inode, old and path + ".new", path)
         self._journal = [change for change in self._journal if path not in change]
         if old:
             self._drop(old)
@@ -336,17 +353,20 @@ class SimFS:
 
     def link(self, old, new):
         """A second name for a file; durable."""
-        self._names[new] = self._durable_names[new] = self._inode(old)
+        inode = self._names[new] = self._durable_names[new] = self._inode(old)
+        self.tell_renamed(inode, None, new)
 
     def utime(self, path, mtime):
         """touch: set the time of the last change, in nanoseconds."""
         self._inode(path).mtime = mtime
+        self.tell((self._inode(path), inotify.ATTRIB))
 
     def chmod(self, path, readable):
         """Take away the right to read a file, or give it back."""
         inode = self._inode(path)
         if inode.readable != readable:
             inode.readable, inode.changed = readable, self.now
+            self.tell((inode, inotify.ATTRIB))
 
     def short_of_memory(self):
         """What is clean is forgotten, and read from the disk again; True: some was lost."""
@@ -379,6 +399,7 @@ class SimFS:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         if flags & os.O_TRUNC:
             inode.resize(0)
+            self.tell((inode, inotify.MODIFY))
         return self._new_fd(inode, flags)
 
     def _new_fd(self, inode, flags):
@@ -412,6 +433,12 @@ class SimFS:
 
     def stat(self, path):
         self._call("stat")
+        if path not in self._names and self.is_directory(path):
+            at = self.changed_at.get(path, 0)
+            at -= at % self.granularity
+            return SimpleNamespace(
+                st_dev=self.device, st_ino=1, st_mode=DIRECTORY, st_mtime_ns=at, st_ctime=at / 1e9
+            )
         return self._status(self._inode(path))
 
     def pread(self, fd, length, offset):
@@ -450,6 +477,7 @@ class SimFS:
         inode.change(at, data)
         entry[2] = at + len(data)
         inode.mtime = self._tick()
+        self.tell((inode, inotify.MODIFY))
 
     def write_all(self, fd, data):
         view = memoryview(data)
@@ -527,6 +555,7 @@ class SimFS:
         inode = self._fds[fd][0]
         inode.resize(length)
         inode.mtime = self._tick()
+        self.tell((inode, inotify.MODIFY))
 
     def rename(self, old, new):
         self._call("rename")
@@ -539,6 +568,11 @@ class SimFS:
     def _rename(self, *change):
         _change(self._names, change)
         self._journal.append(change)
+        self.tell_renamed(*change)
+
+    def is_directory(self, path):
+        """True for what has names in it, and for where names come."""
+        return path in ("/o", "/a", "/b", "/run", "/state") or any(self.paths(path + "/"))
 
     def unlink(self, path):
         self._call("unlink")

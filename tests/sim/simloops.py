@@ -31,7 +31,6 @@ from tcppipe.drivers import push, serve
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost, NotNow, SyncFailed, TcppipeError
 from tcppipe.files.follower import Follower
-from tcppipe.files.names import Untold
 from tcppipe.files.status import StatusFile
 from tcppipe.files.workers import Job
 from tcppipe.net import connect
@@ -113,34 +112,6 @@ class Signals(File):
         """As process.signals has it."""
         came, self.came = list(dict.fromkeys(self.came)), []
         return came
-
-
-class News(File, Untold):
-    """What tells of changes to the origin; all of them, or some.  As files.wakeup has it."""
-
-    pending = False
-
-    def __init__(self, hub, complete):
-        super().__init__(hub)
-        self.complete = complete
-        self.told = False
-
-    def events(self):
-        """Readable when something was told."""
-        return simnet.IN if self.told else 0
-
-    def drain(self):
-        """Forget it."""
-        self.told = False
-
-    def watch(self):
-        """All files are watched."""
-
-    def tend(self, now):
-        """Nothing to do."""
-
-    def close(self):
-        """Nothing to let go of."""
 
 
 class LaterJob(Job):
@@ -408,8 +379,8 @@ class LoopWorld(World):
         self.refuses_until = 0.0
         self.push = self.bug = None
         super().__init__(seed, simworld.MENU | LOOP_EVENTS if do is None else do, knobs)
+        self.o.take_fd, self.o.free_fd = self.hub.take, self.hub.free
         self.lifeline = File(self.hub)
-        self.news = News(self.hub, complete=self.rnd.random() < 0.5)
         self.interval = self.rnd.choice((None, None, None, 0.5, 7.0))  # -t
 
     @property
@@ -456,7 +427,10 @@ class LoopWorld(World):
             self.follower, lambda now: dialler.dial(b"/o/app.log", now, link), greet,
             self.status, self._say, self.interval, self.resend, self.packer,
         )  # fmt: skip
-        self.push.run(task.signals, self.news)
+        self.push.run(task.signals, self.wakeup())
+
+    def sleep(self, seconds):
+        self.hub.wait({}, seconds)
 
     def ended(self, task):
         """A process has ended, of itself or not."""
@@ -626,7 +600,6 @@ class LoopWorld(World):
         pass
 
     def all_work(self):
-        self.news.told = self.news.told or self.news.complete or self.rnd.random() < 0.7
         before = self.o.spared, self.a.spared
         self.o.spared = self.a.spared = False
         self.hub.run(self.rnd.choice((0.01, 0.2, 1.5, 5.0)))

@@ -426,6 +426,11 @@ class Origin:
                     self.inodes[inode].gone = True
                     self.marks_lost = self.marks_lost or b"<late" in inode.data
 
+    def watches_end(self):
+        """Its disk is unmounted and mounted again: nothing is told of it any more."""
+        self.reach("watches ended")
+        self.o.unmount()
+
     # --- its clock
 
     def _any_time(self):

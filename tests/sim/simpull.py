@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import simworld
 from simcopy import COPY
-from simloops import LaterWorkers, LoopWorld, News
+from simloops import LaterWorkers, LoopWorld
 from simorigin import ORIGIN
 
 from tcppipe.conf.fetch import Source as Line
@@ -166,17 +166,10 @@ class PullWorld(LoopWorld):
             task.sock.close()
             if answer is not None and answer.follower is self.follower:
                 self.follower = None
-            if answer is not None and answer._wakeup.fileno() in self.hub.files:
-                self.hub.free(answer._wakeup.fileno())
             self.note_seen()
             self.mourn()
 
     # --- how it goes on
-
-    def all_work(self):
-        for answer in self.answers.values():
-            answer._wakeup.told = True
-        super().all_work()
 
     def check_descriptors(self):
         for task, answer in self.answers.items():
@@ -205,4 +198,4 @@ class PullWorld(LoopWorld):
         play(fetchers, "Board", lambda *_: board)
         play(rota, "Workers", lambda *_: LaterWorkers(self))
         play(fetchers, "Turns", self.turns)
-        play(numbers, "Wakeup", lambda *_: News(self.hub, complete=True))
+        play(numbers, "Wakeup", lambda *_: self.wakeup())

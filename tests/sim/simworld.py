@@ -13,11 +13,13 @@ import random
 import re
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 from unittest import mock
 
 from simcopy import COPY, LEDGER, Archive
 from simfs import ProcessDied, SimFS
 from simnet import connection
+from simnews import NFS
 from simorigin import BANNER, ORIGIN, PATTERNS, SOURCE, Generation, Origin
 
 from tcppipe.drivers.feed import Feed
@@ -29,6 +31,7 @@ from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.follower import Follower
 from tcppipe.files.status import StatusFile
+from tcppipe.files.wakeup import Wakeup
 from tcppipe.files.workers import Job
 from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
@@ -135,18 +138,38 @@ class World(Origin, Archive):
         self.a.forgets = "failed syncs forget" in self.traits
         self.settles_names = "names are not synced" not in self.traits
         self.o.granularity = 10**9 if "coarse times" in self.traits else 1
+        self._begin_telling(random.Random(f"told {seed}"))
         for trait in sorted(self.traits):
             self.reach(trait)
         self.happened |= self.traits
         self.begin_archive()
         self.begin_origin(scheme)
 
+    def _begin_telling(self, chance):
+        """What the origin's directory tells: all in most lives, so that this is lived with."""
+        self.o.chance = chance
+        kinds = {"no notification", "notification overflows", "others write there"} & self.traits
+        for kind in sorted(kinds):
+            if chance.random() > 0.3:
+                self.traits.remove(kind)
+        if "no notification" in self.traits:
+            self.o.watches = chance.choice((0, 0, 1, 2))
+        if "notification overflows" in self.traits:
+            self.o.most_events = chance.randrange(1, 30)
+        if "others write there" in self.traits:
+            self.o.kind_of_disk = NFS
+
     # --- the source
 
     def start_source(self):
         self.sender = bytes(self.rnd.randrange(256) for _ in range(16))
         self.follower = Follower(self.chain())
+        self.follower.chain.told = self.wakeup()
         self.status = StatusFile(STATUS, fs=self.o)
+
+    def wakeup(self):
+        """What tells of the origin."""
+        return Wakeup(ORIGIN, self._say, {"/o"}, self.o)
 
     def chain(self):
         """The origin's Chain, as the source's options have it."""
@@ -183,7 +206,10 @@ class World(Origin, Archive):
 
     def _step_source(self):
         if self.follower is not None:
+            told = self.follower.chain.told
             try:
+                told.drain()
+                told.tend(self.now)
                 self.follower.chain.look()
             except OSError:
                 pass
@@ -449,9 +475,14 @@ class World(Origin, Archive):
         self.o.now += int(seconds * 1e9)
         self.a.now += int(seconds * 1e9)
 
+    def sleep(self, seconds):
+        """The process that runs waits."""
+        self._pass(seconds)
+
     @contextmanager
     def clock(self):
         """In this block dates are the world's, so that a seed tells everything."""
+        played_time = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
 
         def strftime(layout, moment=None):
             return REAL_STRFTIME(layout, moment or time.gmtime(self.a.now // 10**9))
@@ -459,6 +490,7 @@ class World(Origin, Archive):
         with (
             mock.patch.object(time, "strftime", strftime),
             mock.patch("tcppipe.files.places.time.time", lambda: self.o.now / 1e9),
+            mock.patch("tcppipe.files.wakeup.time", played_time),
         ):
             yield
 
@@ -716,12 +748,14 @@ EVENTS = {
     "rotate_zipping": 2, "truncate": 1, "rotate_by_link": 1, "rotate_back": 1, "replace": 1,
     "begin_equal": 1, "begin_longer": 1, "stray": 1, "copy_beside": 1, "copy_as_rotated": 1,
     "delete_oldest": 2, "unreadable": 1, "readable": 4,
+    "watches_end": 1,
     # the copy
     "copytruncate_copy": 1, "copytruncate_twice": 1, "copy_moved_away": 1, "foreign": 1,
     "backup_copy": 2, "backup_ledger": 2, "restore": 1,
     # what a life is like from its beginning on
     "mirror": 1, "slow pace": 1, "no leases": 1, "no inode generations": 1,
     "no inode generations there": 1, "failed syncs forget": 1, "scheme dates": 1,
+    "no notification": 1, "notification overflows": 1, "others write there": 1,
     "names are not synced": 1, "coarse times": 1, "scheme index": 1, "scheme up": 1, "scheme inside": 1, "scheme tai64n": 1,
 }  # fmt: skip
 TRAITS = {name for name in EVENTS if not name.isidentifier() or name == "mirror"}
