@@ -202,7 +202,7 @@ class Store:
         try:
             if not self.deaf:
                 self.copy.look()
-        except OSError:
+        except (OSError, Blocked):
             pass  # the next append says what is wrong
 
     def due(self, now: float) -> float:

@@ -35,6 +35,7 @@ class Copy:
 
     destination = SimpleNamespace(path="/copy")
     syncing = dirty = unmarked = False
+    marked = True
     end = durable = behind = 0
 
     def __init__(self):
@@ -84,3 +85,19 @@ def test_what_waits_behind_a_disk_is_no_long_step(store):
         now += LONG_STEP / 2
     store.tend(now)
     assert [text for _level, text in store.said] == ["full, waiting", "/copy: goes on"]
+
+
+def test_a_look_that_cannot_note_what_it_sees_ends_nothing(store):
+    """Somebody has written to the destination, and the ledger's disk is full: the next append waits
+    for it, and says so."""
+    store._open, store._acknowledged = True, (0, 0)
+    looks = []
+
+    def look():
+        looks.append(None)
+        raise Blocked("/ledger: cannot write the ledger, waiting")
+
+    store.copy.look = look
+    for now in range(9):
+        store.tend(float(now))
+    assert looks
