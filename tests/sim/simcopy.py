@@ -87,15 +87,21 @@ class Archive:
 
     def copy_moved_away(self):
         """mv to another disk, and HUP, while the disk is well: else nobody knows what was moved."""
-        well = not self.a.failing and self.a.plan is None
         inode = self.a._names.get(COPY)
-        if inode and well and not inode.error and self.store is not None and self.store._open:
+        if inode is None or inode.error or self.a.failing or self.a.plan is not None:
+            return
+        if self.store is not None and self.store._open and not self._sync_has_failed():
             self.reach("copy moved away")
             self.a.put(self._next_piece(ELSEWHERE), self.a.content(COPY))
             self.pieces()
             self.a.unlink(COPY)
             self.a.settle_names()
             self.hup()
+
+    def _sync_has_failed(self):
+        """True when a sync has failed, and the sink was not told yet."""
+        under_way = self.store.copy._syncing
+        return under_way is not None and under_way[-1].error is not None
 
     def foreign(self):
         """Somebody else appends to the copy."""
@@ -106,6 +112,7 @@ class Archive:
             self.a.write_all(fd, FOREIGN % (self.first_late + self.foreigns))
             self.a._fds[fd][0].sync()
             self.a.close(fd)
+            self.a.sync_directory(os.path.dirname(COPY))  # else a power cut may take all of it
 
     def marked(self):
         """Up to which offset the ledger knows for ever that its last generation is durable."""
