@@ -111,6 +111,8 @@ class Copy:
         with blocked(self.destination.path, "cannot read"):
             have = self._standing.offer(sender)
         self._suspect = not self._ledger.clean and not self._standing.rebooted
+        with blocked(self.destination.path, "cannot write again"):
+            self._write_again()
         self.end = have.end
         return have
 
@@ -184,7 +186,6 @@ class Copy:
         """Make durable what stands before a new stretch, here or in the file that was rotated away:
         no later sync does it.  Raises SyncFailed."""
         try:
-            self._write_again()
             self.destination.sync()
             if self._standing.old is not None and self.destination.durable:
                 self.fs.fdatasync(self._standing.old.fd)
@@ -196,7 +197,7 @@ class Copy:
 
         After a failed sync the kernel counts the bytes as written and the next sync succeeds;
         who has seen it fail may have been killed.  A start of the machine leaves only what is
-        on the disk.
+        on the disk.  Before it is compared: what could be read then may be forgotten soon after.
         """
         if not self._suspect or not self._standing.here:
             return
@@ -299,7 +300,6 @@ class Copy:
             self._stretch(stretch.generation, offset, self.destination.size(), Why.RESUMED)
         else:
             self._cut(offset, keep)
-            self._write_again()
             # only now: these say that the machine's restart is dealt with
             if (stretch.dev, stretch.ino) != (self.destination.dev, self.destination.ino):
                 self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)

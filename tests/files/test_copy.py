@@ -804,6 +804,34 @@ def test_a_failed_sync_beside_the_stream_is_final(place):
     assert copy.durable == 0
 
 
+class Rewriting(FS):
+    """Notes what is written again."""
+
+    def __init__(self):
+        self.rewritten = []
+
+    def rewrite(self, fd, first, last):
+        """As ever."""
+        self.rewritten.append((first, last))
+        super().rewrite(fd, first, last)
+
+
+def test_what_is_not_known_to_be_durable_is_written_again_and_then_compared(place):
+    """The other way round, memory could be short in between: then other bytes are written again
+    than were compared."""
+    copy = begun(place)
+    copy.append(0, DATA[:100])
+    copy.sync()
+    copy.mark()
+    copy.append(100, DATA[100:300])
+    fs = Rewriting()
+    copy = place.open(fs)
+    have = copy.offer(ME)
+    assert fs.rewritten == [(0, os.path.getsize(place.ledger)), (100, 300)]
+    copy.begin(Begin(Why.RESUMED, have.generation, 300), ME)
+    assert len(fs.rewritten) == 2
+
+
 def test_a_long_digest_lets_others_have_their_turn(place, monkeypatch):
     """finish() makes it in parts, and says that it is busy."""
     monkeypatch.setattr(copies, "HASHED_AT_ONCE", 3000)
