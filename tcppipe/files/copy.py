@@ -5,6 +5,7 @@ of bytes is durable before the bytes are appended, bytes are durable before they
 acknowledged.  A step that fails raises Blocked and can be made again as it is.
 """
 
+import hashlib
 import os
 from contextlib import closing, suppress
 
@@ -321,7 +322,12 @@ class Copy:
             raise LinkLost(f"{self.destination.path}: {text}")
 
     def _keeps(self, keep, size):
-        """False, and a word, when what should be cut off stands where nothing can be."""
+        """False, and a word, when what should be cut off is somebody else's, or stands where nothing
+        can be."""
+        if keep < size and self._ledger.runs[-1].untouched:
+            text = "somebody else has written here; goes on behind that"
+            self._say("warning", f"{self.destination.path}: {text}")
+            return False
         if keep < size and not self.destination.writable:
             text = (
                 f"its rotated file ends in {size - keep} bytes that are not the origin's, and can"
@@ -401,9 +407,20 @@ class Copy:
                 self._ledger.note("reopened")
             while view:
                 self.look()
+                self._tell_first(view)
                 count = self._write(view)
                 self.end += count
                 view = view[count:]
+
+    def _tell_first(self, view):
+        """With which bytes a generation begins is in the ledger before they stand anywhere: so it is
+        known among others, and from somebody else's bytes, if nothing of it lasts."""
+        generation = self.generation
+        if self.end or generation == UNKNOWN or self._ledger.mark.head_len:
+            return
+        head = view[:HEAD]
+        with blocked(self._path, "cannot write the ledger"):
+            self._ledger.note_mark(Mark(0, len(head), hashlib.sha256(head).digest()))
 
     def _write(self, view):
         """One write of the generation's next bytes; how many they were."""
@@ -667,7 +684,7 @@ class Copy:
             head_len, head = stretch.generation.head_len, stretch.generation.head
             if self._ledger.mark.head_len > head_len:
                 head_len, head = self._ledger.mark.head_len, self._ledger.mark.head
-            if stretch.first == 0 and head_len < HEAD:
+            if stretch.first == 0 and not HEAD <= head_len <= self.durable:
                 head_len = min(HEAD, self.durable)
                 head = self._standing.digest(0, head_len)
             tail_len = min(TAIL, self.durable - stretch.first)

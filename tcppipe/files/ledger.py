@@ -61,7 +61,10 @@ class Stretch(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """The generation is durable below `offset`; what stood there proves it later."""
+    """The generation is durable below `offset`; what stood there proves it later.
+
+    One at offset 0 tells with which bytes the generation was about to begin here.
+    """
 
     offset: int = 0
     head_len: int = 0
@@ -95,6 +98,13 @@ class Run:
     def mark(self):
         """The newest Mark."""
         return self.proofs[-1][1] if self.proofs else Mark()
+
+    @property
+    def untouched(self):
+        """True when no byte of the generation was appended by this program: it says before with
+        which one a generation begins.  An older one said nothing of it."""
+        begun = self.generation.head_len or any(one.first for one in self.stretches)
+        return not begun and self.stretches[0].beside is not None
 
     @property
     def generation(self):
@@ -442,7 +452,8 @@ class Ledger:
     def note_mark(self, mark):
         """Record a mark, after the sync that it speaks of.  Only a stretch's first one is made
         durable: it is what the stretch's file is known by at the least."""
-        first = not any(stretch is self.stretch for stretch, _mark in self.runs[-1].proofs)
+        proofs = self.runs[-1].proofs
+        first = not any(stretch is self.stretch and before.offset for stretch, before in proofs)
         self._write("mark", _mark_value(self.stretch, mark), durable=first)
 
     def note_clean(self):

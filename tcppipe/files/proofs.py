@@ -30,7 +30,7 @@ def proofs_of(run):
         stretch = run.stretches[at]
         head = (0, NO_DIGEST)
         for where, mark in reversed(run.proofs):
-            if not where.same(stretch):
+            if not where.same(stretch) or not mark.offset:
                 continue
             place = stretch.at + mark.offset - mark.tail_len - stretch.first
             if mark.tail_len and place >= stretch.at:

@@ -100,7 +100,7 @@ class Standing:
         previous = self.past[:-1] if closed else self.past
         return Have(
             Holding.RECORDED, clean, damaged, closed, ledger.resent_by == sender,
-            self._may_be_torn(), run.generation, first, end, mark.offset, mark.tail_len, mark.tail,
+            self._may_be_torn(run), run.generation, first, end, mark.offset, mark.tail_len, mark.tail,
             *(previous[-1] if previous else Complete(UNKNOWN, 0)),
             doubtful=ledger.doubtful or bool(self.later),
         )  # fmt: skip
@@ -117,7 +117,7 @@ class Standing:
         run = self.ledger.runs[-1]
         stretch = run.stretches[-1]
         proofs = [proof for proof in proofs_of(run) if proof.stretch is stretch]
-        later = [mark for where, mark in run.proofs if where is stretch]
+        later = [mark for where, mark in run.proofs if where is stretch and mark.offset]
         strong = [proof for proof in proofs if proof.mark is not None]
         if self._scan is None:
             if self._take_plain(strong, stretch):
@@ -363,9 +363,9 @@ class Standing:
                     return True
         return False
 
-    def _may_be_torn(self):
-        """True when bytes that are not durable may not be what was written."""
-        if self.rebooted or self.ledger.unsynced or self.unproved:
+    def _may_be_torn(self, run):
+        """True when bytes that are not durable may not be what was written, or not by us."""
+        if self.rebooted or self.ledger.unsynced or self.unproved or run.untouched:
             return True
         size = self.destination.size()
         return size > 0 and self.destination.read(1, size - 1) == b"\0"

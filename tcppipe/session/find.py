@@ -35,7 +35,7 @@ def find(situation):
 
 def _find(situation):
     have = situation.have
-    if not have.generation.head_len:
+    if not have.generation.head_len or not (have.mark or have.first):
         return (yield from _find_undurable(situation))
     proved = []
     for candidate in _likeliest_first(situation):
@@ -109,9 +109,25 @@ def _proves(have, candidate):
 
 
 def _find_undurable(situation):
-    """The same when nothing is known to be durable: by all that was delivered, or much of it."""
+    """The same when nothing is known to be durable: by all that was delivered, or much of it, or by
+    the bytes with which it was about to begin.  Nobody has compared these."""
     have = situation.have
-    alike = []
+    alike = yield from _find_alike(situation)
+    if alike is not None:
+        return alike
+    if have.generation.head_len:
+        for candidate in _likeliest_first(situation):
+            if (yield from _proves(have, candidate)):
+                return candidate
+    following = yield from _find_next(situation)
+    if following is not None and (yield from _is_rewritten(have, following)):
+        return None
+    return following
+
+
+def _find_alike(situation):
+    """The file that has all in common with what was delivered, or else most, and much; or None."""
+    have, alike = situation.have, []
     for candidate in _likeliest_first(situation):
         size = None if candidate.trouble else (yield from size_of(candidate))
         if size is None or have.end == have.first:
@@ -125,12 +141,7 @@ def _find_undurable(situation):
     best = [candidate for agreed, candidate in alike if agreed == most]
     if best:
         best = (yield from _incomplete(situation, best)) or best
-    if best:
-        return best[0]
-    following = yield from _find_next(situation)
-    if following is not None and (yield from _is_rewritten(have, following)):
-        return None
-    return following
+    return best[0] if best else None
 
 
 def _is_rewritten(have, candidate):

@@ -304,6 +304,30 @@ def test_killed_behind_foreign_bytes(place, marked, more):
     assert place.content() == DATA[:500] + b"foreign\n" + DATA[500:]
 
 
+def test_somebody_wrote_where_nothing_of_ours_was_yet(place):
+    """A child is killed before the generation's first byte came: all that stands there now is not
+    ours, nothing is lost, and it stays."""
+    begun(place, b"")
+    place.append(b"foreign\n")
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 0)
+    copy.append(0, DATA)
+    assert place.content() == b"foreign\n" + DATA
+    assert "goes on behind that" in place.said_of("warning")[0]
+
+
+def test_somebody_wrote_behind_our_first_bytes(place):
+    """A child is killed before anything was durable: the ledger has told with which bytes the
+    generation begins, so these are known, and the file at the origin that they are of."""
+    copy = begun(place, b"")
+    copy.append(0, DATA[:10])
+    place.append(b"foreign, and much more of it than there is of ours\n")
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 10)
+    copy.append(10, DATA[10:])
+    assert place.content() == DATA
+
+
 def test_foreign_bytes_after_a_clean_end(place):
     """They are not ours to cut."""
     copy = begun(place)
