@@ -784,7 +784,6 @@ NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with
     "unreadable": "passed over in silence",
     "copytruncate_copy": "what lies between copy and truncation is lost",
     "copytruncate_twice": "the same, and a negative offset",
-    "foreign": "taken for ours where nothing is durable",
     "compress_strangely": "passed over in silence", "link_beside": "delivered twice",
     "scheme up": "numbers go down always",
     "scheme inside": "not found", "scheme tai64n": "not found",
