@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from stage import append, content, wait_until
+from stage import append, content, forget_faketime, wait_until
 
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
@@ -237,6 +237,12 @@ class Pointing(Fed):
 
     def turned(self):
         time.sleep(0.13)  # the next write goes to a new file
+
+    def end(self):
+        process = self.process
+        super().end()
+        if process is not None:
+            forget_faketime(process.pid)
 
 
 # --- in the application

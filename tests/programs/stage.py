@@ -40,6 +40,12 @@ def wait_until(condition, what, seconds=PATIENCE):
         time.sleep(POLL)
 
 
+def forget_faketime(pid):
+    """Remove what a killed faketime leaves: it would not start again under the same number."""
+    for name in ("faketime_shm", "sem.faketime_sem"):
+        Path(f"/dev/shm/{name}_{pid}").unlink(missing_ok=True)
+
+
 def content(path):
     """A file's bytes; none when it is missing."""
     try:

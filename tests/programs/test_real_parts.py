@@ -10,7 +10,7 @@ import shlex
 import signal
 
 import pytest
-from stage import CHECKOUT, alive, content, wait_until
+from stage import CHECKOUT, alive, content, forget_faketime, wait_until
 
 FIRST = b"one\ntwo\nthree\n"
 
@@ -316,6 +316,7 @@ def test_cron_keeps_it_alive(pipe, need):
     """
     pipe.server.up()
     daemon = stage.process("cron", [unshare, "-m", "sh", "-c", script]).start()
+    stage.closing.append(lambda pid=daemon.pid: forget_faketime(pid))
 
     def called(more):
         goal = len(content(calls).splitlines()) + more
