@@ -85,8 +85,6 @@ class Chain:
         self._older = None  # {(device, inode): inode generation} of files beside the live one: they
         # are older than whatever comes under its name after it; None before the first look
         self._strays = set()  # {((device, inode), name)} of others that may have to do with it
-        self._before = None  # (older, strays) as of when the live file was not truncated yet
-        self._renewed = None  # the reader of what was truncated last, until it has its turn
         self._listed = None  # the directories as they were then
         self._fresh = []  # opened, and not yet in one of the lists
         self.told = Untold()  # what has come under the name, by what its directory tells
@@ -176,8 +174,7 @@ class Chain:
         if found and comings[len(found) - 1].path == self.path and is_open(last, self.stat()):
             self.live = last
             self.appeared += 1
-            if self._older is None:
-                self._remember(last)
+            self._remember(last)
         if trouble is not None:
             raise trouble
 
@@ -236,15 +233,15 @@ class Chain:
         if nameless and absent:  # what became of the newest, as far as anybody can tell
             appeared.remove(absent[-1])
         self.readers += appeared
-        if live is not None and self._older is None:
+        if live is not None:
             self._remember(live)
 
     def know(self, older, strays):
         """Siblings that are older than whatever comes next, {(device, inode): generation}, and the
         others that may have to do with the origin."""
         self._older, self._strays, self._listed = older, strays, None
-        if self._before is None:
-            self.verified()
+        for reader in self.readers:
+            reader.beside = older, strays
 
     def strays(self, older):
         """Those others that are there now, for know()."""
@@ -257,30 +254,33 @@ class Chain:
     def verified(self):
         """The live file was not truncated since the last look: whatever is made by copying and
         truncating it stands beside it later."""
-        self._before = self._older, self._strays
+        self.live.beside = self._older, self._strays
+
+    def _see_beside(self, reader):
+        if reader.beside is None and self._older is not None:
+            reader.beside = self._older, self._strays
 
     def precede(self):
         """The live file has its turn.  What was copied from it before it was truncated, while it
         waited for that, comes before it: True when there is such a thing."""
-        live, renewed, self._renewed = self.live, self._renewed, None
-        if live is not renewed or self.readers != [live] or self._before is None:
+        live = self.live
+        if self.readers != [live] or live.beside is None:
             self.remember()
             self.verified()  # nothing of it was read
             return False
         known = self._beside()
         missed = self._copied_before(live)
-        self._before = known
+        live.beside = known
         self._take_older(missed)
         self.readers = [*missed, live]
-        if missed:
-            self._renewed = live
         return bool(missed)
 
     def _copied_before(self, live):
         """Readers of what was copied from the live file before it was truncated."""
-        missed = []
+        missed, status = [], self.stat()
+        until = None if is_open(live, status) else live
         with self.opening():
-            for reader in self._missed(self.stat(), self._before):
+            for reader in self._missed(status, live.beside, until=until):
                 if _is_beginning(reader, live, 0, b""):
                     reader.close()
                 else:
@@ -294,14 +294,14 @@ class Chain:
             self._remember(self.live)
 
     def _remember(self, live):
-        stamp = self._stamp()
-        if self.places.open or (stamp is not None and stamp == self._listed):
+        if self.places.open:
             return
-        older, strays = self._beside()
-        if is_open(live, self.stat()):
-            self._older, self._strays, self._listed = older, strays, stamp
-            if self._before is None:
-                self.verified()
+        stamp = self._stamp()
+        if stamp is None or stamp != self._listed:
+            older, strays = self._beside()
+            if is_open(live, self.stat()):
+                self._older, self._strays, self._listed = older, strays, stamp
+        self._see_beside(live)
 
     def _beside(self):
         """(older, strays) as they are now."""
@@ -332,15 +332,15 @@ class Chain:
         reader.close()
         return reader.inode_generation
 
-    def _missed(self, status, known, behind=None, most=MOST):
+    def _missed(self, status, known, behind=None, until=None, most=MOST):
         """Readers of rotated files that have come under the origin's name and left it unseen.
 
         status: the stat result of that name.  known: (older, strays), which it has not left.
-        behind: a reader that they come after, if not the newest.  most: how many; where
-        descriptors are used up, fewer.
+        behind: a reader that they come after, if not the newest; until: one that they come before.
+        most: how many; where descriptors are used up, fewer.
         """
         found = []
-        for sibling in self._come_since(known, behind):
+        for sibling in self._come_since(known, behind, until):
             if status is not None and sibling.file == (status.st_dev, status.st_ino):
                 continue  # another name of the live file
             try:
@@ -356,7 +356,7 @@ class Chain:
                 found.append(reader)
         return found
 
-    def _come_since(self, known, behind):
+    def _come_since(self, known, behind, until):
         """The Siblings that are not known and not held, in the order of rotation."""
         held = {reader.file for reader in self.held() if reader.file}
         rows = self.rotated()
@@ -366,7 +366,7 @@ class Chain:
             for s in rows
             if s.file not in held and (self._is_among(s, older) or (s.file, s.name) in strays)
         }
-        last = behind or next(reversed(self.held()), None)
+        last = until or behind or next(reversed(self.held()), None)
         last = last.file if last is not None else None
         newest = next((sibling for sibling in rows if sibling.file == last), None)
 
@@ -375,7 +375,9 @@ class Chain:
             return int(sibling is newest) if known else None
 
         order = arrange(rows, self.path, rank, newest)
-        if newest is not None:
+        if until is not None:
+            order = order[: order.index(newest)] if newest is not None else []
+        elif newest is not None:
             order = order[order.index(newest) + 1 :]
         return [s for s in order if s not in older and s.file not in held]
 
@@ -400,7 +402,8 @@ class Chain:
     def stood_before(self, sibling):
         """True when a sibling stood there when the live file was last known not to be truncated:
         it is older than what that holds, and than what was copied from it since."""
-        older, strays = self._before or (self._older, self._strays)
+        known = (reader.beside for reader in self.held() if reader.beside is not None)
+        older, strays = next(known, (self._older, self._strays))
         return self._is_among(sibling, older) or (sibling.file, sibling.name) in strays
 
     def is_older(self, sibling):
@@ -602,13 +605,13 @@ class Chain:
         missed = []
         known = self._beside()
         with self.opening():
-            before = self._before
+            before = self.readers[0].beside
             for reader in self._missed(status, before, copy) if before is not None else ():
                 if _is_beginning(reader, copy, offset, head):
                     reader.close()
                 else:
                     missed.append(reader)
-        self._before, self._renewed = known, renewed
+        renewed.beside = known
         if was_live:
             self.live = renewed if is_open(renewed, status) else None
         self._take_older([copy, *missed] if copy is not None else missed)
@@ -665,7 +668,7 @@ class Chain:
     def _likely_copies(self, offset):
         """What has come since the file was known not to be truncated, the oldest first: what came
         after it comes after its copy.  Then what was there before, the youngest first."""
-        older, strays = self._before or (None, ())
+        older, strays = self.readers[0].beside or (None, ())
         rotated = arrange(self.rotated(), self.path)
         before = [sibling for sibling in rotated if self._is_among(sibling, older)]
         others = [s for s in self._likely() if not self._is_rotated(s)] if offset >= SHORT else []

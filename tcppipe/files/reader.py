@@ -37,6 +37,7 @@ class Reader:
     holding = False  # there are bytes that are not to be read yet
     sure = True  # it is known to be a generation of its own
     reopened = None  # the complete generation that it goes on with
+    beside = None  # what stood beside the live file when it was last known not to be truncated
     unseen = None  # an Absent, for the generation that it was made of if that proves to be another
 
     def __init__(self, path, fs=REAL, fd=None):
@@ -140,7 +141,7 @@ class Absent:
     inode_generation = 0
     born = 0
     sure = False
-    reopened = None
+    reopened = beside = None
 
     fd = -1
 

@@ -12,10 +12,12 @@ import pytest
 from test_follower import Log
 from test_life import SEEDS, Heard, some
 
+from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
 from tcppipe.files.names import Untold
 from tcppipe.files.wakeup import Wakeup
+from tcppipe.session.actions import Start
 from tcppipe.session.news import Reopened
 
 LINE = b"a line that is long enough to be told from others, number %d\n"
@@ -497,4 +499,30 @@ def test_truncated_while_little_is_read(told, way, looks, items):
                 told.take(item)
     first = LINE % 1 + b"more of the first\n" * 100
     assert told.listen(60) == [first, *lines(2, 3, 4, 5, 6, 7)]
+    assert not told.reasons
+
+
+@pytest.mark.parametrize("met", ["told", "found"])
+@pytest.mark.parametrize("looks", [True, False], ids=["looks", "blind"])
+@pytest.mark.parametrize("way", [copied_and_truncated, copied_packed_and_truncated])
+def test_truncated_while_it_waits_behind_a_rotated_file(told, way, looks, met):
+    """The file before it was renamed, and is long; the live one was never truncated before,
+    whether it was seen to come or was found after a time down."""
+    told.listen()
+    told.write(b"more of the first\n" * 100)
+    os.rename(told.path, told.path + "-20261124")
+    told.next()
+    if met == "told":
+        told.take(told.follower.next(told.now, 100))
+    else:
+        old, live = told.find()
+        told.follower.start(Start(old, len(LINE % 1), (0, NO_DIGEST), later=(live,)))
+    told.follower.chain.look()
+    for turn in range(3):
+        way(told, turn)
+        if looks:
+            told.follower.chain.look()
+        told.next()
+    first = LINE % 1 + b"more of the first\n" * 100
+    assert told.listen(60) == [first, *lines(2, 3, 4, 5)]
     assert not told.reasons
