@@ -30,8 +30,9 @@ def read(path):
 
 def _open(path, flags):
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    mode = os.fstat(fd).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a directory open() speaks itself
+    found = os.fstat(fd)
+    known = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)  # of that open() speaks
+    if not known and found.st_rdev != os.stat(os.devnull).st_rdev:  # which means: nothing
         os.close(fd)
         raise OSError(errno.EINVAL, "Not a regular file")
     return fd

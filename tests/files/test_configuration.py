@@ -16,6 +16,11 @@ def test_what_stands_in_it(tmp_path):
     assert os.fsencode(configuration.read(path)) == b"a \xff\r\n"
 
 
+def test_the_null_device_is_an_empty_one():
+    """As of other programs: -f /dev/null."""
+    assert configuration.read(os.devnull) == ""
+
+
 def _named_pipe(path):
     os.mkfifo(path)
 
