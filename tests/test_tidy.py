@@ -114,7 +114,6 @@ NOT_YET = {
         "tcppipe.files.ledger",
         "tcppipe.files.places",
         "tcppipe.files.sharedrecords",
-        "tcppipe.files.standing",
         "tcppipe.files.status",
         "tcppipe.files.unmerged",
         "tcppipe.session.strangers",

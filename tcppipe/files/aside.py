@@ -21,9 +21,10 @@ class Beside:
         self._say = say
         self._named = set()  # of which was said that they cannot be read
 
-    def names(self):
-        """The paths of all of them, the oldest first; those that are anybody's are the last."""
-        return siblings(self.path, fs=self.fs)
+    def names(self, known=None):
+        """The paths of all of them, the oldest first; those that are anybody's are the last.
+        known: one of which is known that the others are older or younger."""
+        return siblings(self.path, fs=self.fs, known=known)
 
     def plain(self):
         """Readers of the rotated files that are not compressed, the newest first."""

@@ -32,6 +32,7 @@ COMPACT = 1 << 20  # bytes; a longer ledger is rewritten …
 RUNS = 4  # … with so many generations in full, the present one among them …
 STRETCHES = 64  # … each with so many stretches …
 PROOFS = 16  # … and marks …
+STOOD = 3  # stretches that are remembered of older ones, besides the first
 NOTES = 100  # … and with so many records for people
 PIECES = 64  # compressed files of which is known what they hold
 COUNTED = ("gap", "cut", "aside", "late")  # for ever …
@@ -113,6 +114,10 @@ class Run:
         if mark.head_len > generation.head_len:
             generation = generation._replace(head_len=mark.head_len, head=mark.head)
         return generation
+
+    def has(self, stretch):
+        """True when this is one of its stretches."""
+        return any(known.same(stretch) for known in self.stretches)
 
     def add(self, stretch):
         """The generation goes on in another stretch."""
@@ -214,11 +219,15 @@ class Ledger:
 
     # --- reading
 
-    def _load(self):
+    def _content(self):
         content = bytearray()
         while data := self.fs.pread(self._fd, 1 << 20, len(content)):
             content += data
-        *lines, rest = bytes(content).split(b"\n")
+        return bytes(content)
+
+    def _load(self):
+        content = self._content()
+        *lines, rest = content.split(b"\n")
         if rest and records.parse(rest[:-1] + b"\n") is not None:
             lines.append(rest[:-1])  # only its newline is damaged
             rest, self.damage = b"", "its last newline is damaged"
@@ -359,8 +368,7 @@ class Ledger:
             if self.stretch is None or not stretch.same(self.stretch):
                 self._take(stretch)  # its own line is missing
             self.doubtful = False
-        head, tail = bytes.fromhex(value["head"]), bytes.fromhex(value["tail"])
-        mark = Mark(value["offset"], value["head_len"], head, value["tail_len"], tail)
+        mark = _mark_of(value)
         if self.runs:
             self.runs[-1].prove(mark)
 
@@ -443,6 +451,11 @@ class Ledger:
         self.counts.update(value["counts"])
         self.resent_by = bytes.fromhex(value["resent_by"])
 
+    def older(self):
+        """The Runs before those in `runs`, oldest first.  They are not kept in mind, because nobody
+        asks for them but who finds a copy that is older than all of `runs`."""
+        return _older_runs(self._content(), self.runs)
+
     # --- writing
 
     def begin(self, stretch):
@@ -465,8 +478,27 @@ class Ledger:
 
         ended: all of the generation is there.  Durable on return.
         """
+        if not any(run.has(stretch) for run in self.runs):
+            self._bring_back(stretch)
         value = {"in": _stretch_value(stretch), "offset": offset, "ended": ended}
         self._write("back", value, durable=True)
+
+    def _bring_back(self, stretch):
+        """A generation before those that are kept in mind is the last one now."""
+        older, before = self.older(), (self.runs, self._done)
+        at = max((n for n, run in enumerate(older) if run.has(stretch)), default=-1) + 1
+        self._done = list(self._done)
+        for run in reversed([*older[at:], *self.runs]):
+            done = self.done(run.generation)
+            if done is not None:
+                self._done.remove(done)
+        kept = max(0, at - RUNS)
+        self.runs = older[kept:at] or [Run(stretch)]
+        try:
+            self._compact(older[:kept])
+        except OSError:
+            self.runs, self._done = before
+            raise
 
     def note_resume(self, offset, boot):
         """Record that a new connection goes on from here; durable on return."""
@@ -507,11 +539,12 @@ class Ledger:
             self.fs.sync_directory(os.path.dirname(self.path))
             self._nameless = False
 
-    def _compact(self):
-        """Rewrite the ledger with what still matters."""
+    def _compact(self, older=None):
+        """Rewrite the ledger with what still matters; older: the Runs before those in `runs`."""
+        older = self.older() if older is None else older
         lines = [
             records.render({kind: {**value, "n": n}})
-            for n, (kind, value) in enumerate(self._matters(), 1)
+            for n, (kind, value) in enumerate(self._matters(older), 1)
         ]
         content = b"".join(lines)
         beside = self.path + ".new"
@@ -530,7 +563,7 @@ class Ledger:
         self.fs.close(old)
         self._sync()
 
-    def _matters(self):
+    def _matters(self, older):
         """The records, as (kind, value), that a rewritten ledger consists of."""
         noted = Counter(kind for kind, _value in self._notes)
         noted["late"] = int(self.late is not None)
@@ -544,6 +577,8 @@ class Ledger:
                 "sha256": complete.digest.hex(), "dev": done.dev, "ino": done.ino,
                 "computed": done.computed,
             }  # fmt: skip
+        for run in older[-REMEMBERED:]:
+            yield "stood", _stood_value(run)
         for piece in self.pieces.values():
             yield "piece", piece
         for run in self.runs:
@@ -611,7 +646,76 @@ def _stretch_of(value):
     return Stretch(_generation_of(value), *numbers, sender, *more, below, beside)
 
 
+def _mark_of(value):
+    head, tail = bytes.fromhex(value["head"]), bytes.fromhex(value["tail"])
+    return Mark(value["offset"], value["head_len"], head, value["tail_len"], tail)
+
+
 def _mark_value(stretch, mark):
     value = mark._asdict()
     value["head"], value["tail"] = mark.head.hex(), mark.tail.hex()
     return {**value, "in": _stretch_value(stretch)}
+
+
+# --- generations before the last few
+
+
+def _older_runs(content, runs):
+    """The Runs that a ledger's content tells of, oldest first, but for those that are kept."""
+    found = []
+    for kind, value in map(_record, content.split(b"\n")):
+        try:
+            _follow(found, kind, value)
+        except (KeyError, TypeError, ValueError, IndexError):
+            pass  # whoever loads the ledger says what is damaged
+    first = runs[0].stretches[0] if runs else None
+    at = [n for n, run in enumerate(found) if first is not None and run.has(first)]
+    return found[: at[-1]] if at else found
+
+
+def _follow(found, kind, value):
+    """Take one record."""
+    if kind == "stood":
+        found.append(_stood_of(value))
+        return
+    told = value if kind == "stretch" else value.get("in") if kind == "mark" else None
+    if told is not None:
+        stretch = _stretch_of(told)
+        if not found or found[-1].generation[:4] != stretch.generation[:4] or told.get("new"):
+            found.append(Run(stretch))
+        elif not found[-1].stretches[-1].same(stretch):
+            found[-1].add(stretch)
+    if kind == "mark":
+        found[-1].prove(_mark_of(value))
+    elif kind == "end":
+        digest = bytes.fromhex(value["sha256"] or value.get("said", ""))
+        found[-1].ended = value["length"], digest or NO_DIGEST
+
+
+def _stood_value(run):
+    """A record of a run that is not kept in mind: of each stretch the last mark."""
+    last = {stretch: mark for stretch, mark in run.proofs}
+    ended = run.ended and [run.ended[0], run.ended[1].hex()]
+    value = _generation_value(run.generation)
+    rows = [[*stretch[1:5], *_flat(last.get(stretch, Mark()))] for stretch in run.stretches]
+    return {**value, "stretches": rows[:1] + rows[1:][-STOOD:], "ended": ended}
+
+
+def _flat(mark):
+    return [mark.offset, mark.tail_len, mark.tail.hex()]
+
+
+def _stood_of(value):
+    generation, run = _generation_of(value), None
+    for first, at, dev, ino, offset, tail_len, tail in value["stretches"]:
+        stretch = Stretch(generation, first, at, dev, ino)
+        if run is None:
+            run = Run(stretch)
+        else:
+            run.stretches.append(stretch)
+        if offset:
+            head = generation.head_len, generation.head
+            run.proofs.append((stretch, Mark(offset, *head, tail_len, bytes.fromhex(tail))))
+    if value["ended"]:
+        run.ended = value["ended"][0], bytes.fromhex(value["ended"][1])
+    return run

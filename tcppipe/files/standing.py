@@ -17,6 +17,7 @@ from tcppipe.files.aside import Beside, is_compressed
 from tcppipe.files.generations import Broken
 from tcppipe.files.proofs import Scan, file_key, holds, proofs_of
 from tcppipe.files.rolling import digest_of
+from tcppipe.files.told import in_file, is_told, newest_first, past_of
 from tcppipe.rotated import is_rotated
 from tcppipe.wire.events import Complete, Have, Holding
 
@@ -96,7 +97,7 @@ class Standing:
             text = "damaged below what was durable, or restored from a backup"
             self._say("critical", f"{self.destination.path}: {text}; compared with the origin")
             closed = closed and end >= run.ended[0]
-        self.past = _past(ledger, run, closed)
+        self.past = past_of(ledger, run, closed)
         previous = self.past[:-1] if closed else self.past
         return Have(
             Holding.RECORDED, clean, damaged, closed, ledger.resent_by == sender,
@@ -209,7 +210,7 @@ class Standing:
 
     def _take_beginning(self):
         """What was the first to stand in the destination's file: the copy was made before."""
-        run, one = _in_file(self.ledger)[0]
+        run, one = in_file(self.ledger)[0]
         if one.at:
             return None
         self._take(one, self.destination)
@@ -222,7 +223,7 @@ class Standing:
         """Readers of the plain files that came beside the destination since something stands in
         its file, the newest first."""
         begun = [stretch for run in self.ledger.runs for stretch in run.stretches]
-        beside = _in_file(self.ledger)[0][1].beside
+        beside = in_file(self.ledger)[0][1].beside
         for reader in self.beside.plain():
             before = (reader.dev, reader.ino, reader.igen) == beside
             if self._is_number(self.ledger.stretch, reader):
@@ -303,7 +304,7 @@ class Standing:
     def _take_older(self, file):
         """The destination as it was before: a file that was restored from a backup older than the
         ledger, or a copy of it; (Run, Stretch) or None."""
-        for run in reversed(self.ledger.runs):
+        for run in newest_first(self.ledger):
             for proof in proofs_of(run):
                 if proof.length and holds(file.read, proof):
                     stretch = run.stretches[-1] if proof.stretch is None else proof.stretch
@@ -330,14 +331,14 @@ class Standing:
         """Newer files that hold something: the ledger is older than they are, or somebody else
         has written there.  The origin tells.  What the ledger knows is not newer than it is."""
         path = self.destination.path
-        names = [name for name in self.beside.names() if is_rotated(name, path)]
+        names = [name for name in self.beside.names(found) if is_rotated(name, path)]
         newer = names[names.index(found) + 1 :] if found in names else []
         offset = self._parts[0].offset + self._parts[0].length
         for name in [*newer, path]:
             reader = None if is_compressed(name, path) else self.beside.reader(name)
             if reader is None:
                 continue
-            size = 0 if _is_told(self.ledger, reader, stretch) else reader.status()[0]
+            size = 0 if is_told(self.ledger, reader, stretch) else reader.status()[0]
             if size and (reader.dev, reader.ino) != (self.destination.dev, self.destination.ino):
                 self._open.append(reader)
                 self.later.append(Part(offset, 0, size, reader.read, name))
@@ -428,37 +429,3 @@ class Standing:
         self._open, self._parts, self.later = [], [], []
         self.unproved = False
         self.old = self._scan = self.back = None
-
-
-def _in_file(ledger):
-    """The (Run, Stretch) that stand in the last one's file since it was empty, oldest first."""
-    last, found = ledger.stretch, []
-    for run in reversed(ledger.runs):
-        for stretch in reversed(run.stretches):
-            if (stretch.dev, stretch.ino) != (last.dev, last.ino):
-                return found[::-1]
-            found.append((run, stretch))
-            if not stretch.at:
-                return found[::-1]
-    return found[::-1]
-
-
-def _past(ledger, run, closed):
-    """The generations that are here to their end, this one among them if it is."""
-    past, runs = ledger.complete, ledger.runs
-    for later in reversed(runs[runs.index(run) + (1 if closed else 0) :]):
-        if later.ended is None:
-            continue
-        same = [n for n, one in enumerate(past) if one.generation[:4] == later.generation[:4]]
-        if same:  # two compressed files may have the same numbers
-            del past[same[-1]]
-    return past
-
-
-def _is_told(ledger, reader, found):
-    """True when the ledger tells of another stretch than the found one that a file holds it."""
-    return any(
-        proof.mark is not None and proof.stretch is not found and holds(reader.read, proof)
-        for run in ledger.runs
-        for proof in proofs_of(run)
-    )

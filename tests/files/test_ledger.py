@@ -318,6 +318,7 @@ def test_a_ledger_has_a_bound(path, monkeypatch):
     """Years of rotations and of lost connections do not make it grow without end, nor is it
     rewritten with every mark."""
     monkeypatch.setattr(module, "COMPACT", 4000)
+    monkeypatch.setattr(module, "REMEMBERED", 10)
     ledger = Ledger(path)
     for n in range(300):
         ledger.begin(Stretch(TWO._replace(ino=n), 0, 0, 7, 8, Why.NEXT))
@@ -330,6 +331,30 @@ def test_a_ledger_has_a_bound(path, monkeypatch):
         rewritten += os.stat(path).st_ino != inode
     assert rewritten < 10, "is rewritten by each mark"
     assert os.path.getsize(path) < 20000
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_back_to_a_generation_of_long_ago(path, monkeypatch, compacted):
+    """A copy is restored that is older than the generations which are kept in full: where that one
+    stood is read from the file, also from one that was rewritten.  It is the present one then, and
+    those after it are not complete any more."""
+    ledger = Ledger(path)
+    for n in range(10):
+        if compacted and n == 8:
+            monkeypatch.setattr(module, "COMPACT", 100)
+        ledger.begin(Stretch(ONE._replace(ino=100 + n), 0, 1000 * n, 7, 8, Why.NEXT))
+        ledger.note_mark(Mark(1000, 3, b"h" * 32, 5, bytes([n]) * 32))
+        ledger.note("end", length=1000, sha256="ab" * 32)
+        ledger.begin(Stretch(ONE._replace(ino=100 + n), 1000, 0, 7, 9, Why.RESUMED))  # rotated here
+    old = ledger.older()
+    assert [run.generation.ino for run in old] == [100, 101, 102, 103, 104, 105]
+    assert [run.mark.tail[0] for run in old] == [0, 1, 2, 3, 4, 5]
+    ledger.note_back(old[2].stretches[0], 400, False)
+    for known in (ledger, reread(ledger)):
+        assert [one.generation.ino for one in known.complete] == [100, 101]
+        assert (known.stretch.generation.ino, known.closed) == (102, False)
+        assert known.stretch.at == 2000 and known.mark.offset <= 400
+        assert [run.generation.ino for run in [*known.older(), *known.runs]] == [100, 101, 102]
 
 
 @pytest.mark.parametrize("kind", ["gap", "cut", "late", "end", "aside"])

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 
 import pytest
+from archives import ENDS, SLOW, Mirrored, Pulled, Pushed, Story, never_marks
 from stage import Somebody, Stage, Writer
 
 # Who is started in the background of a script ignores Ctrl-C, and so do all whom he starts.
@@ -101,3 +103,56 @@ def somebody(stage, need):
     """Whoever runs with this as preexec can be kept from having another process."""
     need("root")
     return Somebody(stage)
+
+
+@pytest.fixture(params=[Pushed, Mirrored, Pulled], ids=lambda kind: kind.__name__.lower())
+def world(request, stage, need):
+    """A pair, with nothing started yet."""
+    need("root", "rsync", "gzip")
+    return request.param(stage)
+
+
+@pytest.fixture
+def disk(stage, need):
+    """An ext4 of its own, mounted at mnt/; a function mounts it elsewhere."""
+    need("root", "mkfs.ext4", "mount")
+    image, place = stage.path / "disk.img", stage.path / "mnt"
+    mounted = []
+
+    def mount(at):
+        for old in mounted:
+            subprocess.run(["umount", old], check=True)
+        subprocess.run(["mount", "-o", "loop", image, at], check=True)
+        mounted[:] = [at]
+
+    with open(image, "wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    place.mkdir()
+    mount(place)
+    yield mount
+    for at in mounted:
+        subprocess.run(["umount", "-l", at], check=True)
+
+
+@pytest.fixture(params=ENDS, ids=lambda end: end.__name__)
+def end(request, world):
+    """How the sink ends."""
+    if request.param is never_marks:
+        slow = world.stage.path / "slow"
+        slow.mkdir()
+        (slow / "sitecustomize.py").write_text(SLOW)
+        world.sink.env["PYTHONPATH"] = f"{slow}:{world.sink.env['PYTHONPATH']}"
+    return request.param
+
+
+@pytest.fixture(params=[0, 3], ids=["", "rotated"])
+def rotations(request):
+    """How often the origin is rotated while the sink is away."""
+    return request.param
+
+
+@pytest.fixture
+def story(world, end):
+    """A Story."""
+    return Story(world, end)
