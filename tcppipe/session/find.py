@@ -37,7 +37,12 @@ def _find(situation):
     have = situation.have
     if not have.generation.head_len or not (have.mark or have.first):
         return (yield from _find_undurable(situation))
-    proved = []
+    return (yield from _find_proved(situation))
+
+
+def _find_proved(situation):
+    """The file whose content proves itself; of several its own, or the first that is not complete."""
+    have, proved = situation.have, []
     for candidate in _likeliest_first(situation):
         if (yield from _proves(have, candidate)):
             if is_of(candidate, have.generation):
@@ -115,10 +120,9 @@ def _find_undurable(situation):
     alike = yield from _find_alike(situation)
     if alike is not None:
         return alike
-    if have.generation.head_len:
-        for candidate in _likeliest_first(situation):
-            if (yield from _proves(have, candidate)):
-                return candidate
+    proved = (yield from _find_proved(situation)) if have.generation.head_len else None
+    if proved is not None:
+        return proved
     following = yield from _find_next(situation)
     if following is not None and (yield from _is_rewritten(have, following)):
         return None
@@ -179,7 +183,10 @@ def _find_next(situation):
             break
         if not (yield from _may_hold(have, candidate)):
             break
-        if candidate.size != 0 and not (its_own and is_held(candidate)):
+        moved = here.ino and not its_own  # nothing was said yet of where the files are now
+        if (candidate.size != 0 or (moved and not have.end)) and not (
+            its_own and is_held(candidate)
+        ):
             return candidate
     live = situation.live
     moved = live is not None and live.generation.dev != generation.dev

@@ -991,3 +991,27 @@ def test_a_complete_generation_without_a_head_is_no_other():
     plan = world.agree(past=past)
     assert decided(plan) == ("log-1.5.gz", Why.RESUMED, len(present))
     assert later(plan) == ["log"]
+
+
+def test_bytes_with_which_it_was_about_to_begin_are_no_complete_generation():
+    """The origin's files have other numbers now, and all begin alike: what is complete is not what
+    was begun, of which next to nothing can be compared."""
+    first, second = b"000001 one\n" * 9, b"000005 two\n" * 9
+    files = [File("log.2", first, 11, 20), File("log.1", second, 12, 20)]
+    files.append(File("log", b"000008", 13, 30, True))
+    torn = second[:5] + bytes(90)
+    have = recorded(second, torn, mark=0, ino=2, torn=True, generation=generation(second, 2, 0, 5))
+    plan = World(files, torn, have).agree(past=[complete(first, 1)])
+    assert decided(plan) == ("log.1", Why.RESUMED, 5) and later(plan) == ["log"]
+
+
+def test_nothing_was_written_to_what_was_begun_and_rotated_and_moved():
+    """Its file is empty still, and has another device's number: nothing is lost of it."""
+    files = [File("log.1", b"", 12, 20), File("log", NEW, 13, 30, True)]
+    world = World(files, b"", recorded(b"", ino=2))
+    for at, candidate in enumerate(world.candidates):
+        moved = candidate.generation._replace(dev=2)
+        world.candidates[at] = candidate._replace(generation=moved)
+    plan = world.agree()
+    assert decided(plan) == ("log.1", Why.RESUMED, 0)
+    assert later(plan) == ["log"] and not plan.gaps

@@ -379,7 +379,7 @@ class Origin:
 
     def note_seen(self):
         """The source holds these: that they were there is known from now on."""
-        for inode in self.o.held():
+        for inode in self.holding():
             generation = self.inodes.get(inode)
             if generation is not None:
                 generation.seen = True
@@ -388,7 +388,7 @@ class Origin:
         """What nobody can read any more may be missing from now on, where a gap says so."""
         self.note_seen()
         end = 0
-        held = set(map(id, self.o.held()))
+        held = set(map(id, self.holding()))
         named = {id(inode) for inode in self.o._names.values()}
         left = {
             id(generation) for inode, generation in self.inodes.items()

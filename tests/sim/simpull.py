@@ -135,6 +135,9 @@ class PullWorld(LoopWorld):
         finally:
             link.close()
 
+    def followers(self):
+        return [answer.follower for answer in self.answers.values()]
+
     def kill_source(self):
         self.reach("source killed")
         for task in self.children():

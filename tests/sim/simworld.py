@@ -230,6 +230,17 @@ class World(Origin, Archive):
             self.kill_source()
         self.note_seen()
 
+    def holding(self):
+        """The inodes of the generations that the source holds.  What it has open only to see
+        whether it is one, while both sides are compared, it may close again."""
+        chains = [follower.chain for follower in self.followers()]
+        fds = {reader.fd for chain in chains for reader in chain.held()}
+        return [entry[0] for fd, entry in self.o._fds.items() if fd in fds]
+
+    def followers(self):
+        """Those of all sources that run."""
+        return [self.follower] if self.follower is not None else []
+
     def hang_up(self):
         if self.feed:
             self.feed.link.close()
@@ -262,7 +273,8 @@ class World(Origin, Archive):
         """Note how much of the destination is promised whenever an acknowledgement leaves."""
 
         def promise(serial, offset):
-            self.acked = max(self.acked, len(self.ours()) - max(0, copy.end - offset))
+            there = len(self.ours()) - self.doubled
+            self.acked = max(self.acked, there - max(0, copy.end - offset))
             self.reach("acknowledged")
             return durable(serial, offset)
 
@@ -274,7 +286,8 @@ class World(Origin, Archive):
         def note(lost):
             gap(lost)
             self.reach("gap recorded")
-            self.gaps.add((lost.generation[:2], lost.first))  # one that is told again is the same
+            # one that is told again is the same, and so is what more of it is lost since
+            self.gaps.add(lost.generation.key if lost.generation.ino else len(self.gaps))
 
         return note
 
