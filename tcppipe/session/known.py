@@ -90,7 +90,12 @@ def recognise(past, candidates):
                         wrong.add(place)
         mine = sorted(set(range(len(past))) - wrong)
         found.update({candidate: mine} if mine else {})
-    return Known(past, found)
+    shown = {n for candidate in found if not candidate.trouble for n in found[candidate]}
+    shown = {place for place in shown if past[place].length}
+    for candidate in found:
+        if candidate.trouble:  # it has the inode of one whose content stands elsewhere: a new file
+            found[candidate] = [place for place in found[candidate] if place not in shown]
+    return Known(past, {candidate: places for candidate, places in found.items() if places})
 
 
 def _head_of(entry):

@@ -1015,3 +1015,16 @@ def test_nothing_was_written_to_what_was_begun_and_rotated_and_moved():
     plan = world.agree()
     assert decided(plan) == ("log.1", Why.RESUMED, 0)
     assert later(plan) == ["log"] and not plan.gaps
+
+
+def test_a_new_file_that_cannot_be_read_has_an_old_inode():
+    """Its inode was that of a complete generation, whose file has another one since it was
+    compressed and unpacked: it takes nobody's place, and the order of names is what it was."""
+    first, second = lines("first", 800), lines("second", 3000)
+    files = [File("log-20260102", first, 5, 1), File("log-20260103", second, 6, 2)]
+    files += [File("log-20260104", b"", 3, 3), File("log", b"", 7, 4, True)]
+    world = World(files, second, recorded(second, ino=9))
+    world.candidates[2] = world.candidates[2]._replace(trouble="Permission denied")
+    plan = world.agree(past=[complete(first, 3)])
+    assert decided(plan) == ("log-20260103", Why.RESUMED, len(second))
+    assert later(plan) == ["log-20260104", "log"]

@@ -103,7 +103,7 @@ class Archive:
 
     def _sync_has_failed(self):
         """True when a sync has failed, and the sink was not told yet."""
-        under_way = self.store.copy._syncing
+        under_way = getattr(self.store.copy, "_syncing", None)  # a merged one makes its own
         return under_way is not None and under_way[-1].error is not None
 
     def foreign(self):
