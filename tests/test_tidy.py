@@ -45,9 +45,6 @@ RULES = {}
 NOT_YET = {
     "short_modules": {
         "tcppipe.drivers.fetch",
-        "tcppipe.drivers.keeper",
-        "tcppipe.drivers.pipe",
-        "tcppipe.drivers.push",
         "tcppipe.files.chain",
         "tcppipe.files.copy",
         "tcppipe.files.follower",
@@ -56,7 +53,6 @@ NOT_YET = {
         "tcppipe.files.ledger",
         "tcppipe.files.merged",
         "tcppipe.files.standing",
-        "tcppipe.files.wakeup",
         "tcppipe.session.agree",
     },
     "short_functions": {
@@ -79,14 +75,11 @@ NOT_YET = {
     "few_parameters": {
         "tcppipe.drivers.fetch.Fetch.__init__",
         "tcppipe.drivers.fetched.Fetched.__init__",
-        "tcppipe.drivers.push.Push.__init__",
         "tcppipe.files.merged.MergedCopy.__init__",
     },
     "small_classes": {
         "tcppipe.drivers.fetch.Fetch",
         "tcppipe.drivers.fetchers.Fetchers",
-        "tcppipe.drivers.keeper.Keeper",
-        "tcppipe.drivers.push.Push",
         "tcppipe.drivers.server.Server",
         "tcppipe.files.chain.Chain",
         "tcppipe.files.copy.Copy",
@@ -98,7 +91,6 @@ NOT_YET = {
     "one_class_of_a_name": {
         "Digests: tcppipe.files.digests, tcppipe.files.rolling",
         "Ended: tcppipe.session.news, tcppipe.wire.events",
-        "Inotify: tcppipe.files.inotify, tcppipe.files.wakeup",
         "Note: tcppipe.session.actions, tcppipe.session.news",
         "Part: tcppipe.conf.patterns, tcppipe.files.standing",
         "Reader: tcppipe.files.reader, tcppipe.wire.frames",

@@ -4,15 +4,20 @@ Each connection has a child, which is a source like the push pair's client, exce
 was dialled: it ends with its connection.  It keeps no files of its own.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from tcppipe.conf import numbers
+from tcppipe.cursor import Cursor
+from tcppipe.drivers.follow import Follow, Manner
 from tcppipe.drivers.packer import Packer
-from tcppipe.drivers.push import Push
 from tcppipe.drivers.service import HANDSHAKE, WHERE, Service
 from tcppipe.errors import LinkLost, PeerError, Refused, TcppipeError, reason
 from tcppipe.files import configuration
@@ -24,7 +29,10 @@ from tcppipe.net.link import Link
 from tcppipe.net.paced import Bucket, Paced
 from tcppipe.process import report
 from tcppipe.process.shared import Shared
-from tcppipe.process.trouble import counted, duration
+from tcppipe.process.signals import Signals
+from tcppipe.process.trouble import Say, counted, duration
+from tcppipe.session.actions import Candidate
+from tcppipe.session.contract import SourceSession
 from tcppipe.session.numbers1 import ByteSource
 from tcppipe.session.source import Source
 from tcppipe.wire import pull1
@@ -32,39 +40,59 @@ from tcppipe.wire.events import Failure
 from tcppipe.wire.frames import encode
 
 
+class Origin(NamedTuple):
+    """What a line of the configuration leads to."""
+
+    path: str
+    patterns: list[str]
+    fs: Guarded
+
+
 class NoStatus:
     """A status file that is none: the sink knows."""
 
-    path = None
+    path = ""
 
-    def save(self, cursor, about=""):
+    def read(self) -> tuple[Cursor | None, bool]:
+        """Nothing was kept."""
+        return None, False
+
+    def save(self, cursor: Cursor, about: str = "") -> None:
         """Nothing to keep."""
 
 
-class Answer(Push):
+class Answer(Follow):
     """Feeds one follower over a link that came to us, until either ends."""
 
-    def __init__(self, follower, link, lifeline, check, say, packer=None):
-        super().__init__(follower, None, None, NoStatus(), say, packer=packer)
+    def __init__(
+        self,
+        follower: Follower,
+        link: Link,
+        lifeline: int,
+        check: Callable[[], None],
+        say: Say,
+        packer: Packer | None = None,
+    ) -> None:
+        super().__init__(follower, NoStatus(), say, Manner(packer=packer))
         self._link = link
         self._lifeline = lifeline
         self._check = check  # raises Refused when this may no longer be fetched
         self._began = time.monotonic()
 
-    def converse(self, session, signals):
+    def converse(self, session: SourceSession, signals: Signals) -> None:
         """Raises LinkLost at the end; returns when told to end."""
         self._signals = signals
-        chain = self.follower.chain
-        self._wakeup = chain.told = Wakeup(self.path, self._say, chain.directories)
+        directories = self.follower.chain.directories
+        self._lookout.listen(Wakeup(self.path, self._say, directories))
         self._begin_feeding(self._link, session)
         while not self._over:
             self._turn()
 
-    def _hup(self, now):
+    def _hup(self, now: float) -> None:
         self._check()
         super()._hup(now)
 
-    def _answer(self, came, now):
+    def _answer(self, came: list[int], now: float) -> None:
         if WHERE in came:
             about = f"{self._link.peer}:{self.path}: {self._where(now)}"
             self._say("info", f"{about}, connected for {duration(now - self._began)}")
@@ -78,47 +106,48 @@ class Files(Service):
     packed: compress where that pays (-z).  limit: bytes a second for each connection, or None.
     """
 
-    def __init__(self, path, packed=False, limit=None):
+    def __init__(self, path: str, packed: bool = False, limit: float | None = None) -> None:
         super().__init__(path)
-        self.numbers = None
-        self._origins = {}  # path: what it led to when it was read
-        self._shared = None
+        self.numbers = numbers.Numbers([], {})
+        self._origins: dict[str, Origin] = {}  # path: what it led to when it was read
+        self._shared: Shared | None = None
         self._packer = Packer() if packed else None
         self._limit = limit
         preload()
 
-    def open(self):
+    def open(self) -> None:
         """What children learn from."""
         self._shared = Shared()
 
-    def asked(self):
+    def asked(self) -> None:
         """Children have nothing to ask."""
 
-    def publish(self):
+    def publish(self) -> None:
         """All that the file says."""
         allow = [(str(network), allowed) for network, allowed in self.numbers.allow]
+        assert self._shared is not None
         self._shared.put((allow, *self.numbers[1:]))
 
-    def _renew(self):
+    def _renew(self) -> None:
         """In a child: know what the parent knows."""
-        news = self._shared.news()
+        news = self._shared.news() if self._shared is not None else None
         if news is not None:
             allow = [(ipaddress.ip_network(text), allowed) for text, allowed in news[0]]
             self.numbers = numbers.Numbers(allow, *news[1:])
 
-    def knows(self, address):
+    def knows(self, address: str) -> bool:
         """May this address fetch anything?"""
         return self.numbers.allows(address)
 
-    def link(self, sock, peer):
+    def link(self, sock: socket.socket, peer: str) -> Link:
         """In a child: the Link of its connection."""
         return Paced(sock, peer, Bucket(self._limit)) if self._limit else Link(sock, peer)
 
-    def refresh(self):
+    def refresh(self) -> bool:
         """New lines are valid with HUP, as they always were."""
         return False
 
-    def read(self):
+    def read(self) -> str:
         """Read the .locals file; a broken one is refused whole."""
         text = configuration.read(self.path)
         self.numbers = numbers.parse(text, self.path)
@@ -126,7 +155,7 @@ class Files(Service):
         self._origins = found
         return counted(len(self.numbers.files), "file", "files")
 
-    def serve(self, link, signals, lifeline):
+    def serve(self, link: Link, signals: Signals, lifeline: int) -> int:
         """Answer one request."""
         if not self.numbers.allows(link.peer):
             raise Refused(f"{link.peer}: not allowed")
@@ -152,12 +181,12 @@ class Files(Service):
         now = time.monotonic()
         if version2:
             about = f"{socket.gethostname()}, pid {os.getpid()}"
-            session = Source(os.urandom(16), about, now, packer=self._packer)
+            session: SourceSession = Source(os.urandom(16), about, now, packer=self._packer)
             link.send(pull1.answer(True, _live(fs, origin), v2=True))
         else:
             session = ByteSource(inode, offset, _number, now)
 
-        def check():
+        def check() -> None:
             self._renew()
             if not self.numbers.allows(link.peer) or path not in self.numbers.files:
                 raise Refused("no longer allowed")
@@ -174,8 +203,8 @@ class Files(Service):
         return 0
 
 
-def _found(path, glob, say):
-    """What a line of the configuration leads to now: (the origin, its patterns, a Guarded).
+def _found(path: str, glob: str, say: Say) -> Origin:
+    """What a line of the configuration leads to now.
 
     A link that leads to a file which a pattern fits is a pointer, and is not resolved.
     """
@@ -184,16 +213,15 @@ def _found(path, glob, say):
     directory, name = os.path.split(path)
     origin = os.path.join(_resolved(directory), name)
     pointed = Pointed(origin, say, patterns=patterns)
-    if pointed.leads_to_a_dated_file:
-        fs = pointed
-    else:
+    fs: Guarded = pointed
+    if not pointed.leads_to_a_dated_file:
         origin = _resolved(path)
         fs = Guarded(origin, say, patterns=patterns, named=path)
     fs.meet()
-    return origin, patterns, fs
+    return Origin(origin, patterns, fs)
 
 
-def _resolved(path):
+def _resolved(path: str) -> str:
     """A path without the links in it; if one is not to be trusted, it is not followed later."""
     try:
         return resolve(path)
@@ -204,14 +232,14 @@ def _resolved(path):
     return path
 
 
-def _live(fs, path):
+def _live(fs: Guarded, path: str) -> int:
     try:
         return fs.stat(path).st_ino
     except OSError:
         return 0
 
 
-def _number(candidate):
+def _number(candidate: Candidate) -> int:
     """A candidate's inode; that of a compressed file is not the one its content had."""
     if candidate.generation.ino:
         return candidate.generation.ino

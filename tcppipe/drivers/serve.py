@@ -1,14 +1,19 @@
 """The push pair's server, in the child of one connection: a service, and its loop."""
 
+from __future__ import annotations
+
 import os
 import select
 import signal
 import time
+from collections.abc import Collection
 
 from tcppipe.conf import pipes
-from tcppipe.drivers.pipe import Knowledge, Pipe
+from tcppipe.drivers.admission import Admission
+from tcppipe.drivers.pipe import Pipe
 from tcppipe.drivers.service import GONE, HANDSHAKE, WHERE, Service
 from tcppipe.drivers.store import Store
+from tcppipe.drivers.table import Knowledge, Table
 from tcppipe.errors import (
     LinkLost,
     NotNow,
@@ -18,10 +23,13 @@ from tcppipe.errors import (
 )  # fmt: skip
 from tcppipe.files.workers import Workers
 from tcppipe.net import identity
+from tcppipe.net.link import Link
 from tcppipe.net.poll import Poll
 from tcppipe.process import report
+from tcppipe.process.signals import Signals
 from tcppipe.process.trouble import counted, duration
 from tcppipe.process.turns import Turns
+from tcppipe.session.actions import Send
 from tcppipe.session.sink1 import Undecided
 from tcppipe.wire import packing, push1
 
@@ -29,63 +37,65 @@ from tcppipe.wire import packing, push1
 class Pipes(Service):
     """Takes what the pipes of a Table send."""
 
-    def __init__(self, table, state_dir):
+    def __init__(self, table: Table, state_dir: str) -> None:
         super().__init__(table.path)
         self.table = table
         self.state_dir = state_dir
-        self.knowledge = None
-        self._known = None
+        self.knowledge = Knowledge(table, self.names)
+        self.asking = self.knowledge.asking
+        self._known: identity.KnownPeers | None = None
         packing.able()  # loads now what a child would load
 
-    def open(self):
-        """What children learn from."""
-        self.knowledge = Knowledge(self.table, self.names)
-        self.asking = self.knowledge.asking
+    def open(self) -> None:
+        """It was made with us."""
 
-    def publish(self):
+    def publish(self) -> None:
         """The table and its names."""
         self._known = None
         self.knowledge.publish()
 
-    def asked(self):
+    def asked(self) -> None:
         """Who asked will see the answer."""
         self.knowledge.asked()
 
-    def wanted(self):
+    def wanted(self) -> Collection[str]:
         """The names in the table."""
         return pipes.names(self.table.entries)
 
-    def refresh(self):
+    def refresh(self) -> bool:
         """New entries are valid for new connections."""
         return self.table.refresh()
 
-    def read(self):
+    def read(self) -> str:
         """Read the table."""
         self.table.read()
         return counted(len(self.table.entries), "entry", "entries")
 
-    def knows(self, address):
+    def knows(self, address: str) -> bool:
         """Is there any entry for this address?"""
         if self._known is None:
             self._known = identity.KnownPeers(self.table.entries, self.names)
         return address in self._known
 
-    def serve(self, link, signals, lifeline):
+    def serve(self, link: Link, signals: Signals, lifeline: int) -> int:
         """Serve one pipe."""
         line = link.read_line(push1.MAX_LINE, time.monotonic() + HANDSHAKE)
         try:
             path = os.fsdecode(push1.parse_request(line))
         except TcppipeError as error:
             raise type(error)(f"{link.peer}: {error}") from None
-        pipe = Pipe(self.knowledge, link.peer, path, self.state_dir)
+        name = f"{link.peer}:{report.name(path)}"
+        admission = Admission(self.knowledge, link.peer, path, name)
         try:
+            pipe = Pipe(self.knowledge, admission, admission.wait(), self.state_dir)
+            name = pipe.name
             copy = pipe.open()
         except TcppipeError as error:
             for_now = isinstance(error, NotNow)
             link.send(push1.refuse(str(error), for_now))
             link.drain(1.0)
             kind, how = (NotNow, "refused for now") if for_now else (Refused, "refused")
-            raise kind(f"{pipe.name}: {how}: {error}") from None
+            raise kind(f"{name}: {how}: {error}") from None
         self.known = True
         report.about(pipe.name, link.peer)
         link.send(push1.ready())
@@ -102,7 +112,7 @@ class Pipes(Service):
         return 0
 
 
-def attend(store, syncer, signals, lifeline, pipe):
+def attend(store: Store, syncer: Workers, signals: Signals, lifeline: int, pipe: Pipe) -> None:
     """A child's loop: serve one connection until it ends by an error, which is raised.
 
     lifeline: becomes readable when the parent is gone.  pipe: the Pipe; its check() raises what
@@ -140,7 +150,7 @@ def attend(store, syncer, signals, lifeline, pipe):
         turns.done(lambda: f"{pipe.name}: {store.pump.last}")
 
 
-def _answer(came, store, pipe, began, now):
+def _answer(came: list[int], store: Store, pipe: Pipe, began: float, now: float) -> None:
     """What a child does about signals."""
     if signal.SIGTERM in came or signal.SIGINT in came:
         raise LinkLost("the server stops")
@@ -159,10 +169,11 @@ def _answer(came, store, pipe, began, now):
         )
 
 
-def farewell(store, error):
+def farewell(store: Store, error: TcppipeError) -> None:
     """Tell the source why the connection ends, as far as it can be told."""
     try:
         for action in store.pump.session.fail(error):
+            assert isinstance(action, Send)
             store.link.send(action.data)
         store.link.drain(1.0)
     except LinkLost:

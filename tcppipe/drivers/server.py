@@ -6,18 +6,22 @@ When the parent is gone its children end by themselves, so nobody writes who can
 reopen.
 """
 
+from __future__ import annotations
+
 import errno
 import gc
 import hashlib
 import os
 import select
 import signal
+import socket
 import time
+from collections.abc import Iterable
 from math import inf
 
 from tcppipe.drivers.lookups import LookUps
 from tcppipe.drivers.rereading import Rereading
-from tcppipe.drivers.service import WHERE
+from tcppipe.drivers.service import WHERE, Service
 from tcppipe.errors import (
     ConfigError,
     LinkLost,
@@ -31,7 +35,7 @@ from tcppipe.net.poll import Poll
 from tcppipe.process import report
 from tcppipe.process.children import Children
 from tcppipe.process.crowd import Crowd
-from tcppipe.process.signals import FAILED, LACKING, TOLD
+from tcppipe.process.signals import FAILED, LACKING, TOLD, Signals
 from tcppipe.process.trouble import Trouble, counted, duration
 from tcppipe.process.turns import Turns
 
@@ -50,14 +54,13 @@ class Server:
     processes or descriptors must not end what runs.
     """
 
-    def __init__(self, service, sockets):
+    def __init__(self, service: Service, sockets: Iterable[socket.socket]) -> None:
         self.service = service
         self.sockets = {sock.fileno(): sock for sock in sockets}
         self._children = Children()
         self._look_ups = LookUps(service.names, service.path)
         self._accept_at = self._tend_at = 0.0
         self._configuration = Rereading(service.path, service.read)
-        self._lifeline, self._held = None, None
         self._turns = Turns(report.say)
         self._accepting = Trouble(report.say)
         self._crowd = Crowd()
@@ -71,7 +74,7 @@ class Server:
         report.share()
         service.open()
 
-    def run(self, signals):
+    def run(self, signals: Signals) -> None:
         """Serve until TERM or INT."""
         self._publish(time.monotonic())
         # A page that a child writes to becomes its own: what can be done before, is done here.
@@ -90,7 +93,7 @@ class Server:
                 report.bug(self.service.path, error)
                 time.sleep(PAUSE)
 
-    def _turn(self, signals):
+    def _turn(self, signals: Signals) -> None:
         """Wait, and do what there is to do."""
         now = time.monotonic()
         self._look_ups.begin(self.service.wanted, now)
@@ -108,7 +111,7 @@ class Server:
             self._turns.done(f"{self.service.path}: a connection or a look-up")
         self._answer(signals.take())
 
-    def _wait(self, signals, now):
+    def _wait(self, signals: Signals, now: float) -> list[tuple[int, int]]:
         poll = Poll()
         for fd in (signals.fileno(), self._look_ups.fileno(), self.service.asking):
             if fd is not None:
@@ -123,7 +126,7 @@ class Server:
                 poll.register(fd, select.POLLIN)
         return poll.poll(max(0.0, min(times) - now) * 1000 + 1)
 
-    def _tend(self, now):
+    def _tend(self, now: float) -> None:
         if now >= self._tend_at:
             self._tend_at = now + REFRESH
             self._crowding.over(f"{self.service.path}: strangers are few again", now)
@@ -136,7 +139,7 @@ class Server:
             if self._publish_at == inf:  # they were told of HUP when there was nothing to see
                 self._children.signal_all(signal.SIGHUP)
 
-    def _answer(self, came):
+    def _answer(self, came: list[int]) -> None:
         if signal.SIGCHLD in came:
             self._reap()
         if signal.SIGHUP in came:
@@ -150,7 +153,7 @@ class Server:
             self._stopped = True
             self._stop()
 
-    def _accept(self, listener, signals, now):
+    def _accept(self, listener: socket.socket, signals: Signals, now: float) -> None:
         try:
             sock, address = listener.accept()
         except OSError as error:
@@ -186,12 +189,12 @@ class Server:
         finally:
             os._exit(status)
 
-    def _hold_back(self, text, now):
+    def _hold_back(self, text: str, now: float) -> None:
         """No connection can be served for now: they wait in the kernel."""
         self._accept_at = now + PAUSE
         self._accepting.failed(f"{text}; tries again each second", now)
 
-    def _refresh(self):
+    def _refresh(self) -> None:
         try:
             if self.service.refresh():
                 self._publish(time.monotonic())
@@ -199,7 +202,7 @@ class Server:
         except ConfigError as error:
             self._configuration.refused_again(error)
 
-    def _publish(self, now):
+    def _publish(self, now: float) -> None:
         try:
             self.service.publish()
         except (OSError, MemoryError) as error:
@@ -210,7 +213,7 @@ class Server:
             self._publish_at = inf
             self._publishing.over(f"{self.service.path}: children know what is new again", now)
 
-    def _reap(self):
+    def _reap(self) -> None:
         for pid, status, note in self._children.reap():
             if note is None:
                 continue
@@ -223,22 +226,22 @@ class Server:
                 text = f"{self.service.path}: connections cannot be served for now: {why}"
                 self._serving.failed(text, time.monotonic())
 
-    def _tell(self, now):
+    def _tell(self, now: float) -> None:
         """HUP, for all children."""
         self._publish(now)
         self._look_ups.again(now)
         self._children.signal_all(signal.SIGHUP)
 
-    def _collect(self, now):
+    def _collect(self, now: float) -> None:
         """Answers of the name server have come."""
         self._look_ups.collect(now)
         self._publish(now)
 
-    def _say_where(self):
+    def _say_where(self) -> None:
         """USR1: what is going on?"""
         now = time.monotonic()
-        look_up = self._look_ups.fileno()
-        look_up = "at rest" if look_up is None else "a look-up of names is under way"
+        at_rest = self._look_ups.fileno() is None
+        look_up = "at rest" if at_rest else "a look-up of names is under way"
         connections = counted(len(self._children), "connection", "connections")
         report.info(f"{connections}, {look_up}")
         for pid, note in self._children:
@@ -246,7 +249,7 @@ class Server:
                 report.info(f"child {pid}: {note[0]}, for {duration(now - note[1])}")
         self._children.signal_all(WHERE)
 
-    def _stop(self):
+    def _stop(self) -> None:
         self._look_ups.close()
         self._children.signal_all(signal.SIGTERM)
         until = time.monotonic() + STOP
@@ -258,7 +261,7 @@ class Server:
 
     # --- child: from here on in a process of its own
 
-    def _child(self, sock, peer, signals):
+    def _child(self, sock: socket.socket, peer: str, signals: Signals) -> int:
         """Serve one connection; the exit status."""
         self._children.forget()
         os.close(self._held)
@@ -275,7 +278,7 @@ class Server:
         return TOLD
 
 
-def _level(error):
+def _level(error: TcppipeError) -> str:
     """How much it matters that a connection of somebody whom we know ends so."""
     if isinstance(error, (NotNow, PeerError)):
         return "warning"

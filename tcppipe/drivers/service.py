@@ -35,7 +35,7 @@ class Service(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """In the parent, before the first child."""
+        """In the parent, before the first child, and after detaching: make what children learn from."""
 
     def wanted(self) -> Collection[str]:
         """The host names that are to be looked up now and then."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from tcppipe.conf import pipelist
 from tcppipe.conf.pipelist import Line
@@ -37,7 +37,10 @@ class Listed(Protocol):
     resend: bool
 
 
-class Wanted:
+P = TypeVar("P", bound=Listed)
+
+
+class Wanted(Generic[P]):
     """The pipes of the list in the file at `path` (str).
 
     read(words): the options of a line, see pipelist.parse.  make(options, file): the pipe of
@@ -48,17 +51,17 @@ class Wanted:
         self,
         path: str,
         read: Callable[[list[str]], Options],
-        make: Callable[[Options, str], Listed],
+        make: Callable[[Options, str], P],
     ) -> None:
         self.path = path
         self.lines: list[Line] = []
         self.directories: set[str] = set()
-        self.pipes: dict[Key, tuple[Line, Listed]] = {}  # of the last look
+        self.pipes: dict[Key, tuple[Line, P]] = {}  # of the last look
         self.errors: list[str] = []  # why files have no pipe, of the last look
         self._read = read
         self._make = make
         self._excluded: list[str] = []
-        self._made: dict[tuple[int, str], Listed] = {}  # by line and file
+        self._made: dict[tuple[int, str], P] = {}  # by line and file
         self._seen: dict[str, object] = {}  # directory: its signature when it was listed
         self._listed_at = 0.0
         self._origins: dict[Key, float] = {}  # when it was last there

@@ -4,9 +4,17 @@ Everything in this package that reads or writes an origin, a destination or a le
 goes through an FS object.  Errors are the plain OSErrors of the calls.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import struct
+from typing import TYPE_CHECKING, BinaryIO
+
+from tcppipe.cursor import Bytes
+
+if TYPE_CHECKING:
+    from tcppipe.files.inotify import Inotify
 
 FS_IOC_GETVERSION = 0x80087601  # Linux: the inode's generation number
 PAGE = 1 << 16  # bytes; a multiple of the system's
@@ -39,7 +47,7 @@ class FS:
     write = staticmethod(os.write)
 
     @staticmethod
-    def open(path, flags, mode=0o600):
+    def open(path: str, flags: int, mode: int = 0o600) -> int:
         """os.open with close-on-exec, without following a symbolic link in the last place
         when the file may be written."""
         if flags & (os.O_WRONLY | os.O_RDWR):
@@ -47,12 +55,12 @@ class FS:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, mode)
 
     @staticmethod
-    def position(fd):
+    def position(fd: int) -> int:
         """Where the last write through this descriptor ended."""
         return os.lseek(fd, 0, os.SEEK_CUR)
 
     @staticmethod
-    def overwrite(fd, data, offset):
+    def overwrite(fd: int, data: Bytes, offset: int) -> int:
         """Write in place, also through a descriptor that appends: how many bytes.
 
         The same bytes once more make the kernel write them to the disk, whatever became of
@@ -66,35 +74,36 @@ class FS:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
     @staticmethod
-    def forget(fd, first, length):
+    def forget(fd: int, first: int, length: int) -> None:
         """Ask the kernel to keep nothing of a part of a file in memory; length 0: up to its end."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, first, length, os.POSIX_FADV_DONTNEED)
 
     @staticmethod
-    def next_data(fd, at):
+    def next_data(fd: int, at: int) -> int:
         """Where the next bytes from an offset on stand that are not a hole.  Raises OSError when
         there are none."""
         return os.lseek(fd, at, os.SEEK_DATA) if hasattr(os, "SEEK_DATA") else at
 
     @staticmethod
-    def stream(fd):
+    def stream(fd: int) -> BinaryIO:
         """A buffered binary stream that reads the open file from its beginning."""
         stream = os.fdopen(os.dup(fd), "rb")
         stream.seek(0)
         return stream
 
     @staticmethod
-    def inode_generation(fd):
+    def inode_generation(fd: int) -> int:
         """The inode's generation number, or 0 where the file system tells none."""
         try:
             raw = fcntl.ioctl(fd, FS_IOC_GETVERSION, bytes(8))
         except OSError:
             return 0
-        return struct.unpack("@I", raw[:4])[0]
+        number: int = struct.unpack("@I", raw[:4])[0]
+        return number
 
     @staticmethod
-    def boot():
+    def boot() -> str:
         """What names this start of the system; "" where nobody tells."""
         try:
             with open("/proc/sys/kernel/random/boot_id") as file:
@@ -103,14 +112,14 @@ class FS:
             return ""
 
     @staticmethod
-    def inotify():
+    def inotify() -> Inotify:
         """An Inotify of files.inotify.  Raises OSError or ImportError where there is none."""
         from tcppipe.files.inotify import Inotify
 
         return Inotify()
 
     @staticmethod
-    def kind(directory):
+    def kind(directory: str) -> int | None:
         """The kind of a directory's file system, a number as in <linux/magic.h>; None when that
         cannot be known."""
         import ctypes
@@ -121,7 +130,7 @@ class FS:
         return ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF
 
     @staticmethod
-    def has_writer(fd):
+    def has_writer(fd: int) -> bool | None:
         """True or False when the kernel tells whether a process has the file open for writing,
         else None.
 
@@ -138,11 +147,11 @@ class FS:
         return False
 
     @staticmethod
-    def makedirs(path):
+    def makedirs(path: str) -> None:
         """Make a directory and its parents, 0755 less the umask."""
         os.makedirs(path, mode=0o755, exist_ok=True)
 
-    def sync_directory(self, path):
+    def sync_directory(self, path: str) -> None:
         """Make the names in a directory durable."""
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -150,7 +159,7 @@ class FS:
         finally:
             self.close(fd)
 
-    def rewrite(self, fd, first, last):
+    def rewrite(self, fd: int, first: int, last: int) -> None:
         """Write the bytes of [first, last) once more, as they can be read.
 
         What the kernel remembers of the first time goes before that: where ext4 once could not
@@ -170,7 +179,7 @@ class FS:
                 count = self.overwrite(fd, data, first)
                 first, data = first + count, data[count:]
 
-    def write_all(self, fd, data):
+    def write_all(self, fd: int, data: Bytes) -> None:
         """Write all of `data`, in as many calls as it takes.
 
         Raises OSError; a part may have been written then.
@@ -183,7 +192,7 @@ class FS:
 REAL = FS()
 
 
-def open_new(fs, path, mode, flags=0):
+def open_new(fs: FS, path: str, mode: int, flags: int = 0) -> int:
     """Make a file under a name that only we use, in the place of whatever stands there.
 
     What a crash has left there, or somebody has planted (a link to another file, a file of his

@@ -5,9 +5,12 @@ which costs a start 20 ms, and each forked child some hundred kilobytes.  Linux 
 OSError or ImportError on importing where there is none.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
 
 MODIFY, ATTRIB, MOVED_FROM, MOVED_TO = 0x2, 0x4, 0x40, 0x80
 CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x100, 0x200, 0x400, 0x800
@@ -16,6 +19,8 @@ ONLYDIR, ISDIR = 0x01000000, 0x40000000
 # What may happen to a file, and to a directory and the names in it.
 OF_FILE = MODIFY | ATTRIB | MOVE_SELF | DELETE_SELF
 OF_DIRECTORY = CREATE | DELETE | MOVED_TO | MOVED_FROM | DELETE_SELF | MOVE_SELF | ONLYDIR
+Event = tuple[int, int, int, bytes]  # (watch, mask, cookie, name)
+
 _EVENT = struct.Struct("iIII")
 _LONGEST = 272  # bytes of an event at most
 
@@ -26,14 +31,14 @@ except AttributeError:
     raise ImportError("no inotify on this system") from None
 
 
-def _checked(result, path=None):
+def _checked(result: int, path: str | None = None) -> int:
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), path)
     return result
 
 
-def parse(data):
+def parse(data: bytes) -> Iterator[Event]:
     """(watch, mask, cookie, name) of each event in what was read."""
     at = 0
     while at < len(data):
@@ -45,16 +50,16 @@ def parse(data):
 class Inotify:
     """One descriptor, and what is watched by it.  Methods raise OSError."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._fd = _checked(_init(os.O_NONBLOCK | os.O_CLOEXEC))
 
-    def fileno(self):
+    def fileno(self) -> int:
         """The descriptor to wait on; it never blocks."""
         return self._fd
 
-    def read(self):
+    def read(self) -> list[Event]:
         """(watch, mask, cookie, name) of each event that was told so far, in order."""
-        events = []
+        events: list[Event] = []
         try:
             while True:
                 data = os.read(self._fd, 4096)
@@ -65,14 +70,14 @@ class Inotify:
             pass
         return events
 
-    def add_watch(self, path, mask):
+    def add_watch(self, path: str, mask: int) -> int:
         """Watch a path for the events in mask; the number of the watch."""
         return _checked(_add(self._fd, os.fsencode(path), ctypes.c_uint32(mask)), path)
 
-    def rm_watch(self, watch):
+    def rm_watch(self, watch: int) -> None:
         """End a watch."""
         _checked(_remove(self._fd, watch))
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the descriptor."""
         os.close(self._fd)

@@ -8,7 +8,10 @@ Keeps nothing on disk.  Who begins to listen, or was told that something was lef
 nothing of what was before, and says so: then the search by names has to do.
 """
 
+from __future__ import annotations
+
 import os
+from types import ModuleType
 from typing import NamedTuple
 
 from tcppipe.files.generations import stem
@@ -31,18 +34,19 @@ class Coming(NamedTuple):
 class Untold:
     """Nobody tells anything."""
 
-    def comings(self):
+    def comings(self) -> list[Coming] | None:
         """The Comings that were not taken yet, oldest first; None: nobody knows."""
+        return None
 
-    def listen(self):
+    def listen(self) -> bool:
         """All that came before the last comings() is known, though it was not told.  False when
         something has come since."""
         return True
 
-    def taken(self, count):
+    def taken(self, count: int) -> None:
         """So many of them are held now."""
 
-    def doubt(self):
+    def doubt(self) -> None:
         """What was told does not fit what is seen: nothing is known."""
 
 
@@ -51,14 +55,14 @@ class File:
 
     __slots__ = ("came", "went", "path", "names", "copied")
 
-    def __init__(self, came):
+    def __init__(self, came: int) -> None:
         self.came = came
-        self.went = None
-        self.path = None  # what it is called now
-        self.names = []  # what it was called, the origin's name left out
+        self.went = 0
+        self.path: str | None = None  # what it is called now
+        self.names: list[str] = []  # what it was called, the origin's name left out
         self.copied = True  # it has never stood under the origin's name
 
-    def leave(self, now):
+    def leave(self, now: int) -> None:
         """It has no name now."""
         self.path, self.went = None, now
 
@@ -66,35 +70,35 @@ class File:
 class Names:
     """The Comings under one path (str, absolute).  flags: has the numbers of inotify(7)."""
 
-    def __init__(self, path, flags):
+    def __init__(self, path: str, flags: ModuleType) -> None:
         self._path = path
         self._flags = flags
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """Nothing is known of what was before."""
         self._now = 0
         self._last = File(0)  # that came under the origin's name last
-        self._files = {}  # path: File
+        self._files: dict[str, File] = {}
         self._put(self._last, self._path)
         self._begin()
 
-    def _begin(self):
+    def _begin(self) -> None:
         self._files = {self._path: self._last} if self._last.path == self._path else {}
-        self._moving = {}  # cookie: File, on its way from one name to the next
-        self._row = []  # Files that have come under the origin's name, not taken yet
-        self._passed = []  # Files without a name now that never stood there
+        self._moving: dict[int, File] = {}  # cookie: File, on its way from one name to the next
+        self._row: list[File] = []  # Files that have come under the origin's name, not taken yet
+        self._passed: list[File] = []  # Files without a name now that never stood there
 
     @property
-    def moving(self):
+    def moving(self) -> bool:
         """True when a file has left its name, and the next one is to be told; or it never is."""
         return bool(self._moving)
 
-    def settle(self):
+    def settle(self) -> None:
         """What has left its name to nobody knows where has not come back."""
         self._moving = {}
 
-    def take(self, mask, cookie, path):
+    def take(self, mask: int, cookie: int, path: str) -> bool:
         """An event of a directory.  True when it tells of a name that came or went."""
         flags = self._flags
         self._now += 1
@@ -103,7 +107,8 @@ class Names:
         elif mask & flags.DELETE:
             self._gone(path)
         elif mask & flags.MOVED_TO:
-            self._came(self._moving.pop(cookie, None) or File(self._now), path)
+            moved = self._moving.pop(cookie) if cookie in self._moving else File(self._now)
+            self._came(moved, path)
         elif mask & flags.CREATE:
             self._came(File(self._now), path)
         else:
@@ -111,18 +116,18 @@ class Names:
         return True
 
     @property
-    def too_many(self):
+    def too_many(self) -> bool:
         """True when more names are kept in mind than is reasonable."""
         return len(self._files) + len(self._moving) + len(self._passed) > MOST
 
-    def _gone(self, path):
+    def _gone(self, path: str) -> File:
         file = self._files.pop(path, None) or File(0)
         file.leave(self._now)
         if file.copied and file.came and self._row:
             self._passed.append(file)  # something may have been made of it
         return file
 
-    def _came(self, file, path):
+    def _came(self, file: File, path: str) -> None:
         if path in self._files:
             self._gone(path)
         if path == self._path and file is not self._last:
@@ -130,26 +135,26 @@ class Names:
             self._last = file
         self._put(file, path)
 
-    def _put(self, file, path):
-        file.path, file.went = path, None
+    def _put(self, file: File, path: str) -> None:
+        file.path, file.went = path, 0
         if path == self._path:
             file.copied = False
         else:
             file.names.append(path)
         self._files[path] = file
 
-    def comings(self):
+    def comings(self) -> list[Coming]:
         """The Comings that were not taken yet, oldest first."""
-        used = set()
+        used: set[File] = set()
         return [Coming(file.path, self._instead(file, used)) for file in self._row]
 
-    def taken(self, count):
+    def taken(self, count: int) -> None:
         """So many of them are held now."""
         del self._row[:count]
         if not self._row:
             self._begin()
 
-    def _instead(self, file, used):
+    def _instead(self, file: File, used: set[File]) -> str | None:
         """What was made of a file that has no name any more: what came under a likely name while
         it was there; one that is called as it was, or else the last."""
         if file.path is not None:
@@ -168,7 +173,7 @@ class Names:
                 return path
         return None
 
-    def _is_likely(self, path):
+    def _is_likely(self, path: str) -> bool:
         name, extension = split(os.path.basename(path))
         packed = extension in EXTENSIONS + FOREIGN
         return is_rotated(path, self._path) or (packed and name.startswith(stem(self._path)))

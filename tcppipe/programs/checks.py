@@ -9,7 +9,7 @@ import sys
 import time
 
 from tcppipe.conf import grammar, notes, pipes, pullnotes, reach
-from tcppipe.drivers.pipe import Table
+from tcppipe.drivers.table import Table
 from tcppipe.errors import ConfigError
 from tcppipe.files import configuration, matches
 from tcppipe.net import identity, resolver

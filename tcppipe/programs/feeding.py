@@ -9,6 +9,8 @@ import os
 import socket
 import time
 
+from tcppipe.drivers.follow import Manner
+from tcppipe.drivers.push import Route
 from tcppipe.errors import in_words
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
@@ -26,20 +28,16 @@ preload()
 hashlib.sha256(b"").digest()  # the first one makes OpenSSL read its tables
 
 
-def make_push(pipe, dialler, kind, **more):
-    """What feeds a pipe: a Push or another `kind` of it, which may want `more`."""
+def parts(pipe, dialler):
+    """What a Push of a pipe is made of."""
     packer = _packer(pipe)
     link = _link_maker(pipe)
-    return kind(
+    return (
         Follower(Chain(pipe.path, pipe.olddir, *pipe_files(pipe), pipe.hold_nuls)),
-        lambda now: dialler.dial(os.fsencode(pipe.path), now, link),
-        _greeter(pipe, packer),
+        Route(lambda now: dialler.dial(os.fsencode(pipe.path), now, link), _greeter(pipe, packer)),
         StatusFile(pipe.statusfile, pipe.originalfile),
         report.say,
-        pipe.interval,
-        pipe.resend,
-        packer,
-        **more,
+        Manner(pipe.interval, pipe.resend, packer),
     )
 
 

@@ -78,10 +78,9 @@ def run(keep):
     daemon.must_be_alone(f"{keep.path}: tcppipe runs already for this list")
     daemon.begin(keep.foreground)
 
-    def prepare(pipe, resend, dialler, lifeline, tell):
+    def prepare(pipe, resend, dialler, lines):
         pipe.resend = resend
-        more = {"lifeline": lifeline, "tell": tell}
-        return pipe, feeding.make_push(pipe, dialler, kept.Kept, **more)
+        return pipe, kept.Kept(*feeding.parts(pipe, dialler), lines)
 
     def feed(prepared, signals):
         daemon.lock.forget()
@@ -92,7 +91,7 @@ def run(keep):
             report.info(f"started, {wanted.holds} in {wanted.path}, version {__version__}")
             daemon.ready()
             report.share()
-            Keeper(wanted, prepare, feed).run(signals)
+            Keeper(wanted, signals, prepare, feed).run()
         report.info("ended")
 
     return daemon.run(serve)

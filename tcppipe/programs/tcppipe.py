@@ -129,7 +129,7 @@ def _run(pipe):
     from tcppipe.net.dial import Dialler
     from tcppipe.process import report
     from tcppipe.process.daemon import Daemon
-    from tcppipe.programs.feeding import Wakeup, make_push, pipe_files
+    from tcppipe.programs.feeding import Wakeup, parts, pipe_files
 
     daemon = Daemon("tcppipe", pipe.pidfile)
     daemon.open(pipe.foreground)
@@ -138,7 +138,7 @@ def _run(pipe):
     daemon.must_be_alone(f"{pipe.path}: tcppipe runs already for this file and host")
     caller = daemon.begin(pipe.foreground)
     report.about(pipe.path)
-    push = make_push(pipe, Dialler(pipe.host, pipe.port), Push)
+    push = Push(*parts(pipe, Dialler(pipe.host, pipe.port)))
 
     def serve():
         push.establish(caller)

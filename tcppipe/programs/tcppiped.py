@@ -58,9 +58,9 @@ def main(argv=None):
 
 
 def _run(options, port):
-    from tcppipe.drivers.pipe import Table
     from tcppipe.drivers.serve import Pipes
     from tcppipe.drivers.server import SIGNALS, Server
+    from tcppipe.drivers.table import Table
     from tcppipe.net.listen import listen
     from tcppipe.process import report
     from tcppipe.process.daemon import Daemon

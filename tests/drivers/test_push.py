@@ -6,13 +6,15 @@ import signal
 
 import pytest
 
-from tcppipe.drivers import push
-from tcppipe.drivers.push import Push
+from tcppipe.drivers import lookout, push
+from tcppipe.drivers.follow import Manner
+from tcppipe.drivers.push import Push, Route
 from tcppipe.errors import LinkLost, NotNow, PeerError, Refused
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
+from tcppipe.files.notifiers import Nothing
 from tcppipe.files.status import StatusFile
-from tcppipe.files.wakeup import Nothing, Wakeup
+from tcppipe.files.wakeup import Wakeup
 
 
 class Told:
@@ -55,7 +57,8 @@ def signals():
 def client(tmp_path, signals, monkeypatch):
     """Makes a Push whose attempts to connect go wrong as told, one after the other, and ends it
     then; what it says."""
-    monkeypatch.setattr(push, "LOOK", 0.01)
+    monkeypatch.setattr(lookout, "LOOK", 0.01)
+    monkeypatch.setattr(push, "CALM", 0.01)
     for bounds in ("LOST", "FOR_NOW", "REFUSED", "BUG"):
         monkeypatch.setattr(push, bounds, (0.001, 0.001))
     origin = tmp_path / "a.log"
@@ -72,7 +75,10 @@ def client(tmp_path, signals, monkeypatch):
 
         status = StatusFile(str(tmp_path / "status"))
         client = Push(
-            Follower(Chain(str(origin))), dial, None, status, lambda *words: said.append(words)
+            Follower(Chain(str(origin))),
+            Route(dial, None),
+            status,
+            lambda *words: said.append(words),
         )
         client.run(signals, Nothing())
         client.follower.chain.close()
@@ -134,7 +140,7 @@ def test_hup_does_not_wait_for_a_pause(client, signals, monkeypatch):
 @pytest.mark.parametrize("interval", [None, 3600.0])
 def test_a_name_that_comes_is_looked_at_at_once(tmp_path, signals, monkeypatch, interval):
     """Also while there is no connection, and whatever -t says: what came may not stay."""
-    monkeypatch.setattr(push, "LOOK", 3600.0)
+    monkeypatch.setattr(lookout, "LOOK", 3600.0)
     monkeypatch.setattr(push, "LOST", (3600.0, 3600.0))
     origin = tmp_path / "a.log"
     origin.write_bytes(b"one\n")
@@ -159,7 +165,7 @@ def test_a_name_that_comes_is_looked_at_at_once(tmp_path, signals, monkeypatch, 
     if wakeup.fileno() < 0:
         pytest.skip("no notification on this system")
     status = StatusFile(str(tmp_path / "status"))
-    client = Push(Follower(chain), dial, None, status, say, interval)
+    client = Push(Follower(chain), Route(dial, None), status, say, Manner(interval))
     chain.told = wakeup
     chain.look()
     client.run(signals, wakeup)

@@ -303,7 +303,7 @@ def test_more_happens_than_can_be_told(told, monkeypatch):
 def test_names_that_another_host_gives(tmp_path, monkeypatch):
     """On a file system that others write to as well only what is done here is told: two rotations
     by another host between two looks are found by names."""
-    monkeypatch.setattr("tcppipe.files.wakeup.NAMED", set(), raising=False)
+    monkeypatch.setattr("tcppipe.files.notifiers.NAMED", set())
     told = Told(tmp_path)
     unheard = told.wakeup._notifier._names
     monkeypatch.setattr(unheard, "take", only_made(unheard.take, told.wakeup._notifier._flags))

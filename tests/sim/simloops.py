@@ -26,8 +26,8 @@ from simfs import ProcessDied
 from simorigin import SOURCE
 from simworld import STATUS, World
 
-from tcppipe.drivers import pipe as drivers_pipe
-from tcppipe.drivers import push, serve
+from tcppipe.drivers import follow, push, serve
+from tcppipe.drivers.claim import Asking
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost, NotNow, SyncFailed, TcppipeError
 from tcppipe.files.follower import Follower
@@ -424,8 +424,9 @@ class LoopWorld(World):
             return Source(sender, "sim", self.now, witness, resend, self.packer)
 
         self.push = push.Push(
-            self.follower, lambda now: dialler.dial(b"/o/app.log", now, link), greet,
-            self.status, self._say, self.interval, self.resend, self.packer,
+            self.follower,
+            push.Route(lambda now: dialler.dial(b"/o/app.log", now, link), greet),
+            self.status, self._say, follow.Manner(self.interval, self.resend, self.packer),
         )  # fmt: skip
         self.push.run(task.signals, self.wakeup())
 
@@ -681,7 +682,7 @@ class LoopWorld(World):
                     if getattr(module, "select", None) is select:
                         play(module, "select", played_select)
             play(connect, "socket", sockets)
-            for module in (push, serve):
+            for module in (follow, serve):
                 play(module, "report", say)
                 play(module, "Turns", self.turns)
             play(os, "urandom", lambda count: bytes(chance.randrange(256) for _ in range(count)))
@@ -740,11 +741,11 @@ class ServedPipe:
             holder.signals.came.append(signal.SIGTERM if ours else signal.SIGUSR1)
             world.reach("older child fenced")
             self._asked, self._until = holder, world.now + (19.0 if ours else 4.0)
-            raise drivers_pipe.Asking("asks whoever has it")
+            raise Asking("asks whoever has it")
         elif world.now > self._until:
             raise NotNow("another source sends this pipe")
         else:
-            raise drivers_pipe.Asking("asks whoever has it")
+            raise Asking("asks whoever has it")
 
 
 LOOP_EVENTS = {"term_source": 1, "hup_source": 2, "ask_source": 1, "server_restarts": 1}

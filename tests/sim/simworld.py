@@ -504,6 +504,7 @@ class World(Origin, Archive):
             mock.patch.object(time, "strftime", strftime),
             mock.patch("tcppipe.files.places.time.time", lambda: self.o.now / 1e9),
             mock.patch("tcppipe.files.wakeup.time", played_time),
+            mock.patch("tcppipe.files.notifiers.time", played_time),
         ):
             yield
 
