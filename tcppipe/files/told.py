@@ -1,11 +1,19 @@
 """What a ledger tells of files and generations: questions that only its records answer."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tcppipe.files.ledger import Ledger, Run, Stretch
 from tcppipe.files.proofs import holds, proofs_of
+from tcppipe.files.reader import Reader
+from tcppipe.wire.events import Complete
 
 
-def in_file(ledger):
+def in_file(ledger: Ledger) -> list[tuple[Run, Stretch]]:
     """The (Run, Stretch) that stand in the last one's file since it was empty, oldest first."""
-    last, found = ledger.stretch, []
+    last = ledger.stretch
+    found: list[tuple[Run, Stretch]] = []
     for run in reversed(ledger.runs):
         for stretch in reversed(run.stretches):
             if (stretch.dev, stretch.ino) != (last.dev, last.ino):
@@ -16,13 +24,13 @@ def in_file(ledger):
     return found[::-1]
 
 
-def newest_first(ledger):
+def newest_first(ledger: Ledger) -> Iterator[Run]:
     """All the Runs that a ledger tells of; those that it has to read again come last."""
     yield from reversed(ledger.runs)
     yield from reversed(ledger.older())
 
 
-def past_of(ledger, run, closed):
+def past_of(ledger: Ledger, run: Run, closed: bool) -> list[Complete]:
     """The generations that are here to their end, this one among them if it is.
 
     One that was complete when the destination was rotated has a stretch behind its end.
@@ -42,7 +50,7 @@ def past_of(ledger, run, closed):
     return past
 
 
-def is_told(ledger, reader, found):
+def is_told(ledger: Ledger, reader: Reader, found: Stretch) -> bool:
     """True when the ledger tells of another stretch than the found one that a file holds it."""
     return any(
         proof.mark is not None and proof.stretch is not found and holds(reader.read, proof)
