@@ -249,7 +249,7 @@ class _Agreement:
 
     def _begin(self, start, why, gaps, later, row):
         """The Plan that begins with a candidate: at its beginning, unless it was complete once."""
-        entry = (yield from row.known.entry(start)) if start.live else None
+        entry = (yield from row.known.entry(start, before=row.order)) if start.live else None
         if entry is None:
             return self._from(start, 0, why, gaps, later)
         why = Why.REOPENED if self.have.minor >= REOPENS else Why.WITNESSED

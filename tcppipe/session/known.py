@@ -7,6 +7,7 @@ The functions are generators that ask for what they need of a candidate, cheap t
 """
 
 from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.rotated import family
 from tcppipe.session.actions import Length, Measure
 from tcppipe.wire.events import Holding
 from tcppipe.wire.frames import MAX_RANGES
@@ -15,13 +16,18 @@ from tcppipe.wire.frames import MAX_RANGES
 class Known:
     """What candidates show of complete generations by their first bytes and their inodes.
 
-    past: complete generations, oldest first, as Complete.
+    past: complete generations, oldest first, as Complete.  path: of the origin.
+
+    One complete generation is one file, and perhaps copies of that under names of another kind.
+    Another file that holds the same is another generation.
     """
 
-    def __init__(self, past, places):
+    def __init__(self, past, places, path):
         self.past = past
         self._places = places  # {candidate: places in `past` that begin like it}
-        self._taken = set()
+        self._path = path
+        self._taken = set()  # (place, kind of names)
+        self._asked = set()  # candidates
 
     def place(self, candidate):
         """The place of the generation that a candidate seems to hold, or None."""
@@ -32,13 +38,19 @@ class Known:
         if len(places) != 1:
             return None
         (place,) = places
-        claims = sum(place in others for others in self._places.values())
-        return place if claims == 1 or self.past[place].length >= HEAD else None
+        claims = [other for other, others in self._places.items() if place in others]
+        if self.past[place].length >= HEAD:
+            claims = [other for other in claims if self._kind(other) == self._kind(candidate)]
+        return place if len(claims) == 1 else None
 
-    def entry(self, candidate, short=False):
-        """The complete generation that a candidate holds, or None; a short one is held once.
+    def _kind(self, candidate):
+        return family(candidate.name, self._path)
+
+    def entry(self, candidate, short=False, before=()):
+        """The complete generation that a candidate holds, or None.
 
         short: a short one with another inode counts, too.  It may be another of the same content.
+        before: the files that come before it, oldest first: what they hold, it does not.
         """
         places = self._places.get(candidate, [])
         places = sorted(places, key=lambda place: not _same_inode(candidate, self.past[place]))
@@ -46,12 +58,27 @@ class Known:
             entry = self.past[place]
             same = _same_inode(candidate, entry)
             if not same and entry.length < HEAD:  # it may be another that holds the same
-                if not short or place in self._taken or self._is_elsewhere(place, candidate):
+                taken = any(place == one for one, _kind in self._taken)
+                if not short or taken or self._is_elsewhere(place, candidate):
                     continue
-            if (yield from holds(candidate, entry)):
-                self._taken.add(place)
+            if not (yield from holds(candidate, entry)):
+                continue
+            if same or not (yield from self._is_taken(place, candidate, before)):
+                self._taken.add((place, self._kind(candidate)))
                 return entry
         return None
+
+    def _is_taken(self, place, candidate, before):
+        """True when other files with names of its kind hold all generations with this content."""
+        kind = self._kind(candidate)
+        theirs = [other for other in self._places if _same_inode(other, self.past[place])]
+        for other in [*theirs, *before]:
+            if other is candidate or other in self._asked or place not in self._places.get(other, ()):
+                continue
+            if candidate.live or self._kind(other) == kind:
+                self._asked.add(other)
+                yield from self.entry(other)
+        return any(one == place and (candidate.live or k == kind) for one, k in self._taken)
 
     def _is_elsewhere(self, place, candidate):
         """True when the file that the generation was in is another candidate."""
@@ -61,8 +88,8 @@ class Known:
         )
 
 
-def recognise(past, candidates):
-    """See which complete generations the candidates may hold -> Known.
+def recognise(past, candidates, path):
+    """See which complete generations the candidates of the origin at `path` may hold -> Known.
 
     Their first bytes are compared, and that a short one is not longer: many begin alike.
     """
@@ -95,7 +122,8 @@ def recognise(past, candidates):
     for candidate in found:
         if candidate.trouble:  # it has the inode of one whose content stands elsewhere: a new file
             found[candidate] = [place for place in found[candidate] if place not in shown]
-    return Known(past, {candidate: places for candidate, places in found.items() if places})
+    found = {candidate: places for candidate, places in found.items() if places}
+    return Known(past, found, path)
 
 
 def _head_of(entry):

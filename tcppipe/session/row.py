@@ -163,10 +163,11 @@ class Row:
     def after(self):
         """The files that come after the cursor and were not delivered, the live one last."""
         later, copies = [], set()
+        before = [candidate for candidate in self.order if candidate not in self.behind]
         for candidate in self.behind:
             if candidate in self.taken:
                 continue
-            done = yield from self.known.entry(candidate, short=self.cursor is None)
+            done = yield from self.known.entry(candidate, self.cursor is None, before)
             if done is None and not (yield from self._is_copy(candidate, copies)):
                 later.append(candidate)
         live = self.situation.live
@@ -217,7 +218,7 @@ class Row:
 
 def row_of(situation, cursor):
     """The Row.  Yields what it asks of candidates."""
-    known = yield from recognise(situation.past, situation.candidates)
+    known = yield from recognise(situation.past, situation.candidates, situation.path)
     row = Row(situation, cursor, known)
     yield from row.find_order()
     return row

@@ -807,6 +807,50 @@ def test_equal_files_are_told_apart_by_their_inodes():
         assert [plan.candidate.name, *later(plan)] == [f.name for f in files[n + 1 :]]
 
 
+def equal_days(packed):
+    """The files of days whose logs hold the same as OLD or NEW, oldest first, and the live one."""
+    content = [OLD, NEW, OLD, OLD, NEW]
+    files = [
+        File(f"log.{5 - n}", data, 0 if packed else n + 1, 5 + n) for n, data in enumerate(content)
+    ]
+    return files, [complete(data, n + 1) for n, data in enumerate(content)]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("done", range(1, 5))
+def test_long_files_that_are_equal_are_generations_of_their_own(done, packed):
+    """As many as are complete are left out, the oldest; with an inode of its own none is taken
+    for another, and without one they are counted."""
+    files, past = equal_days(packed)
+    data = files[done - 1].data
+    have = closed(data, ino=done)
+    world = World([*files, File("log", b"x", 9, 50, True)], data, have)
+    if packed:
+        world.candidates[:5] = [c._replace(size=None) for c in world.candidates[:5]]
+    plan = world.agree(past=past[:done])
+    assert [plan.candidate.name, *later(plan)] == [*[f.name for f in files[done:]], "log"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_live_file_that_is_equal_to_what_was_rotated_is_another(packed):
+    """It is no rotation that was undone: what was rotated stands beside it."""
+    files = [File("log.1", OLD, 0 if packed else 1, 5), File("log", OLD, 2, 20, True)]
+    world = World(files, OLD, closed(OLD)._replace(minor=2))
+    if packed:
+        world.candidates[0] = world.candidates[0]._replace(size=None)
+    plan = world.agree(past=[complete(OLD)])
+    assert decided(plan) == ("log", Why.NEXT, 0)
+
+
+@pytest.mark.parametrize("name", ["log-20261125", "log.2026-11-25"])
+def test_a_copy_of_what_is_complete_under_a_name_of_another_kind_is_left_out(name):
+    """It was copied to where somebody collects logs."""
+    files = [File("log.2", OLD, 1, 5), File("log.1", NEW, 2, 6), File(name, OLD, 7, 30),
+             File("log", b"x", 9, 50, True)]  # fmt: skip
+    plan = World(files, NEW, closed(NEW, ino=2)).agree(past=[complete(OLD), complete(NEW, 2)])
+    assert [plan.candidate.name, *later(plan)] == ["log"]
+
+
 def test_what_is_complete_is_left_out_whatever_it_is_called():
     """Compressed at a later time, under another inode: content tells."""
     first, second = lines("first", 3000), lines("second", 4000)
