@@ -21,7 +21,7 @@ from tcppipe.files.history import History
 from tcppipe.files.names import Untold
 from tcppipe.files.places import PATIENCE, Places, age
 from tcppipe.files.reader import Absent, Broken, Reader, is_open
-from tcppipe.rotated import FOREIGN, arrange, is_rotated, shape, split
+from tcppipe.rotated import EXTENSIONS, FOREIGN, arrange, family, is_rotated, shape, split
 
 TRIES = 5  # to look while nothing is renamed, before the next look
 RESERVE = 4  # descriptors that are left for other things where they are used up
@@ -440,6 +440,21 @@ class Chain:
         for sibling in mine:
             self.learn(sibling.name)
 
+    def is_packed(self, head, length, digest):
+        """True when a compressed file holds this: a file without a name was rotated.  Raises Busy."""
+        for sibling in self.rotated():
+            if split(sibling.name)[1] not in EXTENSIONS:
+                continue
+            packed = self._copies.get(sibling.file) or self.open_sibling(sibling)
+            if packed is None or isinstance(packed, Absent):
+                continue
+            self._copies[sibling.file] = packed
+            if _is_copy(packed, length, head, b"") and packed.status()[0] == length:
+                if self.digests.of(packed, 0, length) == digest:
+                    return True
+        self._forget_copies()
+        return False
+
     def _packs(self, sibling, reader):
         """True when a file is a compressed one that begins as what was held."""
         if split(sibling.name)[1] in ("", *FOREIGN) or reader.compressed:
@@ -499,15 +514,21 @@ class Chain:
             reader.reopened = entry
         return True
 
-    def _exists(self, generation):
-        """True when an ended generation's own file is still there, and holds it."""
+    def _exists(self, generation, kind=None):
+        """True when an ended generation's own file is still there, and holds it.
+
+        kind: under a name of this file's kind; None: of any.
+        """
         file, igen = generation[:2], generation.igen
         if self.live is not None and file == self.live.file:
             return False  # it was truncated
         held = [r for r in {*self._done, *self.watched} if r.file == file]
-        if any(self.fs.fstat(reader.fd).st_nlink for reader in held):
+        if kind is None and any(self.fs.fstat(reader.fd).st_nlink for reader in held):
             return True
         there = [sibling for sibling in self.rotated() if sibling.file == file]
+        if kind is not None:
+            wanted = family(kind.path, self.path)
+            there = [sibling for sibling in there if family(sibling.name, self.path) == wanted]
         return any(not igen or self._igen(sibling.name) in (igen, 0) for sibling in there)
 
     def try_again(self):

@@ -298,7 +298,9 @@ class Follower:
             return False
         if live.read(len(self._head), 0) != self._head or self._digest.offset != self.offset:
             return False
-        return self.chain.digests.of(live, 0, self.offset) == self._digest.digest()
+        digest = self._digest.digest()
+        same = self.chain.digests.of(live, 0, self.offset) == digest
+        return same and not self.chain.is_packed(self._head, self.offset, digest)
 
     def _move(self, current):
         """The live file takes the place of the first reader's."""

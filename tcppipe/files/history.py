@@ -64,8 +64,8 @@ class History:
     def find(self, reader, digest, exists):
         """The entry whose content a reader's file holds, or None: it is a generation of its own.
 
-        digest(reader, first, length); exists(generation): that its own file is still there,
-        other than the reader's.  Raises Busy and OSError.
+        digest(reader, first, length); exists(generation, reader or None): that its own file is
+        still there, under a name of the reader's kind.  Raises Busy and OSError.
         """
         for entry in reversed(self.entries):
             if self._holds(reader, entry, digest, exists):
@@ -82,7 +82,7 @@ class History:
             if not entry.length or self._taken.get(entry, reader.file) != reader.file:
                 return False
             short = entry.length < HEAD  # then it may be another that holds the same
-            if short and (exists(generation) or not reader.compressed):
+            if exists(generation, None if short else reader) or (short and not reader.compressed):
                 return False
         if reader.digest(0, generation.head_len) != generation.head and generation.head_len:
             return False

@@ -95,7 +95,7 @@ class Places:
         for sibling in [*reversed(rotated), *others]:
             if sibling.file not in files:
                 files.add(sibling.file)
-                yield sibling, sibling not in others
+                yield sibling, sibling in rotated
 
     def _learn(self, wanted, ours):
         """Look for generations under any name, and learn the shape of the names."""

@@ -11,7 +11,7 @@ from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.rotated import arrange
 from tcppipe.session import compare
 from tcppipe.session.actions import Measure
-from tcppipe.session.known import begins_with, size_of
+from tcppipe.session.known import begins_with, same_content, size_of
 from tcppipe.session.row import row_of
 from tcppipe.session.situation import is_held, is_of
 
@@ -28,9 +28,18 @@ def find(situation):
         if candidate.size is not None and candidate.size > longest.size:
             if not candidate.trouble and (yield from begins_with(candidate, longest)):
                 longest = candidate
-    if longest is not cursor:
-        situation.candidates.remove(cursor)
+    if longest is cursor or (yield from _is_packed(situation, cursor)):
+        return cursor
+    situation.candidates.remove(cursor)
     return longest
+
+
+def _is_packed(situation, cursor):
+    """True when a compressed file holds the same: it was rotated, and what is longer is another."""
+    for candidate in situation.candidates:
+        if candidate.size is None and (yield from same_content(cursor, candidate)):
+            return True
+    return False
 
 
 def _find(situation):

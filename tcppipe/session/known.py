@@ -73,7 +73,11 @@ class Known:
         kind = self._kind(candidate)
         theirs = [other for other in self._places if _same_inode(other, self.past[place])]
         for other in [*theirs, *before]:
-            if other is candidate or other in self._asked or place not in self._places.get(other, ()):
+            if (
+                other is candidate
+                or other in self._asked
+                or place not in self._places.get(other, ())
+            ):
                 continue
             if candidate.live or self._kind(other) == kind:
                 self._asked.add(other)

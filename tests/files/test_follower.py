@@ -7,6 +7,7 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import itertools
 import os
 import resource
 import shutil
@@ -14,7 +15,7 @@ import time
 
 import pytest
 
-from tcppipe.cursor import NO_DIGEST
+from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import GRACE, LINGER, Follower
 from tcppipe.files.fs import REAL
@@ -897,6 +898,31 @@ def test_replaced_by_one_that_begins_in_the_same_way(log):
     log.rotate()
     log.write(content + b"more\n")
     assert log.listen(60) == [content, content + b"more\n"]
+
+
+def test_equal_generations_that_nobody_told_of(log):
+    """Two were rotated between two looks."""
+    content = b"line\n" * 400
+    log.write(content)
+    log.listen()
+    for _ in range(3):
+        log.rotate()
+        log.write(content)
+    assert log.listen(60) == [content] * 4
+
+
+@pytest.mark.parametrize("order", range(6))
+def test_what_is_found_by_content_is_a_rotated_file_as_those_of_its_shape(log, order):
+    """Names that rotation does not give; several begin as what the status file tells of."""
+    log.write(b"x")
+    line = b"a line that is long enough to tell\n"
+    ours = Generation(1, 99, 0, 0, len(line), hashlib.sha256(line).digest())
+    rows = list(itertools.permutations([line * 9, line * 3, b"another\n"]))[order]
+    for day, data in enumerate(rows):
+        path = log.path.replace(".log", f"-2026112{day}.log.gz")
+        log.write(gzip.compress(data), path)
+    found = log.follower.chain.places.find(wanted=(UNKNOWN,), ours=(ours,)).candidates
+    assert len(found) == 4 and all(candidate.rotated for candidate in found)
 
 
 @pytest.mark.parametrize("between", [b"", b"between\n"])

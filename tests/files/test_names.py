@@ -425,6 +425,19 @@ def test_names_that_nobody_knows(tmp_path, seed):
     assert sum(1 if count == "a" else int(count) for count in gaps) == len(missing), seed
 
 
+@pytest.mark.parametrize("more", [b"", b"and more\n"], ids=["equal", "longer"])
+def test_rotated_and_compressed_while_the_next_begins_in_the_same_way(told, more):
+    """The old file is gone, too, but what it held stands compressed beside the new one."""
+    content = b"line\n" * 400
+    told.write(content)
+    told.listen()
+    told.rotate()
+    told.compress(1)
+    told.write(LINE % 1 + content + more)
+    whole = LINE % 1 + content
+    assert told.listen(60) == [whole, whole + more]
+
+
 # --- copied and truncated: no file comes or goes, so nobody tells
 
 

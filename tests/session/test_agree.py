@@ -963,6 +963,22 @@ def test_of_two_that_hold_nothing_the_times_tell_whether_one_was_made_of_the_oth
     assert decided(plan) == ("log.2.gz", Why.RESUMED, 0) and not plan.gaps
 
 
+def test_what_was_compressed_while_it_is_held_does_not_go_on_in_what_begins_alike():
+    """No name leads to the file that is held, and the live one begins with all of it; but it has
+    not been replaced by a copy: it was rotated."""
+    files = [
+        File("log.1.gz", OLD, 0, 10),
+        File("log", OLD, 1, 10),
+        File("log", OLD + b"more\n", 2, 20, True),
+    ]
+    world = World(files, OLD, recorded(OLD))
+    packed, held, live = world.candidates
+    world.candidates = [packed._replace(size=None), held._replace(turn=0), live._replace(turn=1)]
+    plan = world.agree()
+    assert plan.candidate.generation.ino == 1 and decided(plan)[1:] == (Why.RESUMED, len(OLD))
+    assert [candidate.live for candidate in plan.later] == [True]
+
+
 def test_a_generation_in_a_compressed_file_that_was_deleted_while_it_is_held():
     """No name leads to it, and its size has to be asked for, like that of any compressed file."""
     world = World([File("log", OLD, 1, 10)], OLD[:3000], recorded(OLD, OLD[:3000]))
