@@ -9,6 +9,7 @@ for the whole file again.
 """
 
 import os
+import stat
 import zlib
 
 from tcppipe.cursor import NO_DIGEST, Cursor, Generation
@@ -44,6 +45,8 @@ class StatusFile:
         except OSError:
             return None
         try:
+            if not stat.S_ISREG(self.fs.fstat(fd).st_mode):
+                return None  # a link to a device: nobody has emptied it
             return self.fs.pread(fd, 4096, 0)
         except OSError:
             return None

@@ -35,7 +35,8 @@ class PidFile:
         except OSError as error:
             from lockfile import LockFailed
 
-            raise LockFailed(f"{self.path}: cannot lock: {reason(error)}") from None
+            path = error.filename or self.path
+            raise LockFailed(f"{path}: cannot lock: {reason(error)}") from None
         if holder is not None:
             from lockfile import AlreadyLocked
 
@@ -160,8 +161,14 @@ class PidFile:
 
 
 def _open(path: str, mode: int) -> int:
+    """A plain file with one name: not somebody else's, linked to this name."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    return os.open(path, flags, mode)
+    fd = os.open(path, flags, mode)
+    status = os.fstat(fd)
+    if status.st_mode & 0o170000 != 0o100000 or status.st_nlink > 1:
+        os.close(fd)
+        raise OSError(errno.EINVAL, "Not a regular file with one name", path)
+    return fd
 
 
 def _lock(fd: int) -> bool:
@@ -176,11 +183,8 @@ def _lock(fd: int) -> bool:
 
 
 def _own(fd: int, mode: int) -> None:
-    """An open file is a plain one with one name; give it this mode if it is ours."""
-    status = os.fstat(fd)
-    if status.st_mode & 0o170000 != 0o100000 or status.st_nlink != 1:
-        raise OSError(errno.EINVAL, "Not a regular file with one name")
-    if status.st_uid == os.geteuid():
+    """Give an open file this mode if it is ours."""
+    if os.fstat(fd).st_uid == os.geteuid():
         os.fchmod(fd, mode)
 
 

@@ -7,7 +7,7 @@ used in scripts and by cron every minute.
 import os
 import sys
 
-from tcppipe.errors import ConfigError, TcppipeError, reason
+from tcppipe.errors import ConfigError, TcppipeError, in_words
 from tcppipe.process import paths
 from tcppipe.process.owner import owner, send
 from tcppipe.programs.options import absent, asked, interruptible, parse, wrong
@@ -76,7 +76,7 @@ def main(argv=None):
         return _fatal(error)
     except (OSError, MemoryError, ImportError) as error:  # too little of something
         what = "ask who runs" if options.keys() & {"I", "K"} else "start"
-        return _fatal(f"{pipe.path}: cannot {what}: {reason(error)}")
+        return _fatal(f"{pipe.path}: cannot {what}: {in_words(error)}")
 
 
 def _fatal(message):

@@ -27,6 +27,13 @@ def put(path, content):
         file.write(content)
 
 
+def test_a_device_is_no_empty_file(path):
+    """Whoever links it to the null device, to have none, does not ask for the whole file again."""
+    os.makedirs(os.path.dirname(path))
+    os.symlink(os.devnull, path)
+    assert StatusFile(path).read() == (None, False)
+
+
 @pytest.mark.parametrize("make", [os.link, os.symlink])
 def test_what_somebody_has_planted_is_not_written_to(path, tmp_path, make):
     """Under the name that a new status file has at first, there stands another's file."""

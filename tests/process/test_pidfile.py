@@ -16,7 +16,7 @@ import pytest
 
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.process.owner import _flock_layout, owner, send
+from tcppipe.process.owner import _flock_layout, owner, send, lock_path
 from tcppipe.process.pidfile import PidFile
 
 ROOT = Path(__file__).parents[2]
@@ -437,6 +437,17 @@ def test_pid_file_that_is_no_plain_file(pidfile, tmp_path, trap):
     assert precious.read_text() == "precious"
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("x", path)])
+@pytest.mark.parametrize("of", [str, lock_path])
+def test_which_file_it_is_that_is_no_plain_file(pidfile, make, of):
+    """There are two, and whoever has to remove one is told which."""
+    make(of(pidfile))
+    with pytest.raises(
+        lockfile.LockFailed, match=f"^{of(pidfile)}: cannot lock: .*([Ii]s a|regular)"
+    ):
+        PidFile(pidfile).acquire()
+
+
 LOCK = """
 import fcntl, sys
 file = open(sys.argv[1], sys.argv[2])
@@ -525,7 +536,7 @@ def test_daemon_context_takes_it(pidfile):
     """python-daemon can be given this pid file as one of lockfile's."""
     script = """
 import sys, daemon, os
-from tcppipe.process.owner import owner
+from tcppipe.process.owner import owner, lock_path
 from tcppipe.process.pidfile import PidFile
 lock = PidFile(sys.argv[1])
 with daemon.DaemonContext(pidfile=lock, detach_process=False, files_preserve=[1], stdout=sys.stdout):
