@@ -183,7 +183,7 @@ def test_usage_and_page_agree(name):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_signal_stands_in_its_page(name):
     """What a program reads as a signal is described under SIGNALS."""
-    run = inspect.getsource(PROGRAMS[name]._run)
+    run = inspect.getsource(PROGRAMS[name])
     signals = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", run))
     if "held(SIGNALS)" in run:
         signals = {signal.Signals(signum).name for signum in SIGNALS if signum != WHERE}

@@ -22,7 +22,6 @@ from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
 from tcppipe.net import resolver
 from tcppipe.process import report
-from tcppipe.process.outlets import Stream
 from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
 
@@ -265,13 +264,3 @@ def tell_all(source, level, text):
     """A message, about a source or about all."""
     about = f"{source.host} {source.remote} " if source is not None else ""
     report.say(level, f"{about}{text}", source.host if source is not None else None)
-
-
-def streams():
-    """As the original did: errors go to standard error, all else to standard output."""
-
-    def line(_priority, text):
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}"
-
-    out, err = Stream(1, "standard output", line), Stream(2, "standard error", line)
-    return lambda priority: err if priority <= report.ERROR else out

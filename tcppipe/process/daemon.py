@@ -1,6 +1,7 @@
 """How each of our programs starts, becomes a daemon, runs and ends.
 
-The order is the same for all, and each step has its reason to stand where it does: what the
+The order is the same for all, and each step has its reason to stand where it does: signals wait
+before anything that takes long is loaded; what the
 caller should see comes before anything is forked; signals are taken before the pid file says who
 to send them to; the caller is told that all is well when somebody can find us.  In the
 foreground no step is left out but the fork.
@@ -13,9 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tcppipe.errors import ConfigError, TcppipeError
-from tcppipe.process import detach, report
+from tcppipe.process import detach, report, signals
 from tcppipe.process.pidfile import PidFile, lock_errors
-from tcppipe.process.signals import TOLD, Signals
 
 
 class Daemon:
@@ -31,7 +31,9 @@ class Daemon:
         self.ready: detach.Ready = _nobody_waits
 
     def open(self, foreground: bool, streams: report.Streams | None = None) -> None:
-        """The first of all: descriptors 0 to 2 are there, and what we say goes where it should."""
+        """The first of all: descriptors 0 to 2 are there, what we say goes where it should, and
+        no signal that is meant for a running program ends us."""
+        signals.hold()
         detach.ensure_stdio()
         report.open(self.program, foreground, streams)
 
@@ -56,11 +58,11 @@ class Daemon:
         return ready.fileno()
 
     @contextmanager
-    def held(self, signums: Iterable[int]) -> Iterator[Signals]:
+    def held(self, signums: Iterable[int]) -> Iterator[signals.Signals]:
         """These Signals, and the pid file, are ours in the block."""
-        signals = Signals(signums)
+        ours = signals.Signals(signums)
         with self.found():  # only now somebody can find us to send a signal to
-            yield signals
+            yield ours
 
     @contextmanager
     def found(self) -> Iterator[None]:
@@ -82,7 +84,7 @@ class Daemon:
             body()
         except (TcppipeError, lock_errors()) as error:
             says(str(error))
-            return TOLD
+            return signals.TOLD
         return 0
 
 

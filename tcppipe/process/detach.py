@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NoReturn, Protocol
 
 from tcppipe.errors import ConfigError
-from tcppipe.process import report
+from tcppipe.process import report, signals
 
 _NO_DAEMON = "cannot detach: the Python module python-daemon is missing: pip install python-daemon"
 _MOST = 4000  # bytes of a message: it fits an empty pipe, so that one read gets all of it
@@ -121,8 +121,9 @@ def _leave(told: int, tell: int, program: str) -> NoReturn:
         os.close(tell)
         # The signals are for whoever waits at the terminal now, not for the daemon.
         signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, signal.SIG_DFL)
+        signals.let_go()
         word = os.read(told, _MOST)
         if not word:
             word = b"\1" + os.fsencode(f"{program}: ended before it was ready")

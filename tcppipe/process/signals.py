@@ -22,6 +22,19 @@ FAILED = 3  # … that could not even begin
 LACKING = 64  # plus an errno: … that ends for want of something, which its parent says
 
 
+def hold() -> None:
+    """From now on HUP and strays wait until there are Signals: nobody is to end by one that came
+    before he was ready, nor to miss it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, *_strays()})
+
+
+def let_go() -> None:
+    """For a process that will have no Signals: what has waited is forgotten, and HUP ends it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
 class Signals:
     """The signals of this process that its loop answers.  One such object at a time."""
 
@@ -29,12 +42,14 @@ class Signals:
         """From now on these signals are read here, and strays ignored."""
         self._pair: tuple[int, int] | None = None  # (to read, to write)
         self._use(_pair())
-        for signum in _strays():
-            if signal.getsignal(signum) == signal.SIG_DFL:
-                signal.signal(signum, signal.SIG_IGN)
         self._before: dict[int, Any] = {
             signum: signal.signal(signum, self._nothing) for signum in signums
         }
+        for signum in _strays():
+            if signal.getsignal(signum) == signal.SIG_DFL:
+                signal.signal(signum, signal.SIG_IGN)  # what is held is forgotten by that
+        # also what whoever started us had blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._before, *_strays()})
 
     def fileno(self) -> int:
         """The descriptor that is readable when there is something to take."""

@@ -65,20 +65,24 @@ def _check_operands(operands, wanted):
 
 
 def _run(options, snmp_dir, conf):
-    import signal
-    import time
-
-    from tcppipe.drivers.fetchers import Fetchers, read, streams, tell_all
     from tcppipe.process.daemon import Daemon
-    from tcppipe.process.trouble import counted
 
     foreground = "D" not in options
     pidfile = None
     if not foreground:
-        run_dir = paths.run_dir(options.get("run-dir"))
-        pidfile = os.path.join(run_dir, "fetch_logs.pid")
+        pidfile = os.path.join(paths.run_dir(options.get("run-dir")), "fetch_logs.pid")
     daemon = Daemon("fetch_logs", pidfile)
-    daemon.open(foreground, streams())
+    daemon.open(foreground, _streams())
+    return _fetch(daemon, foreground, options, snmp_dir, conf)
+
+
+def _fetch(daemon, foreground, options, snmp_dir, conf):
+    import signal
+    import time
+
+    from tcppipe.drivers.fetchers import Fetchers, read, tell_all
+    from tcppipe.process.trouble import counted
+
     sources = read(conf)
     if not os.path.isdir(snmp_dir):
         raise ConfigError(f"{snmp_dir}: no such directory; make it, for the status files")
@@ -86,8 +90,8 @@ def _run(options, snmp_dir, conf):
     unwritable("fetch_logs", state_dir)
     _raise_limit()
     if not foreground:
-        paths.ensure(run_dir)
-    daemon.must_be_alone(f"{pidfile}: fetch_logs runs already")
+        paths.ensure(os.path.dirname(daemon.lock.path))
+        daemon.must_be_alone(f"{daemon.lock.path}: fetch_logs runs already")
     daemon.begin(foreground)
 
     def fetch():
@@ -104,6 +108,20 @@ def _run(options, snmp_dir, conf):
     # Threads that wait for work, or for a disk, must not meet the interpreter's end: it ends each by
     # pthread_exit(3), which is an abort where no descriptor can be had.
     os._exit(daemon.run(fetch))
+
+
+def _streams():
+    """As the original did: errors go to standard error, all else to standard output."""
+    import time
+
+    from tcppipe.process import report
+    from tcppipe.process.outlets import Stream
+
+    def line(_priority, text):
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}"
+
+    out, err = Stream(1, "standard output", line), Stream(2, "standard error", line)
+    return lambda priority: err if priority <= report.ERROR else out
 
 
 def _raise_limit():

@@ -54,10 +54,6 @@ def main(argv=None):
 
 
 def _run(options, path, limit):
-    from tcppipe.drivers.numbers import Files
-    from tcppipe.drivers.server import SIGNALS, Server
-    from tcppipe.net.listen import listen
-    from tcppipe.process import report
     from tcppipe.process.daemon import Daemon
 
     foreground = "D" not in options
@@ -67,6 +63,12 @@ def _run(options, path, limit):
         pidfile = os.path.join(run_dir, "gen_numbers.pid")
     daemon = Daemon("gen_numbers", pidfile)
     daemon.open(foreground)
+
+    from tcppipe.drivers.numbers import Files
+    from tcppipe.drivers.server import SIGNALS, Server
+    from tcppipe.net.listen import listen
+    from tcppipe.process import report
+
     files = Files(path, "z" in options, limit)
     holds = files.read()
     port = files.numbers.port or PORT

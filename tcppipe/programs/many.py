@@ -58,15 +58,20 @@ class ListOptions:
 
 def run(keep):
     """Keep the pipes of the list; the exit status."""
+    from tcppipe.process.daemon import Daemon
+
+    daemon = Daemon("tcppipe", keep.pidfile)
+    daemon.open(keep.foreground)
+    return _run(keep, daemon)
+
+
+def _run(keep, daemon):
     from tcppipe.drivers import kept
     from tcppipe.drivers.keeper import SIGNALS, Keeper
     from tcppipe.drivers.wanted import Wanted
     from tcppipe.process import report
-    from tcppipe.process.daemon import Daemon
     from tcppipe.programs import feeding
 
-    daemon = Daemon("tcppipe", keep.pidfile)
-    daemon.open(keep.foreground)
     wanted = Wanted(keep.path, keep.read, keep.make)
     try:
         wanted.read()

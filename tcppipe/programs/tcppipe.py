@@ -125,14 +125,16 @@ def _run(pipe):
     """Detach, establish the pipe while the caller waits to see how that goes, and feed it."""
     import signal
 
-    from tcppipe.drivers.push import Push, check_origin
-    from tcppipe.net.dial import Dialler
-    from tcppipe.process import report
     from tcppipe.process.daemon import Daemon
-    from tcppipe.programs.feeding import Wakeup, parts, pipe_files
 
     daemon = Daemon("tcppipe", pipe.pidfile)
     daemon.open(pipe.foreground)
+
+    from tcppipe.drivers.push import Push, check_origin
+    from tcppipe.net.dial import Dialler
+    from tcppipe.process import report
+    from tcppipe.programs.feeding import Wakeup, parts, pipe_files
+
     check_origin(pipe.path, pipe_files(pipe)[0])
     paths.ensure(pipe.run_dir)
     daemon.must_be_alone(f"{pipe.path}: tcppipe runs already for this file and host")

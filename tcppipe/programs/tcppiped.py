@@ -58,17 +58,19 @@ def main(argv=None):
 
 
 def _run(options, port):
+    from tcppipe.process.daemon import Daemon
+
+    run_dir = paths.run_dir(options.get("run-dir"))
+    daemon = Daemon("tcppiped", os.path.join(run_dir, "tcppiped.pid"))
+    daemon.open("d" in options)
+
     from tcppipe.drivers.serve import Pipes
     from tcppipe.drivers.server import SIGNALS, Server
     from tcppipe.drivers.table import Table
     from tcppipe.net.listen import listen
     from tcppipe.process import report
-    from tcppipe.process.daemon import Daemon
     from tcppipe.process.trouble import counted
 
-    run_dir = paths.run_dir(options.get("run-dir"))
-    daemon = Daemon("tcppiped", os.path.join(run_dir, "tcppiped.pid"))
-    daemon.open("d" in options)
     table = Table(os.path.abspath(options.get("f", CONF)))
     table.read()
     paths.ensure(run_dir)

@@ -16,7 +16,7 @@ import pytest
 
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
-from tcppipe.process.owner import _flock_layout, owner, send, lock_path
+from tcppipe.process.owner import _flock_layout, lock_path, owner, send
 from tcppipe.process.pidfile import PidFile
 
 ROOT = Path(__file__).parents[2]

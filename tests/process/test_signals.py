@@ -34,6 +34,42 @@ def send(*signums):
         os.kill(os.getpid(), signum)
 
 
+HELD = """
+import os, signal
+from tcppipe.process.signals import Signals, hold, let_go
+hold()
+for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
+    os.kill(os.getpid(), signum)
+"""
+
+
+def run(program, **more):
+    """Run lines of Python that stand behind those of HELD: a CompletedProcess."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", HELD + program], env=env, text=True, capture_output=True, **more
+    )
+
+
+def test_what_came_too_early():
+    """What is asked for is there when it can be answered; what is not is forgotten."""
+    done = run("print(*map(int, Signals([signal.SIGHUP, signal.SIGUSR1]).take()))")
+    assert set(map(int, done.stdout.split())) == {HUP, USR1}, done
+
+
+def test_what_came_too_early_for_nobody():
+    """Who will not answer signals forgets what came; from then on HUP ends it as it ends any other."""
+    done = run("let_go(); print('here', flush=True); os.kill(os.getpid(), signal.SIGHUP)")
+    assert (done.stdout, done.returncode) == ("here\n", -HUP)
+
+
+def test_what_was_blocked_from_the_start():
+    """A program that was started with its signals blocked is not deaf to them."""
+    line = "signals = Signals([signal.SIGTERM]); os.kill(os.getpid(), 15); print(*signals.take())"
+    blocked = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); "
+    assert run(blocked + line).stdout == "15\n"
+
+
 def test_nothing_came(signals):
     """Without a signal take() gives nothing and does not wait."""
     assert signals.take() == []

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import time
 
@@ -276,6 +277,20 @@ def test_signals_that_are_meant_otherwise(pipe):
     pipe.append(b"four\n")
     pipe.arrives()
     assert "connects again" not in pipe.client.log
+
+
+def test_signals_before_it_is_established(stage):
+    """While it waits for its first answer no signal ends it that is meant for one that runs."""
+    origin = stage.path / "a.log"
+    origin.write_bytes(FIRST)
+    with socket.create_server(("127.0.0.1", stage.port)) as server:
+        client = stage.client(origin).start()
+        with server.accept()[0] as sock:
+            for signum in [signal.SIGHUP, *MEANT_OTHERWISE]:
+                client.signal(signum)
+            sock.sendall(b"$refuse because of the test\n")
+            assert client.wait() == 1
+    assert "because of the test" in client.log
 
 
 def test_signals_to_a_list_and_its_pipes(many):
