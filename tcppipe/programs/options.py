@@ -51,7 +51,10 @@ def flag(key):
 
 def note(about, text):
     """Say on standard error what is no error, and may not be meant.  about: program or file."""
-    print(f"{about}: note: {text}", file=sys.stderr)
+    try:
+        print(f"{about}: note: {text}", file=sys.stderr)
+    except OSError:
+        pass  # what cannot be said changes nothing
 
 
 def unwritable(program, directory):
@@ -104,6 +107,10 @@ def interruptible(main):
 
     def run(argv=None):
         try:
+            if None in (sys.stdin, sys.stdout, sys.stderr):  # closed by whoever started us
+                from tcppipe.process.detach import ensure_stdio
+
+                ensure_stdio()
             return main(argv)
         except (MemoryError, ImportError, OSError) as error:
             return _cannot_start(error)

@@ -93,6 +93,18 @@ def test_no_value_is_passed_over(stage, program, words):
     assert "given twice" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "program", ["tcppipe", "tcppiped", "fetch_logs", "gen_numbers", "snmp_from_file"]
+)
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_nobody_reads_what_is_said(stage, program, closed):
+    """Whoever starts a program need not have a terminal, nor anything in its place."""
+    done = stage.run(["sh", "-c", f'exec "$@" {closed}', "sh", *stage.program(program), "--help"])
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("usage: ") == (">&-" not in closed.split())
+
+
 def test_directories_that_are_not_there_are_said(stage):
     """It may be that they are meant to be made later."""
     origin = stage.path / "a.log"
