@@ -506,6 +506,8 @@ class Copy:
         with blocked(self.destination.path, "cannot append"):
             if self._mirror:
                 self._append_late_aside(done, late, data)
+            elif (there := self._stands_untold(data)) is not None:
+                self._ledger.note("late", **late, at=-1, there=there)
             else:
                 self._append_late_here(late, data)
 
@@ -538,6 +540,16 @@ class Copy:
         sha = sha.copy()
         sha.update(data)
         return sha.hexdigest()
+
+    def _stands_untold(self, data):
+        """In which place late bytes stand of which the record is lost; or None."""
+        where, stretch = self.destination, self._ledger.stretch
+        if stretch.file != (where.dev, where.ino):
+            return None
+        for first, last, at in self._ledger.untold():
+            if at + len(data) <= last and where.read(len(data), at) == data:
+                return first
+        return None
 
     def _append_late_here(self, late, data):
         begun = self._ledger.late

@@ -40,6 +40,10 @@ FOR_PEOPLE = COUNTED[:-1]  # … and the last of these are kept
 KEPT_ASIDE = 1 << 20  # bytes that LEDGER.damaged grows to
 
 
+class OutOfOrder(Exception):
+    """Lines without numbers stand in another order than they were written in."""
+
+
 class Stretch(NamedTuple):
     """The destination's bytes from `at` on are the generation's from `first` on."""
 
@@ -55,6 +59,11 @@ class Stretch(NamedTuple):
     below_len: int = 0  # what stands below `at` in the file: so many bytes …
     below: bytes = NO_DIGEST  # … with this SHA-256
     beside: tuple | None = None  # the newest rotated file: device, inode, its generation number
+
+    @property
+    def file(self):
+        """(device, inode) of the destination file."""
+        return self.dev, self.ino
 
     def same(self, other):
         """True when both tell the same of the same file."""
@@ -119,6 +128,17 @@ class Run:
         """True when this is one of its stretches."""
         return any(known.same(stretch) for known in self.stretches)
 
+    def may_have(self, mark):
+        """False when a mark contradicts what is known: it is another generation's."""
+        known = self.mark
+        other = known.head_len == mark.head_len and known.head != mark.head
+        ended = self.ended is not None and self.ended[0] != mark.offset
+        return not (other or ended or mark.offset < known.offset)
+
+    def may_end(self, length):
+        """The same of an end at this length."""
+        return length >= self.mark.offset if self.ended is None else length == self.ended[0]
+
     def add(self, stretch):
         """The generation goes on in another stretch."""
         self.stretches.append(stretch)
@@ -153,20 +173,8 @@ class Ledger:
     def __init__(self, path, fs=REAL):
         self.path = path
         self.fs = fs
-        self.runs = []  # the last generations, oldest first; the present one is the last
-        self.clean = False
-        self.doubtful = False
-        self.unsynced = False  # a sync has failed, and no agreement was made since
-        self.boot = ""  # the system's start during which was written last
-        self.resent_by = b""  # the source whose request to send all again was begun
-        self.late = None  # a record of late bytes behind which no stretch was begun yet
-        self.pieces = {}  # (dev, ino, size, mtime) of compressed files: their "piece" records
-        self.counts = Counter()  # records for people, by kind
+        self._forget()
         self.damage = ""
-        self._done = []  # of Done
-        self._notes = deque(maxlen=NOTES)
-        self._resume = None
-        self._number = 0  # of the last record
         self._limit = COMPACT
         self._good = 0  # bytes up to the last whole line
         self._unsafe = False  # a sync of the ledger has failed: what stands in it may not last
@@ -178,6 +186,24 @@ class Ledger:
         except OSError:
             self.close()
             raise
+
+    def _forget(self):
+        self.runs = []  # the last generations, oldest first; the present one is the last
+        self.clean = False
+        self.doubtful = False
+        self.unsynced = False  # a sync has failed, and no agreement was made since
+        self.boot = ""  # the system's start during which was written last
+        self.resent_by = b""  # the source whose request to send all again was begun
+        self.late = None  # a record of late bytes behind which no stretch was begun yet
+        self._lates = Counter()  # places of late bytes: how many stand there
+        self._whole = True  # it was not rewritten
+        self.pieces = {}  # (dev, ino, size, mtime) of compressed files: their "piece" records
+        self.counts = Counter()  # records for people, by kind
+        self._done = []  # of Done
+        self._placed = True  # no line is missing since the last stretch
+        self._notes = deque(maxlen=NOTES)
+        self._resume = None
+        self._number = 0  # of the last record
 
     @property
     def stretches(self):
@@ -212,10 +238,25 @@ class Ledger:
 
     def done(self, generation):
         """The Done of a complete generation, by its numbers; or None."""
+        return self._done_of(generation.key)
+
+    def _done_of(self, key):
         for done in reversed(self._done):
-            if done.complete.generation[:4] == generation[:4]:
+            if done.complete.generation.key == tuple(key):
                 return done
         return None
+
+    def untold(self):
+        """The first and the last place of bytes between two stretches of which no record tells, and
+        where they begin that are still nobody's: a line may be missing, of late bytes above all.
+
+        Nobody knows in a ledger that was rewritten.
+        """
+        present = [one for one in self.stretches if one.file == self.stretch.file]
+        for before, after in zip(present, present[1:]):
+            first = before.at + after.first - before.first
+            if after.why == Why.RESUMED and self._whole:
+                yield first, after.at, first + self._lates[first]
 
     # --- reading
 
@@ -248,41 +289,53 @@ class Ledger:
     def _replay(self, lines):
         """Apply the records in these lines in the order of their numbers: the damaged lines."""
         rows, number = [], 0
-        for at, line in enumerate(lines):
+        for line in lines:
             kind, value = _record(line)
             number = value.get("n", number)  # an older program numbers nothing
-            rows.append((number, at, kind, value))
-        ordered = sorted(rows, key=lambda row: row[:2])
-        bad, missing, doubled, before = [], 0, 0, None
-        for number, at, kind, value in ordered:
-            if kind is not None and "n" in value:
-                if number <= self._number:
-                    doubled += 1
-                    continue
-                if number != self._number + 1:
-                    missing += number - self._number - 1
-                    self._doubt()
-                self._number = number
-            elif (kind, value) == before and kind is not None:
+            rows.append((number, kind, value, line))
+        ordered = sorted(rows, key=lambda row: row[0])
+        bad, faults = [], Counter()
+        begun = []  # what an older program has told of stretches
+        for number, kind, value, line in ordered:
+            if kind is not None and not self._is_next(number, value, begun, faults):
                 continue
-            before = kind, value
             try:
                 self._apply(kind, value)
             except (KeyError, TypeError, ValueError, IndexError):
-                bad.append(lines[at])
+                bad.append(line)
                 self._doubt()
-        missing -= min(missing, len(bad))
-        faults = (
-            (len(bad), f"damaged (kept in {self.path}.damaged)"), (missing, "missing"),
-            (doubled, "doubled"), (sum(a is not b for a, b in zip(rows, ordered)), "out of place"),
-        )  # fmt: skip
-        text = ", ".join(f"{count} {what}" for count, what in faults if count)
+            except OutOfOrder:  # nobody can tell what came last
+                self._forget()
+                self.damage = f"its lines are out of order (kept in {self.path}.damaged)"
+                return lines
+        faults["missing"] -= min(faults["missing"], len(bad))
+        faults["out of place"] = sum(a is not b for a, b in zip(rows, ordered))
+        faults = {f"damaged (kept in {self.path}.damaged)": len(bad), **faults}
+        text = ", ".join(f"{count} {what}" for what, count in faults.items() if count)
         if text:
             self.damage = f"of {len(lines)} lines {text}"
         return bad
 
+    def _is_next(self, number, value, begun, faults):
+        """False for a line that is there twice; and counts those that are missing."""
+        if "n" in value:
+            if number <= self._number:
+                faults["doubled"] += 1
+                return False
+            if number != self._number + 1:
+                faults["missing"] += number - self._number - 1
+                self._doubt()
+            self._number = number
+        elif "at" in value and "generation" in value:
+            if value in begun[:-1]:
+                faults["doubled"] += 1
+            if value in begun:
+                return False
+            begun.append(value)
+        return True
+
     def _doubt(self):
-        self.doubtful, self.clean = True, False
+        self.doubtful, self.clean, self._placed = True, False, False
 
     def _keep_aside(self, lines):
         """Bad lines are for people to look at: nobody reads them again here."""
@@ -308,7 +361,11 @@ class Ledger:
             apply(value)
 
     def _apply_stretch(self, value):
-        self._take(_stretch_of(value), value.get("new", False), "n" in value)
+        stretch = _stretch_of(value)
+        if "n" not in value and stretch.why == Why.FRESH and self.runs:
+            if UNKNOWN not in (stretch.generation, self.stretch.generation):
+                raise OutOfOrder("the first one of its pipe")
+        self._take(stretch, value.get("new", False), "n" in value)
 
     def _take(self, stretch, new=False, numbered=True):
         """A stretch begins."""
@@ -323,6 +380,7 @@ class Ledger:
             self.runs[-1].ended = None
         if numbered:
             self.doubtful = False
+        self._placed = True
         self._late_is_there()
         self.unsynced = False
         self.boot = stretch.boot
@@ -363,14 +421,15 @@ class Ledger:
                 run.ended = None
 
     def _apply_mark(self, value):
+        mark = _mark_of(value)
         if "in" in value:
             stretch = _stretch_of(value["in"])
             if self.stretch is None or not stretch.same(self.stretch):
                 self._take(stretch)  # its own line is missing
             self.doubtful = False
-        mark = _mark_of(value)
-        if self.runs:
-            self.runs[-1].prove(mark)
+        elif self.clean or not self._placed or not self.runs or not self.runs[-1].may_have(mark):
+            raise ValueError("of a stretch whose line is missing")
+        self.runs[-1].prove(mark)
 
     def _apply_resume(self, value):
         if "in" in value:
@@ -384,6 +443,10 @@ class Ledger:
 
     def _apply_end(self, value):
         run = self.runs[-1]
+        if not run.may_end(value["length"]):
+            raise ValueError("of a generation whose stretch is missing")
+        if "n" not in value and value["length"] != run.mark.offset:
+            self.doubtful = True  # it was marked before, or that is another one's
         computed = bytes.fromhex(value["sha256"]) or NO_DIGEST
         digest = computed if computed != NO_DIGEST else bytes.fromhex(value.get("said", ""))
         ended, run.ended = run.ended, (value["length"], digest or NO_DIGEST)
@@ -425,7 +488,11 @@ class Ledger:
         raise ValueError("no such stretch")
 
     def _apply_late(self, value):
+        done = self._done_of(value["of"])
+        if done is not None and done.complete.length > value["offset"]:
+            raise ValueError("of bytes that are there already")
         self._late_is_there()
+        self._lates[value.get("there", value["at"])] += value["bytes"]
         if value["at"] >= 0:
             self.late = value
         else:
@@ -448,6 +515,7 @@ class Ledger:
             del self.pieces[next(iter(self.pieces))]
 
     def _apply_summary(self, value):
+        self._whole = False
         self.counts.update(value["counts"])
         self.resent_by = bytes.fromhex(value["resent_by"])
 

@@ -103,7 +103,7 @@ class Standing:
             Holding.RECORDED, clean, damaged, closed, ledger.resent_by == sender,
             self._may_be_torn(run), run.generation, first, end, mark.offset, mark.tail_len, mark.tail,
             *(previous[-1] if previous else Complete(UNKNOWN, 0)),
-            doubtful=ledger.doubtful or bool(self.later),
+            doubtful=_is_doubtful(self, run, end),
         )  # fmt: skip
 
     def _say_gone(self, end):
@@ -429,3 +429,13 @@ class Standing:
         self._open, self._parts, self.later = [], [], []
         self.unproved = False
         self.old = self._scan = self.back = None
+
+
+def _is_doubtful(standing, run, end):
+    """True when the ledger is damaged, or may be older than the copy."""
+    ledger = standing.ledger
+    if ledger.doubtful or standing.later:
+        return True
+    if run.mark.offset:
+        return end > run.mark.offset and (ledger.clean or run.ended is not None)
+    return standing.unproved or standing.copied()

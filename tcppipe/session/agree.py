@@ -114,11 +114,8 @@ class _Agreement:
     def _place(self):
         have, witness, situation = self.have, self.witness, self.situation
         if have.holding == Holding.RECORDED:
-            if have.doubtful and witness is not None and not is_told(situation, witness):
-                told = yield from witnessed(situation, sure=True)
-                if told is not None:
-                    return (yield from self._on_from(*told, Why.WITNESSED))
-            return (yield from self._recorded())
+            told = (yield from self._sure()) if have.doubtful else None
+            return told or (yield from self._recorded())
         if have.holding == Holding.UNRECORDED:
             candidate = yield from adopted(situation)
             if candidate is not None:
@@ -132,6 +129,14 @@ class _Agreement:
         if start is None:
             start, gaps = situation.candidates[-1], ()
         return self._from(start, 0, Why.FRESH, gaps, later)
+
+    def _sure(self):
+        """The Plan as the status file says, where the ledger is in doubt; or None.  Only with what is
+        behind all that the ledger tells of, and what the destination ends with."""
+        if self.witness is None or is_told(self.situation, self.witness):
+            return None
+        told = yield from witnessed(self.situation, sure=True)
+        return (yield from self._on_from(*told, Why.WITNESSED)) if told is not None else None
 
     def _pointed(self):
         """A pointer file names an inode, and the destination is not the beginning of any file.
@@ -277,6 +282,9 @@ class _Agreement:
 
     def _lost(self, row):
         """The generation is gone: say so, and go on with whatever came after it."""
+        told = yield from self._sure()  # it may be long ago that it was the last one
+        if told is not None:
+            return told
         have = self.have
         later = yield from self._without_rests((yield from row.after()))
         start, gaps, later = self._first(later)

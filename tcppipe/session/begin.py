@@ -55,9 +55,10 @@ def witnessed(situation, sure=False):
 
 
 def is_told(situation, witness):
-    """True when the ledger tells of the generation that the status file was written for."""
-    wanted = witness.generation
-    for told in (situation.have.generation, *(entry.generation for entry in situation.past)):
+    """True when the ledger tells of all that the status file does."""
+    wanted, have = witness.generation, situation.have
+    present = [have.generation] if witness.offset < max(have.first, have.mark) else []
+    for told in (*present, *(entry.generation for entry in situation.past)):
         head = told.head_len > 0 and (told.head_len, told.head) == (wanted.head_len, wanted.head)
         if head or told.same_inode(wanted):
             return True
