@@ -57,6 +57,7 @@ def _find_proved(situation):
             if is_of(candidate, have.generation):
                 return candidate
             proved.append(candidate)
+    proved = yield from _without_copies(situation, proved)
     if len(proved) > 1:  # where all are complete, the older ones are gone: the time has to tell
         left = yield from _incomplete(situation, proved)
         later = [c for c in proved if c.mtime >= have.generation.born]
@@ -70,6 +71,16 @@ def _likeliest_first(situation):
     rotated = arrange([c for c in situation.candidates if not c.live], situation.path)
     order = [*rotated, live] if live else rotated
     return sorted(order, key=lambda candidate: not is_of(candidate, generation))
+
+
+def _without_copies(situation, files):
+    """Without what somebody has copied from the live file, when that is one of these."""
+    live, left = situation.live, []
+    for candidate in files:
+        long = live in files and candidate is not live and candidate.generation.head_len >= HEAD
+        if not long or not (yield from begins_with(live, candidate)):
+            left.append(candidate)
+    return left
 
 
 def _incomplete(situation, proved):
@@ -152,6 +163,7 @@ def _find_alike(situation):
             alike.append((agreed, candidate))
     most = max((agreed for agreed, _candidate in alike), default=0)
     best = [candidate for agreed, candidate in alike if agreed == most]
+    best = yield from _without_copies(situation, best)
     if best:
         best = (yield from _incomplete(situation, best)) or best
     return best[0] if best else None

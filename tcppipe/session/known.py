@@ -35,6 +35,7 @@ class Known:
         same = [place for place in places if _same_inode(candidate, self.past[place])]
         if same:
             return same[-1]
+        places = [place for place in places if self.past[place].length]  # any empty file is empty
         if len(places) != 1:
             return None
         (place,) = places

@@ -1088,3 +1088,25 @@ def test_a_new_file_that_cannot_be_read_has_an_old_inode():
     plan = world.agree(past=[complete(first, 3)])
     assert decided(plan) == ("log-20260103", Why.RESUMED, len(second))
     assert later(plan) == ["log-20260104", "log"]
+
+
+def test_a_copy_of_the_live_file_is_not_what_was_under_way():
+    """The live file has another device's number since the last connection, and somebody has copied
+    it under a rotated name: both hold what the sink has, and the live one goes on."""
+    files = [File("log.7", OLD[:4000], 7, 5), File("log", OLD, 3, 10, True)]
+    for mark in 2000, 0:
+        have = recorded(OLD, OLD[:2000], mark=mark, ino=9)
+        plan = World(files, OLD[:2000], have).agree()
+        assert decided(plan) == ("log", Why.RESUMED, 2000) and not later(plan)
+
+
+def test_an_empty_file_shows_no_place_in_the_row():
+    """The oldest generation was empty, and so is the youngest: that does not turn the order."""
+    data = [lines(f"{number}", 40 + number) for number in range(4)]
+    files = [File(f"log-20260102.{n}.gz", data[n], 0, n) for n in range(1, 4)]
+    files += [File("log-20260102.4.gz", b"", 0, 5), File("log", NEW, 9, 6, True)]
+    world = World(files, data[1], recorded(data[1], ino=20))
+    world.candidates[:4] = [c._replace(size=None) for c in world.candidates[:4]]
+    plan = world.agree(past=[complete(b"", 19)])
+    assert decided(plan) == ("log-20260102.1.gz", Why.RESUMED, len(data[1]))
+    assert later(plan) == [f"log-20260102.{n}.gz" for n in (2, 3, 4)] + ["log"]

@@ -59,6 +59,7 @@ class Origin:
         self.history = [Generation()]
         self.aside = []  # paths of the rotated files, the newest first
         self.inodes = {}  # what each inode holds, compressed or not
+        self.spoiled = set()  # inodes that nobody can read, though a gap need not stand for them
         self._writer = self._old_writer = None
         self._open_writer()
 
@@ -197,6 +198,8 @@ class Origin:
         made = self.o.put(old + kind, packed, mtime)
         if whole:
             self.inodes[made] = generation
+        else:
+            self.spoiled.add(made)
         if self.rnd.random() < 0.5:
             self.meanwhile()  # both stand there for a moment
         self.o.unlink(old)
@@ -228,7 +231,8 @@ class Origin:
             self.reach("compressed strangely")
             old = self.aside[at]
             kind = self.rnd.choice((".lz4", ".Z", ".br"))
-            self.o.put(old + kind, self.o.content(old)[::-1], self.o._names[old].mtime)
+            mtime = self.o._names[old].mtime
+            self.spoiled.add(self.o.put(old + kind, self.o.content(old)[::-1], mtime))
             self.o.unlink(old)
             self.aside[at] = old + kind
             self.mourn()
@@ -423,6 +427,7 @@ class Origin:
                 and not 0 <= self.o.now - inode.changed < PATIENCE
             ):
                 if inode in self.inodes:
+                    self.spoiled.add(inode)
                     self.inodes[inode].gone = True
                     self.marks_lost = self.marks_lost or b"<late" in inode.data
 
