@@ -187,10 +187,11 @@ class Standing:
         """(Run, Stretch) as a copy of the destination has them that was made before somebody
         truncated it; or None."""
         copies = list(self._copies())
+        own = self._is_number(self.ledger.stretch, self.destination)
         try:
             for reader in copies:
                 if reader.status()[0]:
-                    return self._take_older(reader) or self._take_likely(reader)
+                    return self._take_older(reader, own) or self._take_likely(reader)
             if copies and self._is_number(self.ledger.stretch, self.destination):
                 return self._take_beginning()
         finally:
@@ -301,13 +302,18 @@ class Standing:
                 continue
             yield reader
 
-    def _take_older(self, file):
+    def _take_older(self, file, own=False):
         """The destination as it was before: a file that was restored from a backup older than the
-        ledger, or a copy of it; (Run, Stretch) or None."""
+        ledger, or a copy of it; (Run, Stretch) or None.
+
+        own: it is a copy of the destination's file, so what stands in others does not count.
+        """
         for run in newest_first(self.ledger):
             for proof in proofs_of(run):
+                stretch = run.stretches[-1] if proof.stretch is None else proof.stretch
+                if own and not self._is_number(stretch, self.destination):
+                    continue
                 if proof.length and holds(file.read, proof):
-                    stretch = run.stretches[-1] if proof.stretch is None else proof.stretch
                     if file is self.destination:
                         self._take(stretch, file)
                     else:

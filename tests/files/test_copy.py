@@ -1194,6 +1194,25 @@ def test_a_copy_that_is_older_than_all_that_is_known(place, at, noticed):
     assert beside(place) == {"a.log": DATA[at:], "a.log.1": DATA[:at]}
 
 
+def test_a_copy_of_the_present_piece_is_not_the_one_before_it(place):
+    """A mirror: the generation before was all that this one begins with, and its piece stands under
+    another name.  The copy that was made before the truncation is of this one."""
+    place.mirror = True
+    copy = begun(place, DATA[:300], ino=4)
+    copy.append(0, DATA[:300])
+    copy.finish(ended(DATA[:300]))
+    copy.begin(Begin(Why.NEXT, generation(DATA, 5), 0), ME)
+    copy.append(0, DATA[:500])
+    shutil.copyfile(place.path, place.path + ".1")
+    copy.append(500, DATA[500:900])
+    copy.sync()
+    copy.mark()
+    os.truncate(place.path, 0)
+    copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 500)
+    assert beside(place)["a.log.1"] == DATA[:500]
+
+
 def test_a_copy_that_is_older_than_a_generation(place):
     """What was complete in the file that was truncated is in neither file: it comes again."""
     copy = begun(place, DATA[:300], ino=4)
