@@ -44,7 +44,6 @@ BRANCHING = (
 RULES = {}
 NOT_YET = {
     "short_modules": {
-        "tcppipe.drivers.fetch",
         "tcppipe.files.chain",
         "tcppipe.files.copy",
         "tcppipe.files.follower",
@@ -73,12 +72,9 @@ NOT_YET = {
         "tcppipe.session.row.Row._take_places",
     },
     "few_parameters": {
-        "tcppipe.drivers.fetch.Fetch.__init__",
-        "tcppipe.drivers.fetched.Fetched.__init__",
         "tcppipe.files.merged.MergedCopy.__init__",
     },
     "small_classes": {
-        "tcppipe.drivers.fetch.Fetch",
         "tcppipe.drivers.fetchers.Fetchers",
         "tcppipe.drivers.server.Server",
         "tcppipe.files.chain.Chain",
@@ -99,8 +95,6 @@ NOT_YET = {
         "Turns: tcppipe.files.turns, tcppipe.process.turns",
     },
     "fields_have_names": {
-        "tcppipe.drivers.fetch",
-        "tcppipe.drivers.fetchers",
         "tcppipe.files.chain",
         "tcppipe.files.copy",
         "tcppipe.files.ledger",

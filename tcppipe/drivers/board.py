@@ -22,8 +22,13 @@ LONGEST = 250  # bytes of a status
 class Shown(Protocol):
     """What the board wants to know of a source: drivers/fetch."""
 
-    source: Source
-    tried: bool
+    @property
+    def source(self) -> Source:
+        """The line that it is of."""
+
+    @property
+    def tried(self) -> bool:
+        """True when it is known whether anything is wrong."""
 
     @property
     def error(self) -> str | None:

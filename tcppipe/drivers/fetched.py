@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
 
+from tcppipe.conf.fetch import Source
 from tcppipe.cursor import Generation
+from tcppipe.drivers.gate import Gate
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.copy import Copy
 from tcppipe.files.workers import Workers
+from tcppipe.net.connect import Address
 from tcppipe.net.link import Link
-from tcppipe.process.trouble import Say
 from tcppipe.session import actions as act
 from tcppipe.session.contract import SinkSession
 from tcppipe.session.sink import Sink
 from tcppipe.wire import events as ev
 
-Began = Callable[[ev.Begin | None, bool], None]
+
+class Client(Protocol):
+    """Who fetches the source: drivers/fetch."""
+
+    def say(self, level: str, text: str) -> None:
+        """Tell people."""
+
+    def began(self, begin: ev.Begin | None, version2: bool) -> None:
+        """Bytes may come; begin is None when nobody said of which generation."""
 
 
-class Fetched(Store):
+class Means(NamedTuple):
+    """What all sources of a process use.  addresses: gives a host's, as far as they are known.
+
+    tell: a function (source, level, text).  syncer: makes files durable.  buffer: what links are
+    read into.  gate: lets so many ask a server at a time.
+    """
+
+    addresses: Callable[[str], Iterable[Address]]
+    state_dir: str
+    tell: Callable[[Source, str, str], None]
+    syncer: Workers
+    buffer: Buffer
+    gate: Gate
+
+
+class Fetched(Store[Copy]):
     """Serves the source of one connection that we have made.
 
-    asked: inode and offset in our request.  began: a function (begin, version2), called when
-    bytes may come; begin is None when nobody said of which generation.
+    asked: inode and offset in our request.
     """
 
     def __init__(
@@ -32,16 +57,14 @@ class Fetched(Store):
         link: Link,
         session: SinkSession,
         copy: Copy,
-        say: Say,
-        syncer: Workers,
-        buffer: Buffer,
+        client: Client,
+        means: Means,
         asked: tuple[int, int],
-        began: Began,
     ) -> None:
-        super().__init__(link, session, copy, lambda _sender, _about: None, say, syncer)
-        self.pump.buffer = buffer
+        super().__init__(link, session, copy, _nobody_else, client.say, means.syncer)
+        self.pump.buffer = means.buffer
+        self._client = client
         self._asked = asked
-        self._began = began
         self._version2 = isinstance(session, Sink)
 
     def _on_offer(self, action: act.Offer) -> tuple[ev.Have, list[ev.Complete]]:
@@ -53,11 +76,15 @@ class Fetched(Store):
     def _on_open(self, action: act.Open) -> None:
         self.copy.open()
         super()._on_open(action)
-        self._began(action.begin, self._version2)
+        self._client.began(action.begin, self._version2)
 
     def _on_open_lines(self, action: act.OpenLines) -> None:
         self.copy.open()
         if self.copy.destination.size() != self._asked[1]:
             raise LinkLost(f"{self.copy.destination.path}: has changed meanwhile")
         super()._on_open_lines(action)
-        self._began(None, self._version2)
+        self._client.began(None, self._version2)
+
+
+def _nobody_else(_sender: bytes | None, _about: str) -> None:
+    """A destination that is fetched is held by its lock alone."""

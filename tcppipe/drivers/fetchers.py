@@ -4,24 +4,32 @@ Nothing in it waits: what may, for a disk, is a turn of the rota.
 A crash leaves what each source leaves, and status files that grow old.
 """
 
+from __future__ import annotations
+
 import _thread
 import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from math import inf
 
 from tcppipe.conf import fetch as conf
+from tcppipe.conf.fetch import Source
 from tcppipe.drivers.board import Board
 from tcppipe.drivers.fetch import Fetch
+from tcppipe.drivers.fetched import Means
 from tcppipe.drivers.gate import Gate
-from tcppipe.drivers.rota import Poller, Rota
+from tcppipe.drivers.poller import Poller
+from tcppipe.drivers.rota import Rota
 from tcppipe.errors import ConfigError, Unreadable, reason
 from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
 from tcppipe.net import resolver
+from tcppipe.net.connect import Address
 from tcppipe.process import report
+from tcppipe.process.signals import Signals
 from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
 
@@ -32,10 +40,13 @@ SHOW = 0.2  # seconds that a change may wait until SNMP is told
 BUFFER = 1 << 18  # bytes read from a link at a time: what the others have to wait for
 
 
-def read(path):
+def read(path: str) -> list[Source]:
     """The sources that a configuration file names.  Raises ConfigError."""
     text = configuration.read(path)
     return conf.parse(text, path)
+
+
+Tell = Callable[[Source | None, str, str], None]
 
 
 class Buffers(_thread._local, Buffer):
@@ -48,51 +59,45 @@ class Fetchers:
     tell: a function (source or None, level, text).
     """
 
-    def __init__(self, path, snmp_dir, state_dir, tell):
+    def __init__(self, path: str, snmp_dir: str, state_dir: str, tell: Tell) -> None:
         self.path = path
-        self._state_dir = state_dir
         self._tell = tell
-        self._buffer = Buffers(BUFFER)
         self._poller = Poller()
         self._rota = Rota(self._poller, self._say, self._changed)
-        self._gate = Gate()
-        self._fetches = {}  # by all that a source is
-        self._states = {}  # what SNMP was told, or will be, of each
-        self._show_at = None
+        self._means = Means(
+            self._addresses, state_dir, tell, self._rota.syncer, Buffers(BUFFER), Gate()
+        )
+        self._fetches: dict[Source, Fetch] = {}  # by all that a source is but its line
+        self._states: dict[
+            Fetch, tuple[str | None, bool]
+        ] = {}  # what SNMP was told, or will be, of each
+        self._show_at: float | None = None
         self._board = Board(snmp_dir, self._say)
         self._showing = False
         self._read_at = inf  # when it is tried again, because it could not be read
-        self._unreadable = None  # what was said of that
+        self._unreadable: str | None = None  # what was said of that
         self._asked = 0  # how often we were to read the configuration again
         self._names = resolver.HostNames()
-        self._looking = None
+        self._looking: int | None = None
         self._look_at = self._tend_at = 0.0
         self._turns = Turns(self._say)
         self._going = Trouble(self._say, "critical", CALM)
         self._resolving = Trouble(self._say)
         self._unsettled = False  # something failed in between: who waits for what?
 
-    def _say(self, level, text):
+    def _say(self, level: str, text: str) -> None:
         self._tell(None, level, text)
 
-    def take(self, sources, now):
+    def take(self, sources: list[Source], now: float) -> None:
         """From now on these are the sources."""
-        wanted = {source[1:]: source for source in sources}
+        wanted = {source._replace(line=0): source for source in sources}
         for key in set(self._fetches) - set(wanted):
             fetch = self._fetches.pop(key)
             self._states.pop(fetch, None)
             self._rota.leave(fetch)
         for key, source in wanted.items():
             if key not in self._fetches:
-                self._fetches[key] = Fetch(
-                    source,
-                    self._addresses,
-                    self._state_dir,
-                    self._tell,
-                    self._rota.syncer,
-                    self._buffer,
-                    self._gate,
-                )
+                self._fetches[key] = Fetch(source, self._means)
             fetch = self._fetches[key]
             self._rota.tell(fetch, fetch.hurry, now)
         if self._names.young(now):
@@ -101,13 +106,13 @@ class Fetchers:
             self._stop_looking()
         self._show_at = now
 
-    def _addresses(self, host):
+    def _addresses(self, host: str) -> list[Address]:
         try:
             return [resolver.plain(host)]
         except ValueError:
             return sorted(self._names.addresses(host), key=str)
 
-    def run(self, signals):
+    def run(self, signals: Signals) -> None:
         """Fetch until TERM or INT."""
         self._poller.want(signals.fileno(), select.POLLIN)
         over = False
@@ -127,7 +132,7 @@ class Fetchers:
         self._names.close()
         self._rota.close(self._fetches.values(), self._tell)
 
-    def _turn(self, signals):
+    def _turn(self, signals: Signals) -> bool:
         """Wait, and do what there is to do; True: it is over."""
         now = time.monotonic()
         if self._unsettled:
@@ -149,7 +154,7 @@ class Fetchers:
         self._turns.done(f"{self.path}: what is due, and signals")
         return over
 
-    def _answer(self, came):
+    def _answer(self, came: list[int]) -> bool:
         """Do what signals ask for; True: it is over."""
         if signal.SIGCHLD in came:
             _reap()
@@ -160,14 +165,15 @@ class Fetchers:
                 self._rota.let(fetch, fetch.reopen)
         return signal.SIGTERM in came or signal.SIGINT in came
 
-    def _read_again(self):
+    def _read_again(self) -> None:
         """Read the configuration; what cannot be read for now, once more after a pause."""
-        found, unread = [], []
+        found: list[list[Source]] = []
+        unread: list[str] = []
         self._read_at = inf
         self._asked += 1
         asked = self._asked
 
-        def work():
+        def work() -> None:
             try:
                 found.append(read(self.path))
             except ConfigError as error:
@@ -176,7 +182,7 @@ class Fetchers:
                 for line in str(error).splitlines() if unread != [self._unreadable] else ():
                     self._say("critical", f"{line} (the old configuration stays in force)")
 
-        def then(now):
+        def then(now: float) -> None:
             if asked == self._asked:
                 self._unreadable = unread[0] if unread else None
                 self._read_at = now + PAUSE if unread else inf
@@ -187,11 +193,11 @@ class Fetchers:
 
         self._rota.beside(work, then)
 
-    def _tend(self, now):
+    def _tend(self, now: float) -> None:
         """Do what is due."""
         self._rota.tend(now)
-        show = now >= self._board.due or (self._show_at is not None and now >= self._show_at)
-        if show and not self._showing:
+        due = now >= self._board.due or (self._show_at is not None and now >= self._show_at)
+        if due and not self._showing:
             self._show_at, self._showing = None, True
             show = partial(self._board.show, list(self._fetches.values()), now)
             self._rota.beside(show, self._shown)
@@ -199,17 +205,17 @@ class Fetchers:
             self._tend_at = now + REFRESH
             report.tend()
 
-    def _shown(self, _now):
+    def _shown(self, _now: float) -> None:
         self._showing = False
 
-    def _changed(self, fetch, now):
+    def _changed(self, fetch: Fetch, now: float) -> None:
         """A source may have something new for SNMP."""
         state = (fetch.error, fetch.tried)
         if self._states.get(fetch) != state:
             self._states[fetch] = state
             self._show_at = self._show_at or now + SHOW
 
-    def _timeout(self, now):
+    def _timeout(self, now: float) -> float:
         times = [self._rota.due(now), self._read_at]
         times.append(self._look_at if self._looking is None else now + REFRESH)
         if not self._showing:
@@ -218,7 +224,7 @@ class Fetchers:
                 times.append(self._show_at)
         return max(0.0, min(times) - now) + 0.0005
 
-    def _collect(self, fd, now):
+    def _collect(self, fd: int, now: float) -> None:
         """Answers of the name server have come."""
         if self._names.collect():
             self._poller.forget(fd)
@@ -227,7 +233,7 @@ class Fetchers:
             if fetch.source.is_name:
                 self._rota.tell(fetch, fetch.named, now)
 
-    def _look_up(self, now):
+    def _look_up(self, now: float) -> None:
         if self._looking is not None or now < self._look_at:
             return
         self._look_at = now + REFRESH
@@ -243,7 +249,7 @@ class Fetchers:
             self._look_at = now + PAUSE
             self._resolving.failed(f"cannot look up names: {reason(error)}", now)
 
-    def _stop_looking(self):
+    def _stop_looking(self) -> None:
         """One look-up at a time: the next one begins at once."""
         if self._looking is not None:
             self._poller.forget(self._looking)
@@ -251,7 +257,7 @@ class Fetchers:
         self._looking, self._look_at = None, 0.0
 
 
-def _reap():
+def _reap() -> None:
     while True:
         try:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
@@ -260,7 +266,7 @@ def _reap():
             return
 
 
-def tell_all(source, level, text):
+def tell_all(source: Source | None, level: str, text: str) -> None:
     """A message, about a source or about all."""
     about = f"{source.host} {source.remote} " if source is not None else ""
     report.say(level, f"{about}{text}", source.host if source is not None else None)

@@ -7,16 +7,22 @@ Each source has its place in a heap of due times and at most one descriptor in t
 nothing is done for those that have neither news nor anything due.
 """
 
+from __future__ import annotations
+
 import heapq
 import itertools
 import select
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Generic, Protocol, TypeVar
 
-from tcppipe.files.workers import Workers
+from tcppipe.conf.fetch import Source
+from tcppipe.drivers.poller import Poller
+from tcppipe.files.workers import Job, Workers
 from tcppipe.net.poll import Poll
-from tcppipe.process.trouble import Trouble, duration
+from tcppipe.process.trouble import Say, Trouble, duration
 
 IDLE = 10.0  # seconds that a thread without work stays
 SYNCS = 8  # files that are made durable at the same time
@@ -26,34 +32,49 @@ CALM = 60.0  # seconds without want of a thread after which it is over
 STOP = 10.0  # seconds that we wait at our end for a disk that does not answer
 
 
-class Poller:
-    """The system's poll: epoll where there is one.  Events are those of poll."""
+Step = Callable[[float], object]  # a function of the time
 
-    def __init__(self):
-        self._epoll = hasattr(select, "epoll")
-        self._poll = select.epoll() if self._epoll else select.poll()
-        self._known = {}  # descriptor: events
 
-    def want(self, fd, events):
-        """Wait for these events on a descriptor from now on."""
-        known = self._known.get(fd)
-        if known is None:
-            self._poll.register(fd, events)
-        elif known != events:
-            self._poll.modify(fd, events)
-        self._known[fd] = events
+class Turned(Protocol):
+    """Who has turns: drivers/fetch."""
 
-    def forget(self, fd):
-        """Wait no more for a descriptor, which may be closed already."""
-        if self._known.pop(fd, None) is not None:
-            try:
-                self._poll.unregister(fd)
-            except (OSError, KeyError):
-                pass
+    @property
+    def source(self) -> Source:
+        """The line that it is of."""
 
-    def wait(self, seconds):
-        """[(descriptor, events)]."""
-        return self._poll.poll(seconds if self._epoll else seconds * 1000)
+    @property
+    def syncing(self) -> bool:
+        """True when it waits for the syncer."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait on, or -1."""
+
+    def events(self) -> int:
+        """What to wait for on it."""
+
+    def due(self, now: float) -> float:
+        """When tend() has something to do at the latest."""
+
+    def ready(self, events: int, now: float) -> None:
+        """Something happened to the descriptor."""
+
+    def tend(self, now: float) -> None:
+        """Something is due."""
+
+    def give_up(self, error: OSError, now: float) -> None:
+        """It cannot be waited for."""
+
+    def held(self, why: str) -> None:
+        """A turn takes long, for this reason."""
+
+    def turned(self, took: float, now: float) -> None:
+        """A turn is over that took so many seconds."""
+
+    def close(self, now: float, /) -> None:
+        """Let go of everything."""
+
+
+F = TypeVar("F", bound=Turned)
 
 
 class Taken:
@@ -61,34 +82,34 @@ class Taken:
 
     __slots__ = ("held_at", "job", "later", "since")
 
-    def __init__(self, job, now):
+    def __init__(self, job: Job, now: float) -> None:
         self.job = job
         self.since = now
         self.held_at = now + HELD
-        self.later = []
+        self.later: list[Step] = []
 
 
-class Rota:
+class Rota(Generic[F]):
     """The turns of Fetches.  poller: the loop's.  say: a function (level, text).
 
     changed: a function (fetch, now), called after each turn.
     syncer: the Workers that make files durable, beside the turns.
     """
 
-    def __init__(self, poller, say, changed):
+    def __init__(self, poller: Poller, say: Say, changed: Callable[[F, float], None]) -> None:
         self._poller = poller
         self._changed = changed
         self._workers = Workers(1, IDLE)
         self.syncer = Workers(SYNCS)
-        self._turns = {}  # of those who have one
-        self._over = deque()  # whose turn has ended
-        self._beside = {}  # other jobs, and what follows them
-        self._leaving = set()  # who will have no other turn
-        self._by_fd = {}
-        self._fds = {}  # the descriptor of each that is in the poll
-        self._syncing = set()  # those that wait for the syncer
-        self._heap = []
-        self._wake = {}  # the time that counts of those in the heap
+        self._turns: dict[F, Taken] = {}  # of those who have one
+        self._over: deque[F] = deque()  # whose turn has ended
+        self._next: deque[Step] = deque()  # what follows other jobs that have ended
+        self._leaving: set[F] = set()  # who will have no other turn
+        self._by_fd: dict[int, F] = {}
+        self._fds: dict[F, int] = {}  # the descriptor of each that is in the poll
+        self._syncing: set[F] = set()  # those that wait for the syncer
+        self._heap: list[tuple[float, int, F]] = []
+        self._wake: dict[F, float] = {}  # the time that counts of those in the heap
         self._order = itertools.count()
         self._look_at = 0.0
         self._threadless = Trouble(say, "error", CALM)
@@ -97,7 +118,7 @@ class Rota:
 
     # --- turns
 
-    def let(self, fetch, step):
+    def let(self, fetch: F, step: Step) -> None:
         """Let it do `step`, a function of the time, in its next turn."""
         turn = self._turns.get(fetch)
         if turn is None:
@@ -105,7 +126,7 @@ class Rota:
         elif step not in turn.later:
             turn.later.append(step)
 
-    def tell(self, fetch, step, now):
+    def tell(self, fetch: F, step: Step, now: float) -> None:
         """The same with a step that waits for nothing: at once, unless it has a turn."""
         if fetch in self._turns:
             self.let(fetch, step)
@@ -113,24 +134,23 @@ class Rota:
             step(now)
             self.settle(fetch, now)
 
-    def leave(self, fetch):
+    def leave(self, fetch: F) -> None:
         """This is its last turn."""
         self._leaving.add(fetch)
         self.let(fetch, fetch.close)
 
-    def beside(self, work, then):
+    def beside(self, work: Callable[[], None], then: Step) -> None:
         """Do something else that may wait for a disk, then (in the loop) then(now)."""
 
-        def key():
+        def job() -> None:
             try:
                 work()
             finally:
-                self._over.append(key)
+                self._next.append(then)
 
-        self._beside[key] = then
-        self._workers.start(key)
+        self._workers.start(job)
 
-    def _begin(self, fetch, steps):
+    def _begin(self, fetch: F, steps: list[Step]) -> None:
         self._wake.pop(fetch, None)
         self._syncing.discard(fetch)
         fd = self._fds.pop(fetch, None)
@@ -138,7 +158,7 @@ class Rota:
             del self._by_fd[fd]
             self._poller.forget(fd)
 
-        def work():
+        def work() -> None:
             try:
                 for step in steps:
                     step(time.monotonic())
@@ -147,14 +167,11 @@ class Rota:
 
         self._turns[fetch] = Taken(self._workers.start(work), time.monotonic())
 
-    def _ended(self, now):
+    def _ended(self, now: float) -> None:
         self._workers.drain()
         while self._over:
             fetch = self._over.popleft()
-            turn = self._turns.pop(fetch, None)
-            if turn is None:  # it was something else
-                self._beside.pop(fetch)(now)
-                continue
+            turn = self._turns.pop(fetch)
             fetch.turned(now - turn.since, now)
             if turn.later:
                 self._begin(fetch, turn.later)
@@ -163,10 +180,12 @@ class Rota:
             else:
                 self.settle(fetch, now)
                 self._changed(fetch, now)
+        while self._next:
+            self._next.popleft()(now)
 
     # --- who waits for what
 
-    def settle(self, fetch, now):
+    def settle(self, fetch: F, now: float) -> None:
         """What a source waits for now, if it has no turn."""
         if fetch in self._turns:
             return
@@ -186,7 +205,7 @@ class Rota:
             self._wake[fetch] = due
             heapq.heappush(self._heap, (due, next(self._order), fetch))
 
-    def happened(self, fd, events, now):
+    def happened(self, fd: int, events: int, now: float) -> None:
         """Something happened to a descriptor, if it is one of ours."""
         if fd in self._by_fd:
             fetch = self._by_fd[fd]
@@ -197,7 +216,7 @@ class Rota:
                 if fetch.due(now) <= now:
                     self.let(fetch, fetch.tend)
 
-    def due(self, now):
+    def due(self, now: float) -> float:
         """When tend() has something to do at the latest."""
         times = [self._workers.due(now), self.syncer.due(now)]
         if self._turns:
@@ -206,7 +225,7 @@ class Rota:
             times.append(self._heap[0][0])
         return min(times)
 
-    def tend(self, now):
+    def tend(self, now: float) -> None:
         """Do what is due; then those whose turn is over wait for the next, for which what
         happened on their links meanwhile comes before what is due."""
         ripe = []
@@ -226,13 +245,13 @@ class Rota:
             self._look(now)
         self._ended(now)
 
-    def _tend_threads(self, now):
+    def _tend_threads(self, now: float) -> None:
         if all([pool.tend(now) for pool in (self._workers, self.syncer)]):
             self._threadless.over("threads can be had again", now)
         else:
             self._threadless.failed("no thread can be had: a slow disk makes all files wait", now)
 
-    def _look(self, now):
+    def _look(self, now: float) -> None:
         """A turn that takes long is said: to people, and to the server, lest it take us for dead."""
         for fetch, turn in self._turns.items():
             if now >= turn.held_at:
@@ -245,7 +264,7 @@ class Rota:
 
     # --- the end
 
-    def close(self, fetches, say):
+    def close(self, fetches: Iterable[F], say: Callable[[Source, str, str], None]) -> None:
         """Let all of them go, and wait for that, but not for a disk that does not answer."""
         poll = Poll()
         for pool in (self._workers, self.syncer):
@@ -257,7 +276,7 @@ class Rota:
             pools = min(self._workers.due(now), self.syncer.due(now), until)
             poll.poll(max(0.0, pools - now) * 1000 + 0.5)
             now = time.monotonic()
-            if self._over:
+            if self._over or self._next:
                 until = now + STOP
             self.syncer.drain()
             self._tend_threads(now)

@@ -13,6 +13,7 @@ from tcppipe.drivers.admission import Admission
 from tcppipe.drivers.pipe import Pipe
 from tcppipe.drivers.service import GONE, HANDSHAKE, WHERE, Service
 from tcppipe.drivers.store import Store
+from tcppipe.drivers.syncing import AnyCopy
 from tcppipe.drivers.table import Knowledge, Table
 from tcppipe.errors import (
     LinkLost,
@@ -29,7 +30,6 @@ from tcppipe.process import report
 from tcppipe.process.signals import Signals
 from tcppipe.process.trouble import counted, duration
 from tcppipe.process.turns import Turns
-from tcppipe.session.actions import Send
 from tcppipe.session.sink1 import Undecided
 from tcppipe.wire import packing, push1
 
@@ -112,7 +112,9 @@ class Pipes(Service):
         return 0
 
 
-def attend(store: Store, syncer: Workers, signals: Signals, lifeline: int, pipe: Pipe) -> None:
+def attend(
+    store: Store[AnyCopy], syncer: Workers, signals: Signals, lifeline: int, pipe: Pipe
+) -> None:
     """A child's loop: serve one connection until it ends by an error, which is raised.
 
     lifeline: becomes readable when the parent is gone.  pipe: the Pipe; its check() raises what
@@ -150,7 +152,7 @@ def attend(store: Store, syncer: Workers, signals: Signals, lifeline: int, pipe:
         turns.done(lambda: f"{pipe.name}: {store.pump.last}")
 
 
-def _answer(came: list[int], store: Store, pipe: Pipe, began: float, now: float) -> None:
+def _answer(came: list[int], store: Store[AnyCopy], pipe: Pipe, began: float, now: float) -> None:
     """What a child does about signals."""
     if signal.SIGTERM in came or signal.SIGINT in came:
         raise LinkLost("the server stops")
@@ -169,12 +171,7 @@ def _answer(came: list[int], store: Store, pipe: Pipe, began: float, now: float)
         )
 
 
-def farewell(store: Store, error: TcppipeError) -> None:
-    """Tell the source why the connection ends, as far as it can be told."""
-    try:
-        for action in store.pump.session.fail(error):
-            assert isinstance(action, Send)
-            store.link.send(action.data)
-        store.link.drain(1.0)
-    except LinkLost:
-        pass
+def farewell(store: Store[AnyCopy], error: TcppipeError) -> None:
+    """Tell the source why the connection ends, and wait a moment for that."""
+    store.farewell(error)
+    store.link.drain(1.0)

@@ -8,15 +8,16 @@ A crash leaves what the copy leaves: the destination, and a ledger that can plac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
+from typing import Generic, TypeVar
 
 from tcppipe.cursor import Generation
 from tcppipe.drivers.leisure import STEP, Leisure
 from tcppipe.drivers.pump import Pump
 from tcppipe.drivers.syncing import AnyCopy, Marks, Syncs
 from tcppipe.drivers.waits import Waits
-from tcppipe.errors import Blocked, LinkLost
+from tcppipe.errors import Blocked, LinkLost, TcppipeError
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.workers import Workers
 from tcppipe.net.link import Link
@@ -31,10 +32,11 @@ QUIET = 10.0  # seconds without data after which memory is given back
 PROOF = 2.0  # seconds that a source has to prove that it lives, when another one asks
 BUFFER = 1 << 20  # bytes read from the link at a time
 
+C = TypeVar("C", bound=AnyCopy)
 Claim = Callable[[bytes | None, str], None]
 
 
-class Store:
+class Store(Generic[C]):
     """Serves one source.
 
     claim(sender, about): makes this process the pipe's only writer; raises Refused or LinkLost.
@@ -47,7 +49,7 @@ class Store:
         self,
         link: Link,
         session: SinkSession,
-        copy: AnyCopy,
+        copy: C,
         claim: Claim,
         say: Say,
         syncer: Workers,
@@ -105,9 +107,19 @@ class Store:
     def say(self, text: str) -> None:
         """Tell the source at once that and why we wait ("": we do not); from any thread, if the
         link can be used by several."""
-        for action in self.pump.session.wait(text):
-            assert isinstance(action, act.Send)
-            self.link.send(*action)
+        self._send(self.pump.session.wait(text))
+
+    def farewell(self, error: TcppipeError) -> None:
+        """Tell the source why the connection ends, as far as it can be told."""
+        self._send(self.pump.session.fail(error))
+
+    def _send(self, actions: Iterable[act.Action]) -> None:
+        try:
+            for action in actions:
+                assert isinstance(action, act.Send)
+                self.link.send(*action)
+        except LinkLost:
+            pass  # whoever reads from it will find it out
 
     # --- what the session asks for
 

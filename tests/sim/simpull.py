@@ -13,7 +13,7 @@ from simloops import LaterWorkers, LoopWorld
 from simorigin import ORIGIN
 
 from tcppipe.conf.fetch import Source as Line
-from tcppipe.drivers import fetch, fetchers, numbers, rota
+from tcppipe.drivers import asking, fetch, fetchers, numbers, rota
 from tcppipe.errors import TcppipeError
 from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
@@ -197,7 +197,8 @@ class PullWorld(LoopWorld):
         play(fetch, "lock", lambda path, **_: self.a.open(path, os.O_RDWR | os.O_CREAT))
         played = {name: getattr(os, name) for name in ("path", "fsencode", "fsdecode")}
         play(fetch, "os", SimpleNamespace(stat=self.a.stat, **played))
-        play(fetch, "random", self.rnd)
+        for module in (fetch, asking):
+            play(module, "random", self.rnd)
         play(fetchers, "Board", lambda *_: board)
         play(rota, "Workers", lambda *_: LaterWorkers(self))
         play(fetchers, "Turns", self.turns)
