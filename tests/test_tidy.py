@@ -91,7 +91,6 @@ NOT_YET = {
         "Part: tcppipe.conf.patterns, tcppipe.files.standing",
         "Reader: tcppipe.files.reader, tcppipe.wire.frames",
         "Source: tcppipe.conf.fetch, tcppipe.session.source",
-        "Tree: tcppipe.conf.meet, tcppipe.programs.snmp_from_file",
         "Turns: tcppipe.files.turns, tcppipe.process.turns",
     },
     "fields_have_names": {

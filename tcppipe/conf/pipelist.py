@@ -14,7 +14,7 @@ import io
 import re
 import shlex
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tcppipe.errors import ConfigError
 
@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
     line: int
     pattern: str
-    options: dict[str, Any]
+    options: dict[str, str]
     text: str
 
     @property
@@ -42,7 +42,7 @@ class Line(NamedTuple):
         return "pointer" in self.options
 
 
-def parse(text: str, name: str, read: Callable[[list[str]], dict[str, Any]]) -> list[Line]:
+def parse(text: str, name: str, read: Callable[[list[str]], dict[str, str]]) -> list[Line]:
     """All lines of a list's text, in order.
 
     read(words): the program's reader, which gives {option: value} with the key "f", or raises

@@ -37,6 +37,9 @@ PAUSED = "waits to connect again"
 DIALLING = "connects"
 
 
+Greet = Callable[[Dialling, Cursor | None, bool], SourceSession]
+
+
 class Route(NamedTuple):
     """How a host is reached.  dial(now): begins an attempt.
 
@@ -45,7 +48,7 @@ class Route(NamedTuple):
     """
 
     dial: Callable[[float], Dialling]
-    greet: Callable[[Dialling, Cursor | None, bool], SourceSession]
+    greet: Greet
 
 
 class Push(Follow):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tcppipe.conf import pipelist
 from tcppipe.conf.pipelist import Line
@@ -22,7 +22,7 @@ FRESH = 2.0  # seconds for which a directory's time may not tell of a second cha
 KNOWN = 3600.0  # seconds that a missing file's rotated siblings are still known for what they are
 
 
-Options = dict[str, Any]  # what a program makes of the words of a line
+Options = dict[str, str]  # what a program makes of the words of a line
 Key = tuple[str, int, str]  # a pipe's host, port and path
 
 

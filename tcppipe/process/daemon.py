@@ -75,6 +75,11 @@ class Daemon:
             if self.lock is not None and self.lock.i_am_locking():
                 self.lock.release()
 
+    def forget(self) -> None:
+        """In a child just forked: the pid file is its parent's."""
+        if self.lock is not None:
+            self.lock.forget()
+
     def run(self, body: Callable[[], None], says: Callable[[str], object] = report.fatal) -> int:
         """Call body(), and say why when it fails; the exit status, 0 or TOLD.
 

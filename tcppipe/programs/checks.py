@@ -3,22 +3,37 @@
 Errors and notes go to standard error.  Only errors change the status: a file with notes is valid.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import sys
 import time
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from tcppipe.conf import grammar, notes, pipes, pullnotes, reach
+from tcppipe.conf.entry import Entry
+from tcppipe.conf.fetch import Source
+from tcppipe.conf.pipelist import Line
 from tcppipe.drivers.table import Table
 from tcppipe.errors import ConfigError
 from tcppipe.files import configuration, matches
 from tcppipe.net import identity, resolver
+from tcppipe.net.resolver import HostNames
 from tcppipe.programs.options import note, prints
+
+if TYPE_CHECKING:
+    from tcppipe.drivers.wanted import Wanted
+    from tcppipe.programs.many import ListOptions
+    from tcppipe.programs.pipe_options import PipeOptions
+
+Note = tuple[int, str]  # a line, and words about it
 
 PATIENCE = 5.0  # seconds for all names
 
 
-def tcppiped(conf, asked=None):
+def tcppiped(conf: str, asked: str | None = None) -> int:
     """Print what a configuration says, or what it says of one HOST:FILE; the exit status."""
     prints()
     table = Table(conf)
@@ -40,7 +55,7 @@ def tcppiped(conf, asked=None):
     return 0
 
 
-def fetch_logs(conf):
+def fetch_logs(conf: str) -> int:
     """Print what fetch_logs' configuration says; the exit status."""
     from tcppipe.drivers.fetchers import read
 
@@ -61,7 +76,7 @@ def fetch_logs(conf):
     return 0
 
 
-def gen_numbers(conf):
+def gen_numbers(conf: str) -> int:
     """Print what a .locals file says; the exit status."""
     from tcppipe.drivers.numbers import Files
 
@@ -91,7 +106,7 @@ def gen_numbers(conf):
     return 0
 
 
-def tcppipe(keep):
+def tcppipe(keep: ListOptions) -> int:
     """Print what a list says, and which files that are now; the exit status."""
     from tcppipe.drivers.wanted import Wanted
 
@@ -120,7 +135,7 @@ def tcppipe(keep):
     return 0
 
 
-def _why_none(wanted, line):
+def _why_none(wanted: Wanted[PipeOptions], line: Line) -> str:
     """Why a line of a list gives no pipe now."""
     there = set(matches.expand(line.pattern, set(), [], line.pointer))
     if not there:
@@ -132,14 +147,14 @@ def _why_none(wanted, line):
     return "its files are left out, or rotated ones of others"
 
 
-def _say(conf, found):
+def _say(conf: str, found: Iterable[Note]) -> None:
     """Say the notes: (line, words) each; line 0: of the file."""
     sys.stdout.flush()
     for line, words in sorted(dict.fromkeys(found), key=lambda one: one[0]):
         note(f"{conf}:{line}" if line else conf, words)
 
 
-def _in_the_way(sources):
+def _in_the_way(sources: Iterable[Source]) -> Iterator[Note]:
     """What stands where files are to be written."""
     for source in sources:
         for what, path in (("local", source.local), ("pointer", source.pointer)):
@@ -147,13 +162,13 @@ def _in_the_way(sources):
                 yield source.line, f"{path} is a directory, where the {what} file is to be"
 
 
-def _on_disk(entries):
+def _on_disk(entries: Iterable[Entry]) -> Iterator[Note]:
     for entry in entries:
         if entry.only_pipe and os.path.isdir(entry.local):
             yield entry.line, f"{entry.local} is a directory; a pipe would be refused"
 
 
-def _unknown(hosts):
+def _unknown(hosts: Iterable[Note]) -> Iterator[Note]:
     """Of (line, name): those that have no address, each once."""
     names = _look_up([name for _line, name in hosts])
     told = set()
@@ -164,7 +179,7 @@ def _unknown(hosts):
             yield line, f"{name}: {names.failures[key]}"
 
 
-def _look_up(wanted):
+def _look_up(wanted: Collection[str]) -> HostNames:
     """The addresses of names, as far as they are known after a while."""
     names = resolver.HostNames()
     if wanted:
@@ -172,11 +187,12 @@ def _look_up(wanted):
         while not names.collect() and time.monotonic() < until:
             select.select([answers], [], [], max(0.0, until - time.monotonic()))
         names.close()
+        assert names.pid is not None
         os.waitpid(names.pid, 0)
     return names
 
 
-def _which(table, asked):
+def _which(table: Table, asked: str) -> int:
     try:
         host, path = grammar.split_origin(asked)
     except ValueError as error:
@@ -192,7 +208,7 @@ def _which(table, asked):
         sys.stderr.write(f"note: {host} has no address; what stands in the lines is compared\n")
         address = None
 
-    def label(entry):
+    def label(entry: Entry) -> str | None:
         if address is None:
             return host if reach.takes(entry, host, path) else None
         try:
@@ -201,15 +217,25 @@ def _which(table, asked):
             sys.stderr.write(f"{table.path}:{entry.line}: note: {error}\n")
             return None
 
-    entry = pipes.find(table.entries, path, lambda entry: label(entry) is not None)
-    if entry is None:
-        for other in fitting:
-            sys.stderr.write(f"{table.path}:{other.line}: note: has this file, of {other.host}\n")
-        if not fitting:
-            sys.stderr.write(f"{table.path}: note: no line has this file, of whatever host\n")
-        raise ConfigError(f"{table.path}: no entry for {asked}")
-    name = label(entry)
+    labels: dict[int, str | None] = {}
+
+    def is_host(entry: Entry) -> bool:
+        labels[entry.line] = label(entry)
+        return labels[entry.line] is not None
+
+    entry = pipes.find(table.entries, path, is_host)
+    name = labels.get(entry.line) if entry is not None else None
+    if entry is None or name is None:
+        raise _no_entry(table, fitting, asked)
     print(f"{entry.line}: {entry.text}")
     how = " (merged)" if reach.merged(table.entries, entry, name, path) else ""
     print(f"    {entry.destination(name, path)}{how}")
     return 0
+
+
+def _no_entry(table: Table, fitting: list[Entry], asked: str) -> ConfigError:
+    for other in fitting:
+        sys.stderr.write(f"{table.path}:{other.line}: note: has this file, of {other.host}\n")
+    if not fitting:
+        sys.stderr.write(f"{table.path}: note: no line has this file, of whatever host\n")
+    return ConfigError(f"{table.path}: no entry for {asked}")

@@ -1,5 +1,7 @@
 """fetch_logs: fetches files from other hosts as they grow, each into a file of its own."""
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -16,6 +18,14 @@ from tcppipe.programs.options import (
     wrong,
 )
 
+TYPE_CHECKING = False  # the module typing takes a program that only asks some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcppipe.process.daemon import Daemon
+    from tcppipe.process.report import Streams
+    from tcppipe.programs.options import Options, Spec
+
 USAGE = """\
 usage: fetch_logs [-D] SNMP_DIR CONF
        fetch_logs -T CONF
@@ -28,11 +38,11 @@ usage: fetch_logs [-D] SNMP_DIR CONF
   --state-dir DIR  the ledgers (/var/lib/tcppipe)
   --help, --version
 """
-SPEC = {"D": None, "T": None, "run-dir": "DIR", "state-dir": "DIR"}
+SPEC: Spec = {"D": None, "T": None, "run-dir": "DIR", "state-dir": "DIR"}
 
 
 @interruptible
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
@@ -47,7 +57,7 @@ def main(argv=None):
 
     report.open("fetch_logs")
 
-    def body():
+    def body() -> int:
         if "T" in options:
             from tcppipe.programs import checks
 
@@ -57,14 +67,14 @@ def main(argv=None):
     return said(body)
 
 
-def _check_operands(operands, wanted):
+def _check_operands(operands: list[str], wanted: int) -> None:
     if len(operands) < wanted:
         raise ConfigError("CONF is needed" if wanted == 1 else "SNMP_DIR and CONF are needed")
     if len(operands) > wanted:
         raise ConfigError(f"{operands[wanted]}: too many arguments")
 
 
-def _run(options, snmp_dir, conf):
+def _run(options: Options, snmp_dir: str, conf: str) -> int:
     from tcppipe.process.daemon import Daemon
 
     foreground = "D" not in options
@@ -73,10 +83,10 @@ def _run(options, snmp_dir, conf):
         pidfile = os.path.join(paths.run_dir(options.get("run-dir")), "fetch_logs.pid")
     daemon = Daemon("fetch_logs", pidfile)
     daemon.open(foreground, _streams())
-    return _fetch(daemon, foreground, options, snmp_dir, conf)
+    return _fetch(daemon, pidfile, options, snmp_dir, conf)
 
 
-def _fetch(daemon, foreground, options, snmp_dir, conf):
+def _fetch(daemon: Daemon, pidfile: str | None, options: Options, snmp_dir: str, conf: str) -> int:
     import signal
     import time
 
@@ -89,12 +99,12 @@ def _fetch(daemon, foreground, options, snmp_dir, conf):
     state_dir = paths.ensure(paths.state_dir(options.get("state-dir")), 0o750)
     unwritable("fetch_logs", state_dir)
     _raise_limit()
-    if not foreground:
-        paths.ensure(os.path.dirname(daemon.lock.path))
-        daemon.must_be_alone(f"{daemon.lock.path}: fetch_logs runs already")
-    daemon.begin(foreground)
+    if pidfile is not None:
+        paths.ensure(os.path.dirname(pidfile))
+        daemon.must_be_alone(f"{pidfile}: fetch_logs runs already")
+    daemon.begin(pidfile is None)
 
-    def fetch():
+    def fetch() -> None:
         signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1]
         with daemon.held(signums) as signals:
             fetchers = Fetchers(conf, snmp_dir, state_dir, tell_all)
@@ -110,21 +120,21 @@ def _fetch(daemon, foreground, options, snmp_dir, conf):
     os._exit(daemon.run(fetch))
 
 
-def _streams():
+def _streams() -> Streams:
     """As the original did: errors go to standard error, all else to standard output."""
     import time
 
     from tcppipe.process import report
     from tcppipe.process.outlets import Stream
 
-    def line(_priority, text):
+    def line(_priority: int, text: str) -> str:
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}"
 
     out, err = Stream(1, "standard output", line), Stream(2, "standard error", line)
     return lambda priority: err if priority <= report.ERROR else out
 
 
-def _raise_limit():
+def _raise_limit() -> None:
     """As many descriptors as we may have: each source takes a few."""
     import resource
 

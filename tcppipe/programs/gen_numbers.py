@@ -1,5 +1,7 @@
 """gen_numbers: the server that lets other hosts fetch files as they grow."""
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -7,6 +9,12 @@ from tcppipe import __version__
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, rate, said, wrong
+
+TYPE_CHECKING = False  # the module typing takes a program that only asks some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcppipe.programs.options import Options, Spec
 
 LOCALS = "/etc/gen_numbers.locals"
 PORT = 19
@@ -22,11 +30,11 @@ usage: gen_numbers [-Dz] [--limit RATE] [LOCALS]
   --run-dir DIR    the pid file (/var/run)
   --help, --version
 """
-SPEC = {"D": None, "z": None, "limit": "RATE", "T": None, "run-dir": "DIR"}
+SPEC: Spec = {"D": None, "z": None, "limit": "RATE", "T": None, "run-dir": "DIR"}
 
 
 @interruptible
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
@@ -43,7 +51,7 @@ def main(argv=None):
     report.open("gen_numbers", "D" not in options)
     path = os.path.abspath(operands[0] if operands else LOCALS)
 
-    def body():
+    def body() -> int:
         if "T" in options:
             from tcppipe.programs import checks
 
@@ -53,7 +61,7 @@ def main(argv=None):
     return said(body)
 
 
-def _run(options, path, limit):
+def _run(options: Options, path: str, limit: float | None) -> int:
     from tcppipe.process.daemon import Daemon
 
     foreground = "D" not in options
@@ -78,7 +86,7 @@ def _run(options, path, limit):
     sockets = listen(port, files.numbers.address)
     daemon.begin(foreground, [sock.fileno() for sock in sockets])
 
-    def serve():
+    def serve() -> None:
         with daemon.held(SIGNALS) as signals:
             server = Server(files, sockets)
             report.info(f"started, port {port}, {holds} in {path}, version {__version__}")

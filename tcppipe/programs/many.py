@@ -4,6 +4,8 @@ A line of the list has the options of a pipe as tcppipe itself reads them, so it
 what tcppipe has.  Asking (-I, -K) loads nothing of what runs pipes.
 """
 
+from __future__ import annotations
+
 import os
 
 from tcppipe import __version__
@@ -13,6 +15,16 @@ from tcppipe.process import paths
 from tcppipe.programs.options import flag, parse
 from tcppipe.programs.pipe_options import SPEC, PipeOptions
 
+TYPE_CHECKING = False  # the module typing takes a program that only asks some milliseconds
+if TYPE_CHECKING:
+    from tcppipe.drivers.kept import Kept, Strings
+    from tcppipe.net.dial import Dialler
+    from tcppipe.process.daemon import Daemon
+    from tcppipe.process.signals import Signals
+    from tcppipe.programs.options import Options
+
+    Prepared = tuple[PipeOptions, Kept]
+
 # Options of the program itself, not of a pipe.
 NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "version"}
 
@@ -20,7 +32,7 @@ NOT_IN_A_LINE = {"c", "d", "I", "K", "T", "keep-alive", "run-dir", "help", "vers
 class ListOptions:
     """A checked command line with -c.  Raises ConfigError."""
 
-    def __init__(self, options, operands):
+    def __init__(self, options: Options, operands: list[str]) -> None:
         if operands:
             raise ConfigError(f"{operands[0]}: pipes are listed in the file of -c, one a line")
         for key in options:
@@ -35,7 +47,7 @@ class ListOptions:
         self.run_dir = paths.run_dir(options.get("run-dir"))
         self.pidfile = os.path.join(self.run_dir, paths.file_name(self.path) + ".pid")
 
-    def read(self, words):
+    def read(self, words: list[str]) -> Options:
         """The options in the words of a line, checked.  Raises ConfigError."""
         options, operands = parse(words, SPEC)
         for key, value in options.items():
@@ -48,7 +60,7 @@ class ListOptions:
             raise ConfigError("--pointer: with one file by -f, without wildcards")
         return options
 
-    def make(self, options, path):
+    def make(self, options: Options, path: str) -> PipeOptions:
         """The pipe of one file that a line with these options leads to."""
         pipe = PipeOptions({**options, "f": path, "run-dir": self.run_dir}, [])
         if pipe.path != path:
@@ -56,7 +68,7 @@ class ListOptions:
         return pipe
 
 
-def run(keep):
+def run(keep: ListOptions) -> int:
     """Keep the pipes of the list; the exit status."""
     from tcppipe.process.daemon import Daemon
 
@@ -65,7 +77,7 @@ def run(keep):
     return _run(keep, daemon)
 
 
-def _run(keep, daemon):
+def _run(keep: ListOptions, daemon: Daemon) -> int:
     from tcppipe.drivers import kept
     from tcppipe.drivers.keeper import SIGNALS, Keeper
     from tcppipe.drivers.wanted import Wanted
@@ -83,15 +95,15 @@ def _run(keep, daemon):
     daemon.must_be_alone(f"{keep.path}: tcppipe runs already for this list")
     daemon.begin(keep.foreground)
 
-    def prepare(pipe, resend, dialler, lines):
+    def prepare(pipe: PipeOptions, resend: bool, dialler: Dialler, lines: Strings) -> Prepared:
         pipe.resend = resend
         return pipe, kept.Kept(*feeding.parts(pipe, dialler), lines)
 
-    def feed(prepared, signals):
-        daemon.lock.forget()
+    def feed(prepared: Prepared, signals: Signals) -> int:
+        daemon.forget()
         return feeding.feed(*prepared, signals)
 
-    def serve():
+    def serve() -> None:
         with daemon.held(SIGNALS) as signals:
             report.info(f"started, {wanted.holds} in {wanted.path}, version {__version__}")
             daemon.ready()

@@ -3,14 +3,20 @@
 `tcppipe -I` reads them, too, so this loads next to nothing.
 """
 
+from __future__ import annotations
+
 import os
 
 from tcppipe.errors import ConfigError
 from tcppipe.process import paths
 from tcppipe.programs.options import rate
 
+TYPE_CHECKING = False  # the module typing takes a program that only asks some milliseconds
+if TYPE_CHECKING:
+    from tcppipe.programs.options import Options, Spec
+
 PORT = 6514
-SPEC = {
+SPEC: Spec = {
     "f": "FILE", "h": "HOST", "p": "PORT", "t": "SECONDS", "n": None, "z": None, "limit": "RATE",
     "d": None, "I": None, "K": "SIGNAL", "keep-alive": None, "olddir": "DIR",
     "pointer": "PATTERN", "hold-nuls": None, "run-dir": "DIR",
@@ -21,7 +27,7 @@ SPEC = {
 class PipeOptions:
     """A checked command line.  Raises ConfigError."""
 
-    def __init__(self, options, operands):
+    def __init__(self, options: Options, operands: list[str]) -> None:
         if "T" in options:
             raise ConfigError("-T: only with -c LIST")
         if operands:
@@ -51,27 +57,27 @@ class PipeOptions:
         self.originalfile = os.path.join(self.run_dir, original + ".pipe")
 
 
-def _beside(path):
+def _beside(path: str) -> str:
     """A path whose last part stays as it is, be it a link or not."""
     directory, name = os.path.split(path)
     return os.path.join(os.path.realpath(directory), name)
 
 
-def _pattern(text):
+def _pattern(text: str) -> str:
     directory, name = os.path.split(text)
     if not name or any(letter in directory for letter in "*?["):
         raise ConfigError(f"--pointer {text}: wildcards stand in the last part of a pattern")
     return _beside(os.path.abspath(text))
 
 
-def port_number(text):
+def port_number(text: str) -> int:
     """The port that a word behind -p means.  Raises ConfigError."""
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
         raise ConfigError(f"-p {text}: not a port number")
     return int(text)
 
 
-def _seconds(text):
+def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:

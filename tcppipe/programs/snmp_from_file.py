@@ -6,12 +6,16 @@ address as its name and a status as its first line.  Nothing is remembered but t
 as long as the directory does not change; nothing is written, so a crash leaves nothing.
 """
 
+from __future__ import annotations
+
 import bisect
 import ipaddress
 import os
 import re
 import sys
 import time
+from collections.abc import Sequence
+from typing import BinaryIO
 
 from tcppipe.conf.grammar import is_name
 from tcppipe.errors import ConfigError, reason
@@ -24,6 +28,8 @@ MAX_LINE = 4096  # of a question; what is longer is none
 MAX_STATUS = 255  # bytes of an answer, as for a DisplayString
 MAX_NAME = 100  # characters; an OID has 128 numbers at most
 RACY = 2_000_000_000  # nanoseconds: a directory that changed this lately may change unseen
+OID = tuple[int, ...]
+
 IPV4, IPV6 = 1, 2  # as in RFC 4001
 NAME = 256  # with which no IPv4 address begins
 USAGE = """\
@@ -33,14 +39,14 @@ usage: snmp_from_file [SNMP_DIR [BASE_OID]]
   BASE_OID     as in the line of snmpd.conf that starts it (.1.3.6.1.4.99)
   --help, --version
 """
-SPEC = {}
+SPEC: dict[str, str | None] = {}
 
 _OID = re.compile(r"\.?[0-9]{1,10}(?:\.[0-9]{1,10}){0,127}")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 @interruptible
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program until the agent closes its end; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
@@ -54,16 +60,16 @@ def main(argv=None):
     except ConfigError as error:
         return wrong(error, "snmp_from_file", USAGE)
     try:
-        serve(sys.stdin.buffer, sys.stdout.buffer, Tree(directory, base))
+        serve(sys.stdin.buffer, sys.stdout.buffer, Servers(directory, base))
     except (KeyboardInterrupt, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def serve(questions, answers, tree):
+def serve(questions: BinaryIO, answers: BinaryIO, tree: Servers) -> None:
     """Answer each question at once, until there are no more.  Other lines are skipped."""
 
-    def line():
+    def line() -> bytes:
         return questions.readline(MAX_LINE)
 
     while word := line():
@@ -83,7 +89,7 @@ def serve(questions, answers, tree):
         answers.flush()
 
 
-class Tree:
+class Servers:
     """The servers of a directory as objects of a subtree.
 
     Behind the base stand 1 and the four numbers of an IPv4 address, 2 and the sixteen of an
@@ -91,26 +97,26 @@ class Tree:
     the 1 as well, as the original's documentation has it.
     """
 
-    def __init__(self, directory, base):
+    def __init__(self, directory: str, base: str) -> None:
         self.directory = directory
-        self.base = _oid(base.encode())
-        self._known = []
-        self._changed = None
+        self.base = _oid(base.encode()) or ()
+        self._known: list[OID] = []
+        self._changed: int | None = None
 
-    def get(self, oid):
+    def get(self, oid: OID | None) -> tuple[OID, bytes] | None:
         """(OID, the status of that server), or None when it stands for no server."""
         if oid is None or oid[: len(self.base)] != self.base:
             return None
         name = _server(oid[len(self.base) :])
-        return name and (oid, status(os.path.join(self.directory, name)))
+        return (oid, status(os.path.join(self.directory, name))) if name else None
 
-    def getnext(self, oid):
+    def getnext(self, oid: OID | None) -> tuple[OID, bytes] | None:
         """(OID, status) of the first server behind an OID, or None."""
         known = self._servers()
         at = bisect.bisect(known, oid) if oid is not None else len(known)
         return self.get(known[at]) if at < len(known) else None
 
-    def _servers(self):
+    def _servers(self) -> list[OID]:
         """The OIDs of all servers, sorted; read again when the directory has changed."""
         try:
             now, changed = time.time_ns(), os.stat(self.directory).st_mtime_ns
@@ -123,7 +129,7 @@ class Tree:
         return self._known
 
 
-def status(path):
+def status(path: str) -> bytes:
     """The first line of a status file as bytes, or "ERR" and why there is none."""
     try:
         what, name = "stat", os.fsencode(path)
@@ -141,11 +147,11 @@ def status(path):
     return _printable(line[:-1])
 
 
-def _printable(text):
+def _printable(text: bytes) -> bytes:
     return _CONTROL.sub(b"?", text.strip())[:MAX_STATUS]
 
 
-def _value(found):
+def _value(found: tuple[OID, bytes] | None) -> bytes:
     """An answer for the agent."""
     if not found:
         return b"NONE\n"
@@ -153,13 +159,13 @@ def _value(found):
     return b"%s\nstring\n%s\n" % ("".join(f".{number}" for number in oid).encode(), text)
 
 
-def _oid(line):
+def _oid(line: bytes) -> OID | None:
     """The numbers of an OID, or None."""
     text = line.decode("ascii", "replace").strip()
     return tuple(map(int, text.strip(".").split("."))) if _OID.fullmatch(text) else None
 
 
-def _server(suffix):
+def _server(suffix: OID) -> str | None:
     """The file name of the server that the numbers behind the base stand for, or None."""
     if len(suffix) == 4 and suffix[0] != NAME:
         suffix = (IPV4, *suffix)
@@ -172,7 +178,7 @@ def _server(suffix):
     return name if kind == NAME and _suffix(name) == suffix else None
 
 
-def _suffix(name):
+def _suffix(name: str) -> OID | None:
     """The numbers behind the base for a file name; None for a file that is no server's."""
     try:
         address = ipaddress.ip_address(name)

@@ -4,6 +4,8 @@ Options that only ask (-I, -K) are answered before anything else is loaded: they
 used in scripts and by cron every minute.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -12,6 +14,13 @@ from tcppipe.process import paths
 from tcppipe.process.owner import owner, send
 from tcppipe.programs.options import absent, asked, interruptible, parse, wrong
 from tcppipe.programs.pipe_options import SPEC, PipeOptions
+
+TYPE_CHECKING = False  # the module typing takes a program that only asks some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcppipe.process.report import Message
+    from tcppipe.programs.many import ListOptions
 
 USAGE = """\
 usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [-d]
@@ -45,7 +54,7 @@ usage: tcppipe -f FILE -h HOST [-p PORT] [-t SECONDS] [-n] [-z] [--limit RATE] [
 
 
 @interruptible
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
@@ -54,14 +63,14 @@ def main(argv=None):
         if "c" in options:
             from tcppipe.programs import many
 
-            pipe, run = many.ListOptions(options, operands), many.run
+            pipe: PipeOptions | ListOptions = many.ListOptions(options, operands)
         else:
-            pipe, run = PipeOptions(options, operands), _run
+            pipe = PipeOptions(options, operands)
     except ConfigError as error:
         return wrong(error, "tcppipe", USAGE)
     absent("tcppipe", options)
     try:
-        if "T" in options:
+        if "T" in options and not isinstance(pipe, PipeOptions):
             from tcppipe.programs import checks
 
             return checks.tcppipe(pipe)
@@ -71,7 +80,7 @@ def main(argv=None):
             return _send_signal(pipe, options["K"])
         if "keep-alive" in options and not _wanted(pipe):
             return 0
-        return run(pipe)
+        return _run(pipe) if isinstance(pipe, PipeOptions) else _keep(pipe)
     except TcppipeError as error:
         return _fatal(error)
     except (OSError, MemoryError, ImportError) as error:  # too little of something
@@ -79,14 +88,14 @@ def main(argv=None):
         return _fatal(f"{pipe.path}: cannot {what}: {in_words(error)}")
 
 
-def _fatal(message):
+def _fatal(message: Message) -> int:
     from tcppipe.process import report
 
     report.open("tcppipe")
     return report.fatal(message)
 
 
-def _show_pid(pipe):
+def _show_pid(pipe: PipeOptions | ListOptions) -> int:
     pid = owner(pipe.pidfile)
     if pid is None:
         return 1
@@ -97,7 +106,7 @@ def _show_pid(pipe):
     return 0
 
 
-def _send_signal(pipe, name):
+def _send_signal(pipe: PipeOptions | ListOptions, name: str) -> int:
     import signal
 
     word = name.upper()
@@ -115,13 +124,19 @@ def _send_signal(pipe, name):
     return 0
 
 
-def _wanted(pipe):
+def _keep(keep: ListOptions) -> int:
+    from tcppipe.programs import many
+
+    return many.run(keep)
+
+
+def _wanted(pipe: PipeOptions | ListOptions) -> bool:
     """For --keep-alive: is it switched on, and is there nobody yet?"""
     switch = os.path.join(pipe.run_dir, "tcppipe.keepalive")
     return os.path.exists(switch) and owner(pipe.pidfile) is None
 
 
-def _run(pipe):
+def _run(pipe: PipeOptions) -> int:
     """Detach, establish the pipe while the caller waits to see how that goes, and feed it."""
     import signal
 
@@ -131,9 +146,10 @@ def _run(pipe):
     daemon.open(pipe.foreground)
 
     from tcppipe.drivers.push import Push, check_origin
+    from tcppipe.files.wakeup import Wakeup
     from tcppipe.net.dial import Dialler
     from tcppipe.process import report
-    from tcppipe.programs.feeding import Wakeup, parts, pipe_files
+    from tcppipe.programs.feeding import parts, pipe_files
 
     check_origin(pipe.path, pipe_files(pipe)[0])
     paths.ensure(pipe.run_dir)
@@ -142,7 +158,7 @@ def _run(pipe):
     report.about(pipe.path)
     push = Push(*parts(pipe, Dialler(pipe.host, pipe.port)))
 
-    def serve():
+    def serve() -> None:
         push.establish(caller)
         signums = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
         with daemon.held(signums) as signals:

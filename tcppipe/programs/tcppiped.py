@@ -1,5 +1,7 @@
 """tcppiped: the server that writes the destination files."""
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -8,6 +10,12 @@ from tcppipe.errors import ConfigError
 from tcppipe.process import paths
 from tcppipe.programs.options import absent, asked, interruptible, parse, said, unwritable, wrong
 from tcppipe.programs.pipe_options import PORT, port_number
+
+TYPE_CHECKING = False  # the module typing takes a program that only asks some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tcppipe.programs.options import Options, Spec
 
 CONF = "/etc/tcppipe.conf"
 USAGE = """\
@@ -24,14 +32,14 @@ usage: tcppiped [-f CONF] [-p PORT] [-a ADDRESS] [-d]
   --state-dir DIR  the ledgers (/var/lib/tcppipe)
   --help, --version
 """
-SPEC = {
+SPEC: Spec = {
     "f": "CONF", "p": "PORT", "a": "ADDRESS", "d": None, "T": None,
     "run-dir": "DIR", "state-dir": "DIR",
 }  # fmt: skip
 
 
 @interruptible
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit status."""
     try:
         options, operands = parse(sys.argv[1:] if argv is None else argv, SPEC)
@@ -47,7 +55,7 @@ def main(argv=None):
 
     report.open("tcppiped", "d" in options)
 
-    def body():
+    def body() -> int:
         if "T" in options:
             from tcppipe.programs import checks
 
@@ -57,11 +65,12 @@ def main(argv=None):
     return said(body)
 
 
-def _run(options, port):
+def _run(options: Options, port: int) -> int:
     from tcppipe.process.daemon import Daemon
 
     run_dir = paths.run_dir(options.get("run-dir"))
-    daemon = Daemon("tcppiped", os.path.join(run_dir, "tcppiped.pid"))
+    pidfile = os.path.join(run_dir, "tcppiped.pid")
+    daemon = Daemon("tcppiped", pidfile)
     daemon.open("d" in options)
 
     from tcppipe.drivers.serve import Pipes
@@ -76,11 +85,11 @@ def _run(options, port):
     paths.ensure(run_dir)
     state_dir = paths.ensure(paths.state_dir(options.get("state-dir")), 0o750)
     unwritable("tcppiped", state_dir)
-    daemon.must_be_alone(f"{daemon.lock.path}: tcppiped runs already")
+    daemon.must_be_alone(f"{pidfile}: tcppiped runs already")
     sockets = listen(port, options.get("a"))
     daemon.begin("d" in options, [sock.fileno() for sock in sockets])
 
-    def serve():
+    def serve() -> None:
         with daemon.held(SIGNALS) as signals:
             for path in paths.open_to_others(run_dir, state_dir, table.path):
                 report.warning(f"{path}: others may write there, and take pipes over: chmod o-w")

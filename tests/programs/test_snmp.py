@@ -253,7 +253,7 @@ def test_a_status_is_one_short_printable_line(tmp_path):
 def test_an_unchanged_directory_is_read_once(tmp_path, monkeypatch):
     """A directory that has not changed for some time is not listed again."""
     (tmp_path / "10.0.0.1").write_text("OK\n")
-    tree = snmp_from_file.Tree(str(tmp_path), BASE)
+    tree = snmp_from_file.Servers(str(tmp_path), BASE)
     os.utime(tmp_path, (1, 1))
     first = tree.getnext((1,))
     monkeypatch.setattr(os, "listdir", None)
@@ -263,7 +263,7 @@ def test_an_unchanged_directory_is_read_once(tmp_path, monkeypatch):
 
 def test_no_directory(tmp_path):
     """There are no servers, and it may come later."""
-    tree = snmp_from_file.Tree(str(tmp_path / "later"), BASE)
+    tree = snmp_from_file.Servers(str(tmp_path / "later"), BASE)
     assert tree.getnext((1,)) is None
     (tmp_path / "later").mkdir()
     (tmp_path / "later" / "10.0.0.1").write_text("OK\n")
@@ -286,7 +286,7 @@ LINES = st.lists(
 def test_no_question_upsets_it(text):
     """Any lines: whole answers, and nothing that was not asked for."""
     answers = io.BytesIO()
-    snmp_from_file.serve(io.BytesIO(text), answers, snmp_from_file.Tree("/nonexistent", BASE))
+    snmp_from_file.serve(io.BytesIO(text), answers, snmp_from_file.Servers("/nonexistent", BASE))
     lines = answers.getvalue().split(b"\n")
     assert lines.pop() == b""
     while lines:
