@@ -15,9 +15,10 @@ from tcppipe.files import words
 from tcppipe.files.blocked import blocked
 from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
-from tcppipe.files.ledger import Ledger, Mark, Stretch
+from tcppipe.files.ledger import Ledger
 from tcppipe.files.rolling import Crc32, Digests, Rolling, digest_of
 from tcppipe.files.standing import Standing
+from tcppipe.files.stretches import Mark, Stretch
 from tcppipe.wire.events import Why
 
 LIKELY = 64  # so many equal bytes at the beginning of a file are no chance

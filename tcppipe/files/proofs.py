@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.generations import Broken
-from tcppipe.files.ledger import Mark
 from tcppipe.files.rolling import digest_of
+from tcppipe.files.stretches import Mark
 
 KEPT = 64 << 20  # bytes of a compressed file that are kept when they are read
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tcppipe.files.ledger import Ledger, Run, Stretch
+from tcppipe.files.ledger import Ledger
 from tcppipe.files.proofs import holds, proofs_of
 from tcppipe.files.reader import Reader
+from tcppipe.files.stretches import Run, Stretch
 from tcppipe.wire.events import Complete
 
 
 def in_file(ledger: Ledger) -> list[tuple[Run, Stretch]]:
     """The (Run, Stretch) that stand in the last one's file since it was empty, oldest first."""
-    last = ledger.stretch
+    last = ledger.stretches[-1]
     found: list[tuple[Run, Stretch]] = []
     for run in reversed(ledger.runs):
         for stretch in reversed(run.stretches):
-            if (stretch.dev, stretch.ino) != (last.dev, last.ino):
+            if stretch.file != last.file:
                 return found[::-1]
             found.append((run, stretch))
             if not stretch.at:

@@ -13,11 +13,12 @@ from tcppipe.files.copy import PROOF, Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.footing import Footing
 from tcppipe.files.fs import REAL
-from tcppipe.files.ledger import Ledger, Mark, Stretch
+from tcppipe.files.ledger import Ledger
 from tcppipe.files.lock import no_lock
 from tcppipe.files.rolling import digest_of
 from tcppipe.files.sharedledger import SharedLedger
 from tcppipe.files.sharedrecords import done_record, empty_record, proved_generation
+from tcppipe.files.stretches import Mark, Stretch
 from tcppipe.wire.events import Have, Holding, Why
 
 LONGEST = 1 << 20  # bytes of a line that is held back when its pipe becomes merged

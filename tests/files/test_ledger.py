@@ -9,9 +9,10 @@ import pytest
 
 from tcppipe.cursor import Generation
 from tcppipe.files import ledger as module
-from tcppipe.files import records
+from tcppipe.files import recorded, records
 from tcppipe.files.fs import FS
-from tcppipe.files.ledger import Ledger, Mark, Stretch
+from tcppipe.files.ledger import Ledger
+from tcppipe.files.stretches import Mark, Stretch
 from tcppipe.wire.events import Why
 
 ONE = Generation(1, 11, 3, 5, 4, b"a" * 32)
@@ -318,7 +319,7 @@ def test_a_ledger_has_a_bound(path, monkeypatch):
     """Years of rotations and of lost connections do not make it grow without end, nor is it
     rewritten with every mark."""
     monkeypatch.setattr(module, "COMPACT", 4000)
-    monkeypatch.setattr(module, "REMEMBERED", 10)
+    monkeypatch.setattr(recorded, "REMEMBERED", 10)
     ledger = Ledger(path)
     for n in range(300):
         ledger.begin(Stretch(TWO._replace(ino=n), 0, 0, 7, 8, Why.NEXT))
@@ -375,7 +376,7 @@ def test_whatever_a_peer_sends_a_ledger_stays_short(path, kind):
     assert os.path.getsize(path) < 3 * module.COMPACT
     again = reread(ledger)
     assert again.counts[kind] == (0 if kind == "end" else 8_000)
-    assert len(again.complete) == (module.REMEMBERED if kind == "end" else 0)
+    assert len(again.complete) == (recorded.REMEMBERED if kind == "end" else 0)
     assert again.complete[-1:] == ledger.complete[-1:]
 
 

@@ -10,8 +10,8 @@ import pytest
 from archives import BOOT, Story, is_killed
 
 SHORT = """
-from tcppipe.files import history, ledger
-ledger.COMPACT, ledger.REMEMBERED = 1500, 8
+from tcppipe.files import history, ledger, recorded
+ledger.COMPACT, recorded.REMEMBERED = 1500, 8
 history.REMEMBERED = 3
 """  # ledgers that are rewritten all the time
 
