@@ -28,7 +28,7 @@ from tcppipe.files import configuration
 from tcppipe.files.buffer import Buffer
 from tcppipe.net import resolver
 from tcppipe.net.connect import Address
-from tcppipe.process import report
+from tcppipe.process import presence, report
 from tcppipe.process.signals import Signals
 from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
@@ -159,6 +159,7 @@ class Fetchers:
         if signal.SIGCHLD in came:
             _reap()
         if signal.SIGHUP in came or time.monotonic() >= self._read_at:
+            presence.hurry()
             self._read_again()
         if signal.SIGUSR1 in came:
             for fetch in self._fetches.values():
@@ -204,6 +205,7 @@ class Fetchers:
         if now >= self._tend_at:
             self._tend_at = now + REFRESH
             report.tend()
+        presence.look(now)
 
     def _shown(self, _now: float) -> None:
         self._showing = False

@@ -20,7 +20,7 @@ from tcppipe.errors import LinkLost
 from tcppipe.files.follower import Follower
 from tcppipe.net.link import Link
 from tcppipe.net.poll import Poll
-from tcppipe.process import report
+from tcppipe.process import presence, report
 from tcppipe.process.signals import Signals
 from tcppipe.process.trouble import Say
 from tcppipe.process.turns import Turns
@@ -85,6 +85,7 @@ class Follow:
             self._lookout.looked = now
             self._lookout.wakeup.tend(now)
             report.tend()
+            presence.look(now)
             return
         if self._lifeline in ready:
             self._abandoned()
@@ -103,6 +104,7 @@ class Follow:
                 raise LinkLost(f"{self._feed.link.peer}: no sign of life from the other side")
             self._lookout.wakeup.tend(now)
             report.tend()
+        presence.look(now)
         self._tend(now)
         self._turns.done(self._place)
 
@@ -173,6 +175,7 @@ class Follow:
         if signal.SIGTERM in came or signal.SIGINT in came:
             self._ending = True
         if signal.SIGHUP in came:
+            presence.hurry()
             self._hup(now)
         if signal.SIGUSR1 in came:
             self._say("info", f"{self.path}: {self._where(now)}")

@@ -24,7 +24,7 @@ from tcppipe.errors import place, reason
 from tcppipe.files.directories import NoDirectories, directories
 from tcppipe.net.dial import Dialler
 from tcppipe.net.poll import Poll
-from tcppipe.process import report
+from tcppipe.process import presence, report
 from tcppipe.process.signals import FAILED, Signals
 from tcppipe.process.trouble import Trouble, counted
 from tcppipe.process.turns import Turns
@@ -131,12 +131,14 @@ class Keeper(Generic[P, Prepared]):
         self._answer(self._signals.take())
         self._outages.tend(now)
         report.tend()
+        presence.look(now)
         self._turns.done(f"{self.wanted.path}: signals and news of pipes")
 
     def _answer(self, came: list[int]) -> None:
         if signal.SIGCHLD in came:
             self._reap()
         if signal.SIGHUP in came:
+            presence.hurry()
             self._hup()
         if signal.SIGUSR1 in came:
             report.info(f"{self.wanted.path}: {self._where()}")

@@ -32,7 +32,7 @@ from tcppipe.errors import (
 )  # fmt: skip
 from tcppipe.net import resolver
 from tcppipe.net.poll import Poll
-from tcppipe.process import report
+from tcppipe.process import presence, report
 from tcppipe.process.children import Children
 from tcppipe.process.crowd import Crowd
 from tcppipe.process.signals import FAILED, LACKING, TOLD, Signals
@@ -132,6 +132,7 @@ class Server:
             self._crowding.over(f"{self.service.path}: strangers are few again", now)
             self._serving.over(f"{self.service.path}: connections are served again", now)
             report.tend()
+        presence.look(now)
         if self._configuration.again(now):
             self._tell(now)
         if now >= self._publish_at:
@@ -143,6 +144,7 @@ class Server:
         if signal.SIGCHLD in came:
             self._reap()
         if signal.SIGHUP in came:
+            presence.hurry()
             self._turns.start()
             self._configuration.now()
             self._tell(time.monotonic())

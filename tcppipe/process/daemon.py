@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tcppipe.errors import ConfigError, TcppipeError
-from tcppipe.process import detach, report, signals
+from tcppipe.process import detach, presence, report, signals
 from tcppipe.process.pidfile import PidFile, lock_errors
 
 
@@ -69,9 +69,11 @@ class Daemon:
         """The pid file is ours in the block."""
         if self.lock is not None:
             self.lock.acquire()
+            presence.begins(self.lock)
         try:
             yield
         finally:
+            presence.ends()
             if self.lock is not None and self.lock.i_am_locking():
                 self.lock.release()
 

@@ -93,8 +93,9 @@ class PidFile:
         return self._fd is not None and self._pid == os.getpid()
 
     def is_in_place(self) -> bool:
-        """True while the path leads to the file that we hold: else another may hold that one."""
-        return self._fd is not None and is_at(self._fd, self.path)
+        """True while the paths lead to the files that we hold: else another may hold those."""
+        held = self._fd is not None and is_at(self._fd, self.path)
+        return held and (self._lock_fd is None or is_at(self._lock_fd, self._lock_path))
 
     def read_pid(self) -> int | None:
         """The pid of the holder, as the kernel knows it, or None."""

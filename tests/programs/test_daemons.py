@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from stage import CHECKOUT, alive, content, size, wait_until
+
+from tcppipe.process.owner import owner
 
 
 def gone(pid):
@@ -276,6 +279,18 @@ def test_second_server_later(served):
     assert f"tcppiped runs already, pid {served.server.pid}" in second.log
     text = (served.stage.run_dir / "tcppiped.pid").read_text()
     assert int(text.split()[0]) == served.server.pid
+
+
+def test_the_run_directory_is_removed(served):
+    """Whoever runs is found again: nobody else is started, and nobody is out of reach."""
+    served.client.up()
+    shutil.rmtree(served.stage.run_dir)
+    served.client.hup()
+    wait_until(lambda: served.stage.pid_of(served.origin) == served.client.pid, "not found again")
+    served.server.hup()
+    pidfile = str(served.stage.run_dir / "tcppiped.pid")
+    wait_until(lambda: owner(pidfile) == served.server.pid, "the server is not found again")
+    assert served.client.log.count("was removed by somebody; made again") == 1
 
 
 def test_server_after_kill(pipe):
