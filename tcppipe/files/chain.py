@@ -688,13 +688,14 @@ class Chain:
 
     def _likely_copies(self, offset):
         """What has come since the file was known not to be truncated, the oldest first: what came
-        after it comes after its copy.  Then what was there before, the youngest first."""
+        after it comes after its copy.  Then what rotation has not named, which may be a copy of an
+        earlier moment, and what was there before, the youngest first."""
         older, strays = self.readers[0].beside or (None, ())
         rotated = arrange(self.rotated(), self.path)
         before = [sibling for sibling in rotated if self._is_among(sibling, older)]
         others = [s for s in self._likely() if not self._is_rotated(s)] if offset >= SHORT else []
         others = [s for s in others if (s.file, s.name) not in strays]
-        return others + [s for s in rotated if s not in before] + before[::-1]
+        return [s for s in rotated if s not in before] + others + before[::-1]
 
     def _forget_copies(self):
         for copy in self._copies.values():

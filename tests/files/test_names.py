@@ -491,6 +491,23 @@ def test_truncated_while_nobody_reads(told, way, looks, listens):
     assert not told.reasons
 
 
+@pytest.mark.parametrize("name", [".orig", "~", ".save.gz", "-of-before"])
+@pytest.mark.parametrize("way", [copied_and_truncated, copied_packed_and_truncated])
+def test_truncated_after_somebody_has_copied_it(told, way, name):
+    """A copy of an earlier moment holds all that was read, too, but not all that was written."""
+    told.write(b"more of the first\n" * 100)
+    told.listen()
+    data = gzip.compress if name.endswith(".gz") else bytes
+    with open(told.path, "rb") as file:
+        told.write(data(file.read()), told.path + name)
+    told.write(b"and more\n" * 100)
+    way(told, 0)
+    told.next()
+    first = LINE % 1 + b"more of the first\n" * 100 + b"and more\n" * 100
+    assert told.listen(60) == [first, *lines(2)]
+    assert not told.reasons
+
+
 @pytest.mark.parametrize("items", [1, 2, 3, 5])
 @pytest.mark.parametrize("looks", [True, False], ids=["looks", "blind"])
 @pytest.mark.parametrize(
