@@ -142,8 +142,9 @@ def _against(order, rank, cursor):
         readable = [file for file in older if not getattr(file, "trouble", "")]
         return wrong, sum(rank(file) is None and file.mtime > cursor.mtime for file in readable)
     times = [file.mtime for file in order]
-    backwards = len(times) > 2 and all(a > b for a, b in zip(times, times[1:]))
-    return wrong, bool(rank(order[0]) is not None or ranks) and backwards
+    falls = sum(a > b for a, b in zip(times, times[1:]))
+    rises = sum(a < b for a, b in zip(times, times[1:]))
+    return wrong, bool(ranks) and falls > max(1, 3 * rises)
 
 
 def _merge(lines, rank):

@@ -5,11 +5,13 @@ generation that is looked for is not among them, whatever has its inode or its f
 in the same directory, and then whatever has a name of that shape.
 """
 
+import hashlib
+import os
 import time
 
 from tcppipe.cursor import HEAD, Generation
 from tcppipe.errors import Blocked, TcppipeError, reason
-from tcppipe.files.generations import beside
+from tcppipe.files.generations import beside, stem
 from tcppipe.files.reader import Absent, Broken, is_open
 from tcppipe.rotated import arrange, is_rotated
 from tcppipe.session.actions import Candidate, Found
@@ -104,15 +106,13 @@ class Places:
         for sibling in beside(chain.path, chain.olddir, chain.fs, every=True):
             if is_rotated(sibling.name, chain.path, chain.patterns, chain.shapes):
                 continue
-            mine = [g for g in wanted if g.ino and g[:2] == sibling.file]
-            theirs = any(self._is_of(sibling, generation) for generation in [*mine, wanted[0]])
-            if theirs or any(self._is_of(sibling, generation, SHORT) for generation in ours):
+            if self._is_of(sibling, wanted) or self._is_of(sibling, ours, SHORT):
                 chain.learn(sibling.name)
                 found.append(sibling)
         return found
 
-    def _is_of(self, sibling, generation, least=HEAD):
-        """True when a file shows that it was this generation: who names it may be lying.
+    def _is_of(self, sibling, generations, least=HEAD):
+        """True when a file shows that it was one of these: who names them may be lying.
 
         least: first bytes that are enough to prove it, where the file has more.
         """
@@ -120,16 +120,20 @@ class Places:
         if reader is None or isinstance(reader, Absent):
             return False
         try:
-            drawn = generation.igen and reader.generation(b"")[:3] == generation[:3]
-            length = generation.head_len
-            enough = least if reader.compressed else min(least, reader.status()[0])
-            if not length or not (drawn or length >= enough):
-                return False
-            return reader.digest(0, length) == generation.head
+            return any(self._shows(reader, g, least) for g in generations if g.head_len)
         except (OSError, TcppipeError):
             return False
         finally:
             reader.close()
+
+    def _shows(self, reader, generation, least):
+        length, head = generation.head_len, reader.read(HEAD, 0)
+        drawn = generation.igen and reader.generation(b"")[:3] == generation[:3]
+        if not drawn and length < min(least, len(head)):
+            return False
+        if not drawn and length < SHORT and not is_like(reader.path, self.chain.path):
+            return False
+        return length <= len(head) and hashlib.sha256(head[:length]).digest() == generation.head
 
     def _add(self, readers, reader, rotated, turn=None, live=False):
         candidate = self._candidate(reader, rotated, turn, live)
@@ -227,6 +231,11 @@ def age(changed):
     A time in the future is as far from now as one in the past: nobody waits for it to come.
     """
     return abs(time.time() - changed)
+
+
+def is_like(path, origin):
+    """True when a name begins as the origin's does."""
+    return os.path.basename(path).startswith(stem(origin))
 
 
 def unfinished(reader, changed=None):

@@ -163,6 +163,13 @@ class Row:
     def after(self):
         """The files that come after the cursor and were not delivered, the live one last."""
         later, copies = [], set()
+        proved = [
+            c
+            for c in self.order
+            if c is self.cursor or is_held(c) or self.known.place(c) is not None
+        ]
+        proved += self._twins
+        self._proved = {family(c.name, self.situation.path) for c in proved}  # not those of copies
         before = [candidate for candidate in self.order if candidate not in self.behind]
         for candidate in self.behind:
             if candidate in self.taken:
@@ -180,7 +187,10 @@ class Row:
         if candidate.size is not None or is_held(candidate):
             return False
         for held in self.situation.candidates:
-            if not held.live and (self.situation.is_nameless(held) or is_held(held)):
+            nameless = self.situation.is_nameless(held)
+            if nameless and held in self._twins.values():
+                continue  # it was made to another one
+            if not held.live and (nameless or is_held(held)):
                 if (yield from same_content(held, candidate)):
                     return True
         return False
@@ -199,9 +209,10 @@ class Row:
         long = candidate.generation.head_len >= HEAD
         for original in [*([live] if live else []), *self.order]:
             if original is live:
-                other = long or own != self._usual(candidate)
+                other = own not in self._proved and (long or own != self._usual(candidate))
             else:
                 other = (long or original is self.cursor) and family(original.name, path) != own
+                other = other and not self.situation.is_nameless(original)
             if other and original is not candidate and original not in copies:
                 if (yield from begins_with(original, candidate)):
                     copies.add(candidate)

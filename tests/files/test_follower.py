@@ -911,6 +911,32 @@ def test_equal_generations_that_nobody_told_of(log):
     assert log.listen(60) == [content] * 4
 
 
+def found_by_content(log, data, *names):
+    """The names of files of whatever name that are found for a generation with this content."""
+    log.write(b"x")
+    head = data[:1024]
+    wanted = Generation(1, 99, 0, 0, len(head), hashlib.sha256(head).digest())
+    for name in names:
+        log.write(gzip.compress(data), os.path.join(os.path.dirname(log.path), name))
+    found = log.follower.chain.places.find(wanted=(UNKNOWN, wanted)).candidates
+    return sorted(os.path.basename(candidate.name) for candidate in found if not candidate.live)
+
+
+@pytest.mark.parametrize("length", [2, 30, 500, 5000])
+def test_found_by_a_complete_generation_that_is_compressed(log, length):
+    """What is under way is empty yet, and shows nothing: an older one tells what names are like.
+    All of a short file is enough."""
+    data = (b"a line\n" * 1000)[:length]
+    names = ["app-20261124.log.gz", "app-20261125.log.gz"]
+    assert found_by_content(log, data, *names) == names
+
+
+@pytest.mark.parametrize("length", [2, 30])
+def test_a_few_equal_bytes_do_not_make_a_strange_file_ours(log, length):
+    """Many files hold `1`, or a date."""
+    assert found_by_content(log, b"x" * length, "other-1.gz") == []
+
+
 @pytest.mark.parametrize("order", range(6))
 def test_what_is_found_by_content_is_a_rotated_file_as_those_of_its_shape(log, order):
     """Names that rotation does not give; several begin as what the status file tells of."""

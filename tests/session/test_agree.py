@@ -842,6 +842,34 @@ def test_a_live_file_that_is_equal_to_what_was_rotated_is_another(packed):
     assert decided(plan) == ("log", Why.NEXT, 0)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_files_that_hold_but_a_header_are_generations_of_their_own(packed):
+    """Nothing was logged for two days, and the live file begins as those do: what stands under
+    names of rotated files that are known is no copy of it."""
+    header = lines("header", 2000)
+    files = [
+        File("log.3", header + OLD, 0 if packed else 1, 5),
+        File("log.2", header, 0 if packed else 2, 6),
+        File("log.1", header, 0 if packed else 3, 7),
+        File("log", header + NEW, 9, 50, True),
+    ]
+    world = World(files, header + OLD, recorded(header + OLD))
+    if packed:
+        world.candidates[:3] = [c._replace(size=None) for c in world.candidates[:3]]
+    plan = world.agree()
+    assert plan.candidate.name == "log.3" and later(plan) == ["log.2", "log.1", "log"]
+
+
+def test_the_direction_of_numbers_is_seen_in_times_that_mostly_tell():
+    """Names that go up, of which but the oldest is known; one was compressed late."""
+    files = [File(f"log.{n}", lines(f"day {n}", 2000), n, 10 * n) for n in range(1, 8)]
+    files[5] = files[5]._replace(mtime=75)
+    past = [complete(files[0].data)]
+    have = recorded(b"", ino=99)
+    plan = World([*files, File("log", b"x", 9, 90, True)], b"", have).agree(past=past)
+    assert [plan.candidate.name, *later(plan)] == [*[f.name for f in files[1:]], "log"]
+
+
 @pytest.mark.parametrize("name", ["log-20261125", "log.2026-11-25"])
 def test_a_copy_of_what_is_complete_under_a_name_of_another_kind_is_left_out(name):
     """It was copied to where somebody collects logs."""
@@ -977,6 +1005,24 @@ def test_what_was_compressed_while_it_is_held_does_not_go_on_in_what_begins_alik
     plan = world.agree()
     assert plan.candidate.generation.ino == 1 and decided(plan)[1:] == (Why.RESUMED, len(OLD))
     assert [candidate.live for candidate in plan.later] == [True]
+
+
+def test_equal_generations_of_which_one_is_held():
+    """It was compressed while it is held; the next one was, too, and nobody held that."""
+    files = [
+        File("log.3.gz", OLD, 0, 10),
+        File("log.2.gz", OLD, 0, 11),
+        File("log.1.gz", NEW, 0, 12),
+        File("log", OLD, 1, 10),
+        File("log", OLD, 2, 20, True),
+    ]
+    world = World(files, OLD[:3000], recorded(OLD, OLD[:3000]))
+    *packed, held, live = world.candidates
+    packed = [candidate._replace(size=None) for candidate in packed]
+    world.candidates = [*packed, held._replace(turn=0), live._replace(turn=1)]
+    plan = world.agree()
+    assert plan.candidate.generation.ino == 1
+    assert later(plan) == ["log.2.gz", "log.1.gz", "log"]
 
 
 def test_a_generation_in_a_compressed_file_that_was_deleted_while_it_is_held():
