@@ -6,9 +6,13 @@ files, and where nothing is known they are taken to grow with age.  Modification
 the weaker evidence: they put kinds of names side by side that say nothing of each other.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import os
 import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Protocol, TypeVar
 
 EXTENSIONS = (".gz", ".bz2", ".xz", ".lzma", ".zst")  # compressed in ways that are read here …
 FOREIGN = (".Z", ".lz4", ".lz", ".lzo", ".br", ".zip", ".7z", ".sz", ".rar")  # … and that are not
@@ -29,19 +33,38 @@ _EPOCH = re.compile(r"(?<!\d)(1\d{9})(?!\d)")
 ROUND = 100  # numbers that may go round at most
 
 
-def split(name):
+class Named(Protocol):
+    """A file as far as its place is concerned."""
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+
+    @property
+    def mtime(self) -> int:
+        """When it was written to last, in nanoseconds."""
+
+
+F = TypeVar("F", bound=Named)
+Place = tuple[int, ...]  # what is compared of names of one family
+Rank = Callable[[F], float | None]
+
+
+def split(name: str) -> tuple[str, str]:
     """(name without a compressor's extension, the extension or "")."""
     stem, extension = os.path.splitext(name)
     return (stem, extension) if extension in EXTENSIONS + FOREIGN else (name, "")
 
 
-def shape(path):
+def shape(path: str) -> str:
     """A file's name with its numbers left out: what rotation gives has one shape."""
     name = split(os.path.basename(path))[0]
     return re.sub(r"\d+", lambda run: "0" * (len(run[0]) if len(run[0]) > 3 else 1), name)
 
 
-def is_rotated(path, origin, patterns=(), shapes=()):
+def is_rotated(
+    path: str, origin: str, patterns: Iterable[str] = (), shapes: Collection[str] = ()
+) -> bool:
     """True when a file's name is one that rotation gives; else it may be anybody's copy.
 
     shapes: those of other names that rotated files are known to have.
@@ -56,25 +79,28 @@ def is_rotated(path, origin, patterns=(), shapes=()):
     return name.startswith(base) and ROTATED.fullmatch(name[len(base) :]) is not None
 
 
-def _is_named(path, origin, pattern):
+def _is_named(path: str, origin: str, pattern: str) -> bool:
     """True when a pattern names a rotated file, and not just anything that stands there."""
     if not fnmatch.fnmatchcase(path, pattern):
         return False
-    if not WILD.search(pattern):
+    wild = WILD.search(pattern)
+    if wild is None:
         return True
     name, base = split(os.path.basename(path))[0], os.path.basename(origin)
     if name == base or re.match(re.escape(base) + "[.-]", name):
         return WORDS.fullmatch(name[len(base) :]) is not None
-    return re.search(r"\d", path[WILD.search(pattern).start() :]) is not None
+    return re.search(r"\d", path[wild.start() :]) is not None
 
 
-def arrange(files, origin, rank=None, cursor=None):
+def arrange(
+    files: Iterable[F], origin: str, rank: Rank[F] | None = None, cursor: F | None = None
+) -> list[F]:
     """Files (with a name and an mtime) in the order of their age, oldest first.
 
     rank(file): its place among those whose order is known, or None.  cursor: the file of
     which something is known to be older, and the rest younger, or None.
     """
-    families = {}
+    families: dict[str, list[tuple[Place, F]]] = {}
     for file in files:
         family, key = _place(file.name, origin)
         families.setdefault(family, []).append((key, file))
@@ -86,12 +112,12 @@ def arrange(files, origin, rank=None, cursor=None):
     return _merge(lines, rank)
 
 
-def family(path, origin):
+def family(path: str, origin: str) -> str:
     """What tells whether two rotated files' names can be compared."""
     return _place(path, origin)[0]
 
 
-def _place(path, origin):
+def _place(path: str, origin: str) -> tuple[str, Place]:
     """(the family of names that can be compared, what to compare)."""
     name, base = split(os.path.basename(path))[0], os.path.basename(origin)
     text = name.removeprefix(base)
@@ -109,11 +135,11 @@ def _place(path, origin):
     return shape(text), _numbers(text)
 
 
-def _numbers(text):
+def _numbers(text: str) -> Place:
     return tuple(int(run) for run in re.findall(r"\d+", text))
 
 
-def _orders(family, members):
+def _orders(family: str, members: list[tuple[Place, F]]) -> Iterator[list[F]]:
     """The orders that these names may stand for, the likeliest first."""
     members = sorted(members, key=lambda member: (member[0], member[1].mtime, member[1].name))
     up = [file for _key, file in members]
@@ -133,7 +159,7 @@ def _orders(family, members):
                 yield up[turn:] + up[:turn]
 
 
-def _against(order, rank, cursor):
+def _against(order: list[F], rank: Rank[F], cursor: F | None) -> tuple[int, int]:
     """What speaks against an order, the strongest first."""
     ranks = [known for known in map(rank, order) if known is not None]
     wrong = sum(before > after for before, after in zip(ranks, ranks[1:]))
@@ -147,7 +173,7 @@ def _against(order, rank, cursor):
     return wrong, bool(ranks) and falls > max(1, 3 * rises)
 
 
-def _merge(lines, rank):
+def _merge(lines: list[list[F]], rank: Rank[F]) -> list[F]:
     """Several lines as one, by time; what is known comes first where times are equal.
 
     Some compressors keep whole seconds only.
@@ -160,7 +186,7 @@ def _merge(lines, rank):
         ranked = [line for line in lines if rank(line[-1]) is not None]
         first = min(lines, key=lambda line: (line[-1].mtime // unit, rank(line[-1]) is None))
         if first in ranked:
-            first = min(ranked, key=lambda line: rank(line[-1]))
+            first = min(ranked, key=lambda line: rank(line[-1]) or 0)
         merged.append(first.pop())
         lines = [line for line in lines if line]
     return merged

@@ -79,7 +79,6 @@ NOT_YET = {
         "tcppipe.files.copy.Copy",
         "tcppipe.files.merged.MergedCopy",
         "tcppipe.files.sharedledger.SharedLedger",
-        "tcppipe.session.squeeze.Squeeze",
     },
     "one_class_of_a_name": {
         "Digests: tcppipe.files.digests, tcppipe.files.rolling",
@@ -97,7 +96,6 @@ NOT_YET = {
         "tcppipe.files.sharedrecords",
         "tcppipe.files.status",
         "tcppipe.files.unmerged",
-        "tcppipe.session.strangers",
     },
     "public_things_are_explained": {
         "tcppipe.files.chain.Unseen.trouble",

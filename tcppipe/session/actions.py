@@ -7,7 +7,8 @@ goes back into the session with done(action, result), which may ask for more.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
 
 from tcppipe.cursor import Bytes, Generation
 from tcppipe.wire import events as ev
@@ -222,3 +223,7 @@ Action = (
     | Reopen
     | Note
 )
+
+Question = Search | Await | Length | Measure | ev.Probe
+R = TypeVar("R")
+Asks = Generator[Question, Any, R]  # asks both sides, and comes to a result

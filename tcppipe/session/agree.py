@@ -19,22 +19,30 @@ generator that asks - yield Measure, Length, Await: of a local candidate; yield 
 sink; yield Search: for candidates of any name - and returns a Plan.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tcppipe.cursor import HEAD, NO_DIGEST
+from tcppipe.cursor import HEAD, NO_DIGEST, Cursor
 from tcppipe.session import compare
-from tcppipe.session.actions import Await, Candidate, Measure, Search, Start
+from tcppipe.session.actions import Asks, Await, Candidate, Found, Measure, Search, Start
 from tcppipe.session.begin import PROOF, adopted, fresh, is_told, witnessed
 from tcppipe.session.find import CHANCE, find
 from tcppipe.session.known import size_of
 from tcppipe.session.older import passed
-from tcppipe.session.row import row_of
+from tcppipe.session.row import Row, row_of
 from tcppipe.session.situation import Situation, is_of
-from tcppipe.wire.events import Begin, Gap, Holding, Probe, Why
+from tcppipe.wire.events import Begin, Complete, Gap, Have, Holding, Probe, Why
 
 MOST_LATE = 8  # complete generations that are watched for late bytes, the youngest
 CHECKS = 2  # the minor version from which on a sink knows more than one complete generation
 REOPENS = 2  # the minor version from which on a sink knows what is reopened
+
+
+Late = tuple[tuple[Candidate, int], ...]
+# the first that can be read or None, Gaps of those before it, what comes after
+First = tuple[Candidate | None, list[Gap], Sequence[Candidate]]
 
 
 class Plan(NamedTuple):
@@ -47,20 +55,26 @@ class Plan(NamedTuple):
 
     candidate: Candidate
     begin: Begin
-    gaps: tuple = ()
-    proof: tuple = (0, NO_DIGEST)
-    late: tuple = ()
-    later: tuple = ()
-    past: tuple = ()
+    gaps: tuple[Gap, ...] = ()
+    proof: tuple[int, bytes] = (0, NO_DIGEST)
+    late: Late = ()
+    later: tuple[Candidate, ...] = ()
+    past: tuple[Complete, ...] = ()
 
-    def start(self):
+    def start(self) -> Start:
         """The Start that carries it out."""
         return Start(
             self.candidate, self.begin.offset, self.proof, self.late, self.later, self.past
         )
 
 
-def agree(have, found, witness=None, resend=False, past=()):
+def agree(
+    have: Have,
+    found: Found,
+    witness: Cursor | None = None,
+    resend: bool = False,
+    past: Sequence[Complete] = (),
+) -> Asks[Plan | None]:
     """Find the place to go on from.
 
     have: the sink's Have.  found: a Found; its candidates are not all ordered, the live file
@@ -96,12 +110,12 @@ def agree(have, found, witness=None, resend=False, past=()):
 class _Agreement:
     """One agreement.  Its methods are generators, as agree is, or compute."""
 
-    def __init__(self, situation):
+    def __init__(self, situation: Situation) -> None:
         self.situation = situation
         self.have = situation.have
         self.witness = situation.witness
 
-    def decide(self, resend):
+    def decide(self, resend: bool) -> Asks[Plan | None]:
         """The Plan, without its proof, or None."""
         have, situation = self.have, self.situation
         plan = yield from self._place()
@@ -111,7 +125,7 @@ class _Agreement:
         again = yield from self._on_from(last, 0, Why.RESENT)
         return again._replace(gaps=plan.gaps) if plan is not None else again
 
-    def _place(self):
+    def _place(self) -> Asks[Plan | None]:
         have, witness, situation = self.have, self.witness, self.situation
         if have.holding == Holding.RECORDED:
             told = (yield from self._sure()) if have.doubtful else None
@@ -122,23 +136,23 @@ class _Agreement:
                 return (yield from self._on_from(candidate, have.end, Why.ADOPTED))
             if have.generation.ino:
                 return (yield from self._pointed())
-        told = (yield from witnessed(situation)) if witness is not None else None
-        if told is not None:
-            return (yield from self._on_from(*told, Why.WITNESSED))
+        there = (yield from witnessed(situation, witness)) if witness is not None else None
+        if there is not None:
+            return (yield from self._on_from(*there, Why.WITNESSED))
         start, gaps, later = self._first((yield from fresh(situation)))
         if start is None:
-            start, gaps = situation.candidates[-1], ()
+            start, gaps = situation.candidates[-1], []
         return self._from(start, 0, Why.FRESH, gaps, later)
 
-    def _sure(self):
+    def _sure(self) -> Asks[Plan | None]:
         """The Plan as the status file says, where the ledger is in doubt; or None.  Only with what is
         behind all that the ledger tells of, and what the destination ends with."""
         if self.witness is None or is_told(self.situation, self.witness):
             return None
-        told = yield from witnessed(self.situation, sure=True)
+        told = yield from witnessed(self.situation, self.witness, sure=True)
         return (yield from self._on_from(*told, Why.WITNESSED)) if told is not None else None
 
-    def _pointed(self):
+    def _pointed(self) -> Asks[Plan]:
         """A pointer file names an inode, and the destination is not the beginning of any file.
 
         All of that file comes once more, and what follows it; of a lost one, the live file.
@@ -148,15 +162,22 @@ class _Agreement:
                 return (yield from self._on_from(candidate, 0, Why.FRESH))
         return (yield from self._on_from(self.situation.candidates[-1], 0, Why.LOST))
 
-    def _on_from(self, candidate, offset, why):
+    def _on_from(self, candidate: Candidate, offset: int, why: Why) -> Asks[Plan]:
         """The Plan that goes on with a candidate, and with all that comes after it."""
-        later = []
+        later: list[Candidate] = []
         if not candidate.live:
             row = yield from row_of(self.situation, candidate)
-            candidate, later = row.cursor, (yield from row.after())
+            candidate, later = row.cursor or candidate, (yield from row.after())
         return self._from(candidate, offset, why, later=later)
 
-    def _from(self, candidate, offset, why, gaps=(), later=()):
+    def _from(
+        self,
+        candidate: Candidate,
+        offset: int,
+        why: Why,
+        gaps: Iterable[Gap] = (),
+        later: Sequence[Candidate] = (),
+    ) -> Plan:
         """The Plan that goes on with a candidate; later: what comes after it."""
         generation = candidate.generation
         if offset < generation.head_len:  # only what was read counts; it may change before
@@ -165,7 +186,7 @@ class _Agreement:
 
     # --- the ledger knows the generation
 
-    def _recorded(self):
+    def _recorded(self) -> Asks[Plan | None]:
         cursor, row = yield from self._find()
         have = self.have
         if cursor is None:
@@ -191,7 +212,7 @@ class _Agreement:
             return self._from(cursor, ours, Why.FOREIGN, later=later)._replace(late=late)
         return self._from(cursor, agreed, Why.RESUMED, later=later)._replace(late=late)
 
-    def _passed(self, cursor, at, later):
+    def _passed(self, cursor: Candidate, at: int, later: Sequence[Candidate]) -> Asks[Plan | None]:
         """The ledger is older than the copy: the Plan that goes on where that ends; or None."""
         if at >= self.have.end:
             return None
@@ -201,7 +222,7 @@ class _Agreement:
         self.situation.past = [*self.situation.past, *there.whole]
         return self._from(there.candidate, there.offset, Why.WITNESSED, later=there.later)
 
-    def _find(self):
+    def _find(self) -> Asks[tuple[Candidate | None, Row]]:
         """(the file of the sink's generation or None, the Row around it)."""
         situation, searched, awaited = self.situation, False, set()
         while True:
@@ -225,7 +246,7 @@ class _Agreement:
             else:
                 return cursor, row
 
-    def _next(self, cursor, row):
+    def _next(self, cursor: Candidate, row: Row) -> Asks[Plan]:
         """The generation was delivered to its end: begin the one after it."""
         have = self.have
         if cursor.live:
@@ -242,9 +263,9 @@ class _Agreement:
         return plan._replace(late=late if plan.begin.why == Why.NEXT else ())
 
     @staticmethod
-    def _first(later):
+    def _first(later: Sequence[Candidate]) -> First:
         """(the first that can be read or None, Gaps of those before it, what comes after)."""
-        gaps = []
+        gaps: list[Gap] = []
         for at, candidate in enumerate(later):
             if not candidate.trouble:
                 return candidate, gaps, later[at + 1 :]
@@ -252,7 +273,9 @@ class _Agreement:
             gaps.append(Gap(candidate.generation, 0, 0, reason.encode(errors="replace")))
         return None, gaps, []
 
-    def _begin(self, start, why, gaps, later, row):
+    def _begin(
+        self, start: Candidate, why: Why, gaps: Iterable[Gap], later: Sequence[Candidate], row: Row
+    ) -> Asks[Plan]:
         """The Plan that begins with a candidate: at its beginning, unless it was complete once."""
         entry = (yield from row.known.entry(start, before=row.order)) if start.live else None
         if entry is None:
@@ -260,34 +283,33 @@ class _Agreement:
         why = Why.REOPENED if self.have.minor >= REOPENS else Why.WITNESSED
         return self._from(start, entry.length, why, gaps, later)
 
-    def _late(self, row):
+    def _late(self, row: Row) -> Asks[Late]:
         """(Candidate, length) of the complete generations that may grow yet, or have grown.
 
         The sink knows the generation by the length at which it ended, the youngest of several;
         an older sink takes all late bytes for the last one's.
         """
-        past, late = self.situation.past, {}
+        past = self.situation.past
+        late: dict[int, Candidate] = {}
         for place, entry in enumerate(past if self.have.minor >= CHECKS else past[-1:]):
             late.pop(entry.length, None)
             for candidate in self.situation.candidates:
-                plain = candidate.size is not None and not candidate.live
-                if (
-                    plain
-                    and is_of(candidate, entry.generation)
-                    and place == row.known.place(candidate)
-                ):
-                    if candidate.size >= entry.length and (yield from row.known.entry(candidate)):
+                size = candidate.size
+                if size is None or candidate.live or not is_of(candidate, entry.generation):
+                    continue
+                if place == row.known.place(candidate) and size >= entry.length:
+                    if (yield from row.known.entry(candidate)):
                         late[entry.length] = candidate
         return tuple((candidate, length) for length, candidate in late.items())[-MOST_LATE:]
 
-    def _lost(self, row):
+    def _lost(self, row: Row) -> Asks[Plan | None]:
         """The generation is gone: say so, and go on with whatever came after it."""
         told = yield from self._sure()  # it may be long ago that it was the last one
         if told is not None:
             return told
         have = self.have
-        later = yield from self._without_rests((yield from row.after()))
-        start, gaps, later = self._first(later)
+        left = yield from self._without_rests((yield from row.after()))
+        start, gaps, later = self._first(left)
         if start is None:
             return None
         forked = is_of(start, have.generation)
@@ -300,7 +322,7 @@ class _Agreement:
         why = Why.FORKED if forked else Why.LOST
         return (yield from self._begin(start, why, gaps, later, row))
 
-    def _without_rests(self, later):
+    def _without_rests(self, later: Sequence[Candidate]) -> Asks[list[Candidate]]:
         """Without what holds but the beginning of the lost generation: a copy of it."""
         have, left = self.have, []
         for candidate in later:

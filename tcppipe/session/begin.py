@@ -1,19 +1,21 @@
 """Where to begin when no ledger tells: by the destination's content, by the status file, or anew."""
 
-from tcppipe.cursor import UNKNOWN
+from __future__ import annotations
+
+from tcppipe.cursor import UNKNOWN, Cursor
 from tcppipe.session import compare
-from tcppipe.session.actions import Measure
+from tcppipe.session.actions import Asks, Candidate, Measure
 from tcppipe.session.known import size_of
 from tcppipe.session.row import row_of
-from tcppipe.session.situation import is_held, is_of
-from tcppipe.wire.events import Holding, Probe
+from tcppipe.session.situation import Situation, is_held, is_of
+from tcppipe.wire.events import Have, Holding, Probe
 from tcppipe.wire.frames import MAX_RANGES
 
 PROOF = 1024  # bytes below a place that are compared
 REACH = 1 << 16  # bytes behind a witnessed offset that are searched for the true end
 
 
-def fresh(situation):
+def fresh(situation: Situation) -> Asks[list[Candidate]]:
     """The files to deliver, from what was the live one when we came, or after a lost witness."""
     born = situation.witness.generation.born if situation.witness is not None else 0
     row = yield from row_of(situation, None)
@@ -21,7 +23,7 @@ def fresh(situation):
     return [c for c in later if c.live or c.mtime > born or is_held(c)]
 
 
-def adopted(situation):
+def adopted(situation: Situation) -> Asks[Candidate | None]:
     """The file here whose beginning is all that the destination holds, or None."""
     have = situation.have
     likely = list(reversed(situation.candidates))
@@ -35,17 +37,19 @@ def adopted(situation):
     return None
 
 
-def witnessed(situation, sure=False):
+def witnessed(
+    situation: Situation, witness: Cursor, sure: bool = False
+) -> Asks[tuple[Candidate, int] | None]:
     """(the file, the offset) that the status file says, or None.  The sink may have got further.
 
     sure: only when the destination ends with what the candidate has there.
     """
-    have, witness = situation.have, situation.witness
+    have = situation.have
     likely = sorted(situation.candidates, key=lambda c: not is_of(c, witness.generation))
     for candidate in likely:
         if candidate.trouble or not (yield from _is_witnessed(candidate, witness)):
             continue
-        offset = witness.offset
+        offset: int | None = witness.offset
         if have.holding != Holding.NOTHING:
             offset = yield from _end_of(have, candidate, witness.offset)
         if sure and not (offset and witness.offset):
@@ -54,7 +58,7 @@ def witnessed(situation, sure=False):
     return None
 
 
-def is_told(situation, witness):
+def is_told(situation: Situation, witness: Cursor) -> bool:
     """True when the ledger tells of all that the status file does."""
     wanted, have = witness.generation, situation.have
     present = [have.generation] if witness.offset < max(have.first, have.mark) else []
@@ -65,7 +69,7 @@ def is_told(situation, witness):
     return False
 
 
-def _is_witnessed(candidate, witness):
+def _is_witnessed(candidate: Candidate, witness: Cursor) -> Asks[bool]:
     generation = witness.generation
     size = yield from size_of(candidate)
     if size is None or size < witness.offset:
@@ -74,11 +78,11 @@ def _is_witnessed(candidate, witness):
         return candidate.live
     if not generation.head_len:
         return candidate.generation.same_inode(generation)
-    (head,) = yield Measure(candidate, ((0, generation.head_len),))
+    head = yield from compare.digest_of(candidate, 0, generation.head_len)
     return head == generation.head
 
 
-def _end_of(have, candidate, offset):
+def _end_of(have: Have, candidate: Candidate, offset: int) -> Asks[int | None]:
     """The offset, at or shortly behind a witnessed one, that the destination ends with.
 
     The destination's last bytes are looked for in the candidate.  None when they are not found:

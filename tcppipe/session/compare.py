@@ -5,11 +5,8 @@ A generator, as all that is asked of both sides: digests of ever smaller ranges.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
 from tcppipe.cursor import TAIL
-from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.actions import Asks, Candidate, Measure
 from tcppipe.wire.events import Probe
 from tcppipe.wire.frames import MAX_RANGES
 
@@ -17,7 +14,13 @@ FEW = 8  # one of so many places may differ
 STEP = 256 << 20  # bytes that one Probe covers at most
 
 
-def common(candidate: Candidate, low: int, high: int, shift: int = 0) -> Generator[Any, Any, int]:
+def digest_of(candidate: Candidate, first: int, length: int) -> Asks[bytes]:
+    """The SHA-256 of one range of a candidate."""
+    digests: tuple[bytes, ...] = yield Measure(candidate, ((first, length),))
+    return digests[0]
+
+
+def common(candidate: Candidate, low: int, high: int, shift: int = 0) -> Asks[int]:
     """How far [low, high) of a candidate and of the sink are the same, from low on.
 
     shift: how far behind these offsets the sink has it.
@@ -38,7 +41,7 @@ def common(candidate: Candidate, low: int, high: int, shift: int = 0) -> Generat
     return high
 
 
-def damaged(candidate: Candidate, low: int, high: int) -> Generator[Any, Any, bool]:
+def damaged(candidate: Candidate, low: int, high: int) -> Asks[bool]:
     """True when [low, high) of a candidate and of the sink differ in few places only.
 
     A byte that turned over on its way, or a torn block, leaves nearly all as it was; of a file that

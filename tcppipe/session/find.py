@@ -7,34 +7,42 @@ it is the file that has all in common with what stands there, or much; where non
 the one that comes next in the row, unless that was rewritten.
 """
 
+from __future__ import annotations
+
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.rotated import arrange
 from tcppipe.session import compare
-from tcppipe.session.actions import Measure
+from tcppipe.session.actions import Asks, Candidate, Measure
 from tcppipe.session.known import begins_with, same_content, size_of
 from tcppipe.session.row import row_of
-from tcppipe.session.situation import is_held, is_of
+from tcppipe.session.situation import Situation, is_held, is_of
+from tcppipe.wire.events import Have
 
 CHANCE = 256  # bytes that two files do not have in common by chance
 
 
-def find(situation):
+def find(situation: Situation) -> Asks[Candidate | None]:
     """The candidate that holds what the sink recorded, or None."""
     cursor = yield from _find(situation)
-    if not situation.is_nameless(cursor) or cursor.size is None or cursor.size < HEAD:
+    if cursor is None or not situation.is_nameless(cursor):
         return cursor
-    longest = cursor  # it may have been replaced by a copy of itself, and have gone on there
+    if cursor.size is None or cursor.size < HEAD:
+        return cursor
+    longest, size = (
+        cursor,
+        cursor.size,
+    )  # it may have been replaced by a copy of itself, and have gone on there
     for candidate in situation.candidates:
-        if candidate.size is not None and candidate.size > longest.size:
+        if candidate.size is not None and candidate.size > size:
             if not candidate.trouble and (yield from begins_with(candidate, longest)):
-                longest = candidate
+                longest, size = candidate, candidate.size
     if longest is cursor or (yield from _is_packed(situation, cursor)):
         return cursor
     situation.candidates.remove(cursor)
     return longest
 
 
-def _is_packed(situation, cursor):
+def _is_packed(situation: Situation, cursor: Candidate) -> Asks[bool]:
     """True when a compressed file holds the same: it was rotated, and what is longer is another."""
     for candidate in situation.candidates:
         if candidate.size is None and (yield from same_content(cursor, candidate)):
@@ -42,14 +50,14 @@ def _is_packed(situation, cursor):
     return False
 
 
-def _find(situation):
+def _find(situation: Situation) -> Asks[Candidate | None]:
     have = situation.have
     if not have.generation.head_len or not (have.mark or have.first):
         return (yield from _find_undurable(situation))
     return (yield from _find_proved(situation))
 
 
-def _find_proved(situation):
+def _find_proved(situation: Situation) -> Asks[Candidate | None]:
     """The file whose content proves itself; of several its own, or the first that is not complete."""
     have, proved = situation.have, []
     for candidate in _likeliest_first(situation):
@@ -65,7 +73,7 @@ def _find_proved(situation):
     return proved[0] if proved else None
 
 
-def _likeliest_first(situation):
+def _likeliest_first(situation: Situation) -> list[Candidate]:
     """Those with the inode first, then by their order."""
     live, generation = situation.live, situation.have.generation
     rotated = arrange([c for c in situation.candidates if not c.live], situation.path)
@@ -73,17 +81,17 @@ def _likeliest_first(situation):
     return sorted(order, key=lambda candidate: not is_of(candidate, generation))
 
 
-def _without_copies(situation, files):
+def _without_copies(situation: Situation, files: list[Candidate]) -> Asks[list[Candidate]]:
     """Without what somebody has copied from the live file, when that is one of these."""
     live, left = situation.live, []
     for candidate in files:
         long = live in files and candidate is not live and candidate.generation.head_len >= HEAD
-        if not long or not (yield from begins_with(live, candidate)):
+        if live is None or not long or not (yield from begins_with(live, candidate)):
             left.append(candidate)
     return left
 
 
-def _incomplete(situation, proved):
+def _incomplete(situation: Situation, proved: list[Candidate]) -> Asks[list[Candidate]]:
     """Those of several with the same content so far that are no complete generation.
 
     Each complete one takes one away, the oldest first.
@@ -103,14 +111,14 @@ def _incomplete(situation, proved):
     return left
 
 
-def _may_hold(have, candidate):
+def _may_hold(have: Have, candidate: Candidate) -> Asks[bool]:
     """False when a candidate is not as long as what was delivered before the present stretch, or
     what is durable: there is no place in it from which the sink would take anything."""
     size = None if candidate.trouble else (yield from size_of(candidate))
     return size is not None and size >= max(have.first, have.mark)
 
 
-def _proves(have, candidate):
+def _proves(have: Have, candidate: Candidate) -> Asks[bool]:
     """True when a candidate's content is what the sink recorded of its generation."""
     generation = have.generation
     if candidate.trouble:
@@ -129,11 +137,11 @@ def _proves(have, candidate):
         return False
     if not have.tail_len:
         return True
-    (tail,) = yield Measure(candidate, ((have.mark - have.tail_len, have.tail_len),))
+    tail = yield from compare.digest_of(candidate, have.mark - have.tail_len, have.tail_len)
     return tail == have.tail
 
 
-def _find_undurable(situation):
+def _find_undurable(situation: Situation) -> Asks[Candidate | None]:
     """The same when nothing is known to be durable: by all that was delivered, or much of it, or by
     the bytes with which it was about to begin.  Nobody has compared these."""
     have = situation.have
@@ -149,7 +157,7 @@ def _find_undurable(situation):
     return following
 
 
-def _find_alike(situation):
+def _find_alike(situation: Situation) -> Asks[Candidate | None]:
     """The file that has all in common with what was delivered, or else most, and much; or None."""
     have, alike = situation.have, []
     for candidate in _likeliest_first(situation):
@@ -169,7 +177,7 @@ def _find_alike(situation):
     return best[0] if best else None
 
 
-def _is_rewritten(have, candidate):
+def _is_rewritten(have: Have, candidate: Candidate) -> Asks[bool]:
     """True when nearly all differs of what the sink has of the live file, and has written."""
     if have.torn or not candidate.live or have.end == have.first:
         return False
@@ -178,7 +186,7 @@ def _is_rewritten(have, candidate):
     return not (yield from compare.damaged(candidate, have.first, high))
 
 
-def _find_next(situation):
+def _find_next(situation: Situation) -> Asks[Candidate | None]:
     """Little or nothing that was delivered of the generation is anywhere here: the file with its
     inode, but for a copy that may have been made of it before it was truncated."""
     have, generation = situation.have, situation.have.generation
@@ -210,7 +218,7 @@ def _find_next(situation):
         ):
             return candidate
     live = situation.live
-    moved = live is not None and live.generation.dev != generation.dev
-    if moved and (yield from _may_hold(have, live)):
-        return live  # its inode has another number now
+    if live is not None and live.generation.dev != generation.dev:
+        if (yield from _may_hold(have, live)):
+            return live  # its inode has another number now
     return same[-1] if same else None

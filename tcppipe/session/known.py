@@ -6,10 +6,15 @@ are enough to see an order; what is left out because it was delivered is compare
 The functions are generators that ask for what they need of a candidate, cheap things first.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.rotated import family
-from tcppipe.session.actions import Length, Measure
-from tcppipe.wire.events import Holding
+from tcppipe.session.actions import Asks, Candidate, Length, Measure
+from tcppipe.session.compare import digest_of
+from tcppipe.wire.events import Complete, Have, Holding
 from tcppipe.wire.frames import MAX_RANGES
 
 
@@ -22,14 +27,16 @@ class Known:
     Another file that holds the same is another generation.
     """
 
-    def __init__(self, past, places, path):
+    def __init__(
+        self, past: Sequence[Complete], places: dict[Candidate, list[int]], path: str
+    ) -> None:
         self.past = past
         self._places = places  # {candidate: places in `past` that begin like it}
         self._path = path
-        self._taken = set()  # (place, kind of names)
-        self._asked = set()  # candidates
+        self._taken: set[tuple[int, str]] = set()  # (place, kind of names)
+        self._asked: set[Candidate] = set()  # candidates
 
-    def place(self, candidate):
+    def place(self, candidate: Candidate) -> int | None:
         """The place of the generation that a candidate seems to hold, or None."""
         places = self._places.get(candidate, [])
         same = [place for place in places if _same_inode(candidate, self.past[place])]
@@ -44,10 +51,12 @@ class Known:
             claims = [other for other in claims if self._kind(other) == self._kind(candidate)]
         return place if len(claims) == 1 else None
 
-    def _kind(self, candidate):
+    def _kind(self, candidate: Candidate) -> str:
         return family(candidate.name, self._path)
 
-    def entry(self, candidate, short=False, before=()):
+    def entry(
+        self, candidate: Candidate, short: bool = False, before: Sequence[Candidate] = ()
+    ) -> Asks[Complete | None]:
         """The complete generation that a candidate holds, or None.
 
         short: a short one with another inode counts, too.  It may be another of the same content.
@@ -69,7 +78,9 @@ class Known:
                 return entry
         return None
 
-    def _is_taken(self, place, candidate, before):
+    def _is_taken(
+        self, place: int, candidate: Candidate, before: Sequence[Candidate]
+    ) -> Asks[bool]:
         """True when other files with names of its kind hold all generations with this content."""
         kind = self._kind(candidate)
         theirs = [other for other in self._places if _same_inode(other, self.past[place])]
@@ -85,7 +96,7 @@ class Known:
                 yield from self.entry(other)
         return any(one == place and (candidate.live or k == kind) for one, k in self._taken)
 
-    def _is_elsewhere(self, place, candidate):
+    def _is_elsewhere(self, place: int, candidate: Candidate) -> bool:
         """True when the file that the generation was in is another candidate."""
         return any(
             place in places and other is not candidate and _same_inode(other, self.past[place])
@@ -93,19 +104,21 @@ class Known:
         )
 
 
-def recognise(past, candidates, path):
+def recognise(past: Sequence[Complete], candidates: Iterable[Candidate], path: str) -> Asks[Known]:
     """See which complete generations the candidates of the origin at `path` may hold -> Known.
 
     Their first bytes are compared, and that a short one is not longer: many begin alike.
     """
-    asked = {}  # {range: what it is of a file that holds a generation, and of which}
+    asked: dict[
+        tuple[int, int], list[tuple[int, bytes]]
+    ] = {}  # {range: what it is of a file that holds a generation, and of which}
     for place, entry in enumerate(past):
         length, head = _head_of(entry)
         if length:
             asked.setdefault((0, length), []).append((place, head))
         if length == entry.length < HEAD:
             asked.setdefault((0, length + 1), []).append((place, NO_DIGEST))
-    found = {}
+    found: dict[Candidate, list[int]] = {}
     for candidate in candidates:
         same = {place for place, entry in enumerate(past) if _same_inode(candidate, entry)}
         if candidate.trouble:  # nothing but its inode tells
@@ -131,14 +144,14 @@ def recognise(past, candidates, path):
     return Known(past, found, path)
 
 
-def _head_of(entry):
+def _head_of(entry: Complete) -> tuple[int, bytes]:
     """(length, digest) of the first bytes of a complete generation: of a short one it is all."""
     if entry.length < HEAD and entry.digest != NO_DIGEST:
         return entry.length, entry.digest
     return entry.generation.head_len, entry.generation.head
 
 
-def _may_hold(candidate, entry, same):
+def _may_hold(candidate: Candidate, entry: Complete, same: bool) -> bool:
     """False when a candidate's size alone tells that it does not hold a complete generation."""
     if not entry.length:
         return not candidate.generation.head_len
@@ -147,19 +160,19 @@ def _may_hold(candidate, entry, same):
     return candidate.size == entry.length or (same and candidate.size > entry.length)
 
 
-def size_of(candidate):
+def size_of(candidate: Candidate) -> Asks[int | None]:
     """A candidate's size: that of a compressed one has to be asked for.  None: it is broken."""
     if candidate.size is not None:
         return candidate.size
-    size = yield Length(candidate)
+    size: int = yield Length(candidate)
     return None if size < 0 else size
 
 
-def _same_inode(candidate, entry):
+def _same_inode(candidate: Candidate, entry: Complete) -> bool:
     return bool(candidate.generation.ino) and candidate.generation.same_inode(entry.generation)
 
 
-def holds(candidate, entry):
+def holds(candidate: Candidate, entry: Complete) -> Asks[bool]:
     """True when a candidate has the content of a complete generation.
 
     The very file may have grown since; any other has exactly that length.
@@ -174,28 +187,28 @@ def holds(candidate, entry):
         return False
     if entry.digest == NO_DIGEST:
         return bool(entry.generation.head_len)
-    (digest,) = yield Measure(candidate, ((0, entry.length),))
+    digest = yield from digest_of(candidate, 0, entry.length)
     return digest == entry.digest
 
 
-def begins_with(longer, candidate):
+def begins_with(longer: Candidate, candidate: Candidate) -> Asks[bool]:
     """True when all that a candidate holds is the beginning of what another one holds."""
     head = candidate.generation
     if longer.trouble or candidate.trouble or not head.head_len:
         return False
-    (digest,) = yield Measure(longer, ((0, head.head_len),))
+    digest = yield from digest_of(longer, 0, head.head_len)
     if digest != head.head:
         return False
     size = yield from size_of(candidate)
     other = yield from size_of(longer)
     if not size or other is None or other < size:
         return False
-    (mine,) = yield Measure(candidate, ((0, size),))
-    (theirs,) = yield Measure(longer, ((0, size),))
+    mine = yield from digest_of(candidate, 0, size)
+    theirs = yield from digest_of(longer, 0, size)
     return mine == theirs
 
 
-def same_content(one, other):
+def same_content(one: Candidate, other: Candidate) -> Asks[bool]:
     """True when two candidates hold the same.  Of two that hold nothing the times have to tell."""
     if not (one.generation.head_len or other.generation.head_len or one.trouble or other.trouble):
         empty = (yield from size_of(one)) == (yield from size_of(other)) == 0
@@ -203,7 +216,9 @@ def same_content(one, other):
     return (yield from begins_with(one, other)) and (yield from begins_with(other, one))
 
 
-def merged(past, own, have=None):
+def merged(
+    past: Sequence[Complete], own: Sequence[Complete], have: Have | None = None
+) -> list[Complete]:
     """The sink's list of complete generations, and ours, as one; ours is newer where both know.
 
     have: what the sink says of itself.  Then what we delivered behind the last that it knows does
@@ -211,13 +226,14 @@ def merged(past, own, have=None):
     """
     rows = list(past)
     at = len(rows)
+    present = have.generation if have is not None and have.closed else None
     gone = have is not None and have.holding == Holding.RECORDED
     for entry in reversed(own):
         same = [n for n, row in enumerate(rows[:at]) if row.generation.key == entry.generation.key]
         if same:
             at = same[-1]
             rows[at] = entry
-        elif not gone or (have.closed and have.generation.key == entry.generation.key):
+        elif not gone or (present is not None and present.key == entry.generation.key):
             rows.insert(at, entry)
         else:
             continue

@@ -7,10 +7,10 @@ after the other, and what is theirs does not come again.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from tcppipe.session.actions import Candidate, Measure
+from tcppipe.session.actions import Asks, Candidate, Measure
 from tcppipe.session.compare import common
 from tcppipe.session.known import size_of
 from tcppipe.wire.events import Complete, Have
@@ -28,7 +28,7 @@ class Passed(NamedTuple):
 
 def passed(
     have: Have, cursor: Candidate, at: int, later: Sequence[Candidate], chance: int
-) -> Generator[Any, Any, Passed | None]:
+) -> Asks[Passed | None]:
     """A Passed, or None when what the sink has behind the cursor's file is nothing that we know.
 
     at: the length of that file, all of which is there.  later: the Candidates that follow, oldest
@@ -46,7 +46,10 @@ def passed(
         if agreed < min(high, chance):
             break
         if agreed:
-            whole.append((yield from _complete(before)))
+            complete = yield from _complete(before)
+            if complete is None:
+                break
+            whole.append(complete)
             found = Passed(candidate, agreed, later[number + 1 :], whole)
             before = candidate
         if agreed < size:
@@ -55,7 +58,10 @@ def passed(
     return found
 
 
-def _complete(candidate: Candidate) -> Generator[Any, Any, Complete]:
+def _complete(candidate: Candidate) -> Asks[Complete | None]:
+    """All of a candidate; None: it has broken meanwhile."""
     size = yield from size_of(candidate)
+    if size is None:
+        return None
     (digest,) = yield Measure(candidate, ((0, size),))
     return Complete(candidate.generation, size, digest)

@@ -9,10 +9,15 @@ A file that cannot be read shows nothing.  It takes the place of one of the row 
 file is there, if its name puts it where that was; else it is a generation of its own, and lost.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 from tcppipe.cursor import HEAD
 from tcppipe.rotated import arrange, family
-from tcppipe.session.known import begins_with, holds, recognise, same_content
-from tcppipe.session.situation import is_held, is_of
+from tcppipe.session.actions import Asks, Candidate
+from tcppipe.session.known import Known, begins_with, holds, recognise, same_content
+from tcppipe.session.situation import Situation, is_held, is_of, turn_of
 from tcppipe.wire.events import Holding
 
 
@@ -22,80 +27,80 @@ class Row:
     behind: what comes after the cursor; without one, after all that is known of the row.
     taken: those that cannot be read, and the place in the row that each stands for."""
 
-    def __init__(self, situation, cursor, known):
+    def __init__(self, situation: Situation, cursor: Candidate | None, known: Known) -> None:
         self.situation = situation
         self.cursor = cursor
         self.known = known
-        self.order = self.behind = []
-        self.taken = {}
+        self.order: list[Candidate] = []
+        self.behind: list[Candidate] = []
+        self.taken: dict[Candidate, float] = {}
         files = situation.candidates
         self._files = [c for c in files if not c.live and (c.rotated or c is cursor)]
-        self._twins = {}  # {file: the nameless one that is held, and that it was made of}
+        # {file: the nameless one that is held, and that it was made of}
+        self._twins: dict[Candidate, Candidate] = {}
 
-    def rank(self, candidate):
+    def rank(self, candidate: Candidate) -> float | None:
         """The place of a candidate in the row, as far as it is known."""
         if candidate is self.cursor:
             return self._here
-        if is_held(candidate):
-            place = self.known.place(candidate)
-            if place is not None and not self.anchored:
-                return place
-            return self._here + candidate.turn - self._base
-        place = self.known.place(candidate)
+        place, turn = self.known.place(candidate), turn_of(candidate)
+        if turn is not None and (place is None or self.anchored):
+            return self._here + turn - self._base
         if place is not None:
             return place
         if candidate.turn == -1 and self.anchored:
             return -0.5  # it was there before, and is nothing that the sink remembers
         if self.situation.is_nameless(candidate):  # it was found when the one before was held
             files = self._files[: self._files.index(candidate)]
-            return next((self.rank(c) + 0.25 for c in reversed(files) if is_held(c)), self._here)
+            before = (self.rank(c) for c in reversed(files) if is_held(c))
+            return next((rank + 0.25 for rank in before if rank is not None), self._here)
         return None
 
-    def _count(self):
+    def _count(self) -> None:
         """What is known of the row is numbered."""
-        self._same = [
-            c for c in self.situation.candidates if is_of(c, self.situation.have.generation)
-        ]
+        generation = self.situation.have.generation
+        self._same = [c for c in self.situation.candidates if is_of(c, generation)]
         self._here = len(self.situation.past)
         # what is held is counted from the cursor on, or from what its file holds by now
-        if self.cursor is not None and is_held(self.cursor):
-            self._base = self.cursor.turn
-        elif self.cursor is not None and any(map(is_held, self._same)):
-            self._base = self._same[0].turn - 0.5
-        else:
-            self._base = -1
+        turn = turn_of(self.cursor) if self.cursor is not None else None
+        turns = [turn for turn in map(turn_of, self._same) if turn is not None]
+        self._base = -1.0
+        if turn is not None:
+            self._base = turn
+        elif self.cursor is not None and turns:
+            self._base = turns[0] - 0.5
         # others that were there when it was first seen are older
-        self.anchored = self.cursor is not None and is_held(self.cursor)
+        self.anchored = turn is not None
 
-    def find_order(self):
+    def find_order(self) -> Asks[None]:
         """Find the order.  A generator, as those below."""
         nameless = [c for c in self._files if self.situation.is_nameless(c)]
         named = [c for c in self._files if c not in nameless]
         yield from self._find_twins(nameless, named)
         twins = self._twins
-        self.cursor = twins.get(self.cursor, self.cursor)
+        if self.cursor is not None:
+            self.cursor = twins.get(self.cursor, self.cursor)
         self._count()
 
-        def rank(candidate):
+        def rank(candidate: Candidate) -> float | None:
             return self.rank(twins.get(candidate, candidate))
 
         place = self.cursor
         if place in nameless:
             place = next((twin for twin, held in twins.items() if held is place), None)
         order = arrange(named, self.situation.path, rank, place)
-        alone = {self.rank(c): c for c in nameless if c not in twins.values()}
-        alone.pop(None, None)
+        ranks = {c: self.rank(c) for c in nameless if c not in twins.values()}
+        alone = {at: c for c, at in ranks.items() if at is not None}
         self._take_places(order, rank, alone)
         self.order = [twins.get(c, c) for c in order]
         for held in nameless:
             if held not in twins.values():
                 at = self.rank(held)
-                ranks = [self.rank(c) for c in self.order]
-                older = [n for n, r in enumerate(ranks) if None not in (r, at) and r < at]
+                older = [n for n, c in enumerate(self.order) if _is_less(self.rank(c), at)]
                 self.order.insert(older[-1] + 1 if older else 0, held)
         self.behind = yield from self._find_behind()
 
-    def _find_twins(self, nameless, named):
+    def _find_twins(self, nameless: list[Candidate], named: list[Candidate]) -> Asks[None]:
         for held in nameless:
             for packed in named:
                 free = packed.size is None and packed not in self._twins and not is_held(packed)
@@ -103,7 +108,12 @@ class Row:
                     self._twins[packed] = held
                     break
 
-    def _take_places(self, order, rank, alone):
+    def _take_places(
+        self,
+        order: list[Candidate],
+        rank: Callable[[Candidate], float | None],
+        alone: dict[float, Candidate],
+    ) -> None:
         """What cannot be read takes places of the row for which there is no file; alone: what is
         held without a name, by its rank."""
         filled = {rank(c) for c in order if not c.trouble} | {self.known.place(c) for c in order}
@@ -117,24 +127,26 @@ class Row:
         for at, candidate in reversed(list(enumerate(order))):  # the oldest are deleted first
             if not candidate.trouble or is_held(candidate):
                 continue
-            if self.known.place(candidate) is not None:
-                self.taken[candidate] = self.known.place(candidate)
+            place = self.known.place(candidate)
+            if place is not None:
+                self.taken[candidate] = place
                 continue
             low = max((r for r in ranks[:at] if r is not None), default=-1)
             high = min((r for r in ranks[at:] if r is not None), default=None)
             fits = [r for r in free if r > low and (high is None or r < high)]
             if fits:
-                ranks[at] = self.taken[candidate] = max(fits)
-                free.remove(ranks[at])
-                if ranks[at] in alone:
-                    self._twins[candidate] = alone[ranks[at]]
+                last = max(fits)
+                ranks[at] = self.taken[candidate] = last
+                free.remove(last)
+                if last in alone:
+                    self._twins[candidate] = alone[last]
 
     @property
-    def is_taken(self):
+    def is_taken(self) -> bool:
         """True when a file that cannot be read stands for the generation that is looked for."""
         return self._here in self.taken.values()
 
-    def _find_behind(self):
+    def _find_behind(self) -> Asks[list[Candidate]]:
         order = self.order
         if self.cursor is not None:
             at = order.index(self.cursor) if self.cursor in order else len(order)  # it is live
@@ -149,7 +161,7 @@ class Row:
                 order = order[min(later, default=len(order)) :]
         return [c for c in order if c.trouble or not (self.anchored and c.turn == -1)]
 
-    def _last_known(self):
+    def _last_known(self) -> Asks[int | None]:
         """Where in the order the last file of a complete generation is; or None.  First bytes are
         no proof: many files begin alike."""
         for at, candidate in reversed(list(enumerate(self.order))):
@@ -160,9 +172,10 @@ class Row:
                     return at
         return None
 
-    def after(self):
+    def after(self) -> Asks[list[Candidate]]:
         """The files that come after the cursor and were not delivered, the live one last."""
-        later, copies = [], set()
+        later: list[Candidate] = []
+        copies: set[Candidate] = set()
         proved = [
             c
             for c in self.order
@@ -182,7 +195,7 @@ class Row:
 
     # --- copies
 
-    def is_made_of_held(self, candidate):
+    def is_made_of_held(self, candidate: Candidate) -> Asks[bool]:
         """True for a compressed file that holds what a file holds that is held open."""
         if candidate.size is not None or is_held(candidate):
             return False
@@ -195,7 +208,7 @@ class Row:
                     return True
         return False
 
-    def _is_copy(self, candidate, copies):
+    def _is_copy(self, candidate: Candidate, copies: set[Candidate]) -> Asks[bool]:
         """True for a copy of another file, under a name of another kind or of the live one.
 
         Of what is shorter than HEAD bytes only names tell.  copies: those that were found.
@@ -219,7 +232,7 @@ class Row:
                     return True
         return False
 
-    def _usual(self, candidate):
+    def _usual(self, candidate: Candidate) -> str:
         """The family of names that the other rotated files have, or the candidate's own."""
         path, files = self.situation.path, self.situation.candidates
         others = {family(c.name, path) for c in files if c.rotated and not c.live}
@@ -227,7 +240,12 @@ class Row:
         return own if len(others) < 2 else next(iter(others - {own}))
 
 
-def row_of(situation, cursor):
+def _is_less(one: float | None, other: float | None) -> bool:
+    """True when both are known, and so."""
+    return one is not None and other is not None and one < other
+
+
+def row_of(situation: Situation, cursor: Candidate | None) -> Asks[Row]:
     """The Row.  Yields what it asks of candidates."""
     known = yield from recognise(situation.past, situation.candidates, situation.path)
     row = Row(situation, cursor, known)

@@ -1,8 +1,14 @@
 """What both sides have, as an agreement finds it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tcppipe.cursor import Cursor, Generation
+from tcppipe.session.actions import Asks, Candidate, Found
 from tcppipe.session.known import merged
 from tcppipe.session.strangers import without_strangers
-from tcppipe.wire.events import Complete
+from tcppipe.wire.events import Complete, Have
 
 
 class Situation:
@@ -10,7 +16,7 @@ class Situation:
     witness: the status file's Cursor or None.  path: of the origin.  candidates: the files that
     are of any concern.  live: that of them which stands under the origin's name, or None."""
 
-    def __init__(self, have, witness, past):
+    def __init__(self, have: Have, witness: Cursor | None, past: Sequence[Complete]) -> None:
         self.have = have
         self.witness = witness
         if have.previous_len and all(p.generation.key != have.previous.key for p in past):
@@ -18,7 +24,7 @@ class Situation:
             past = [*past, before]
         self._past = past
 
-    def take(self, found):
+    def take(self, found: Found) -> Asks[None]:
         """These are the files now, as Found."""
         self.path = found.path
         self.past = merged(self._past, found.complete, self.have)
@@ -27,24 +33,29 @@ class Situation:
         )
         self._see()
 
-    def _see(self):
+    def _see(self) -> None:
         self.live = next((c for c in self.candidates if c.live), None)
 
-    def exchange(self, candidate, again):
+    def exchange(self, candidate: Candidate, again: Candidate) -> None:
         """Something else has become of a candidate."""
         self.candidates = [again if c is candidate else c for c in self.candidates]
         self._see()
 
-    def is_nameless(self, candidate):
+    def is_nameless(self, candidate: Candidate | None) -> bool:
         """True when no name leads to a candidate any more."""
         return candidate is not None and candidate.name == self.path and not candidate.live
 
 
-def is_of(candidate, generation):
+def is_of(candidate: Candidate, generation: Generation) -> bool:
     """True when a candidate is the very file that a generation was in."""
     return bool(candidate.generation.ino) and candidate.generation.same_inode(generation)
 
 
-def is_held(candidate):
+def is_held(candidate: Candidate) -> bool:
     """True when it has been held since it stood under the origin's name."""
-    return candidate.turn not in (None, -1)
+    return turn_of(candidate) is not None
+
+
+def turn_of(candidate: Candidate) -> int | None:
+    """The place of what is held among all that was; of others None."""
+    return None if candidate.turn == -1 else candidate.turn

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from tcppipe.cursor import Bytes, Cursor, Generation
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import news, states
-from tcppipe.session.actions import Action, Save, Say, Search, Send, Settle
-from tcppipe.session.agree import REOPENS, agree
+from tcppipe.session.actions import Action, Asks, Save, Say, Search, Send, Settle
+from tcppipe.session.agree import REOPENS, Plan, agree
 from tcppipe.session.contract import SourceSession
 from tcppipe.session.peer import Peer
 from tcppipe.wire import events as ev
@@ -61,7 +61,7 @@ class Source(Peer, SourceSession):
         self._have: ev.Have | None = None
         self._past: list[ev.Complete] = []  # generations that the sink has to their end
         self._crc = 0  # of the present generation's bytes, from its Begin on
-        self._agreement: Any = None
+        self._agreement: Asks[Plan | None] | None = None
         self._asked = 0  # digests that the last Probe asked for
         self._sent = self._acknowledged = (0, 0)  # (serial, offset)
         self._begun: list[
@@ -85,6 +85,7 @@ class Source(Peer, SourceSession):
     def done(self, _action: Action, result: Any) -> list[Action]:
         """The result of what the agreement asked for -> actions."""
         if self._agreement is None:
+            assert self._have is not None
             self._agreement = agree(self._have, result, self._witness, self._resend, self._past)
             result = None
         return self._agree(result)
@@ -199,6 +200,7 @@ class Source(Peer, SourceSession):
     def _agree(self, digests: Any) -> list[Action]:
         """Give the agreement what it asked for, and turn what it asks next into actions."""
         try:
+            assert self._agreement is not None
             asked = self._agreement.send(digests)
         except StopIteration as stop:
             return self._settle(stop.value)
@@ -207,7 +209,7 @@ class Source(Peer, SourceSession):
         self._asked = len(asked.ranges)
         return [Send(encode(asked))]
 
-    def _settle(self, plan: Any) -> list[Action]:
+    def _settle(self, plan: Plan | None) -> list[Action]:
         self._agreement = None
         if plan is None:
             raise LinkLost("the origin has changed or is gone for now")

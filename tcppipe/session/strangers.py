@@ -8,12 +8,22 @@ was given its beginning: the digest of its first KiB, or of all of it, or the in
 the number that the file system drew for it at random.
 """
 
-from tcppipe.cursor import HEAD
-from tcppipe.session.actions import Measure
-from tcppipe.wire.events import Holding, Probe
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tcppipe.cursor import HEAD, Cursor, Generation
+from tcppipe.session.actions import Asks, Candidate
+from tcppipe.session.compare import digest_of
+from tcppipe.wire.events import Complete, Have, Holding, Probe
 
 
-def without_strangers(have, candidates, witness=None, past=()):
+def without_strangers(
+    have: Have,
+    candidates: Iterable[Candidate],
+    witness: Cursor | None = None,
+    past: Iterable[Complete] = (),
+) -> Asks[list[Candidate]]:
     """The candidates without those of no concern to this sink.  Yields Measure and Probe."""
     kept = []
     for candidate in candidates:
@@ -23,7 +33,9 @@ def without_strangers(have, candidates, witness=None, past=()):
     return kept
 
 
-def _was_ours(have, candidate, witness, past):
+def _was_ours(
+    have: Have, candidate: Candidate, witness: Cursor | None, past: Iterable[Complete]
+) -> Asks[bool]:
     if candidate.trouble:
         return False
     for entry in past:
@@ -39,15 +51,16 @@ def _was_ours(have, candidate, witness, past):
     whole = _head_of(candidate)
     if have.holding != Holding.UNRECORDED or not 0 < whole <= have.end:
         return False
-    (here,) = yield Measure(candidate, ((0, whole),))
+    here = yield from digest_of(candidate, 0, whole)
     (there,) = yield Probe(((0, whole),))
-    return here == there
+    return bool(here == there)
 
 
-def _proves(generation, candidate):
+def _proves(generation: Generation, candidate: Candidate) -> Asks[bool]:
     """True when this could not be said of a file whose content was never given away."""
     length = generation.head_len
-    drawn = generation.igen and generation[:3] == candidate.generation[:3]
+    same = generation.key[:3] == candidate.generation.key[:3]
+    drawn = generation.igen and same
     if not length or length > _head_of(candidate):
         return False
     if not drawn and length < _head_of(candidate):
@@ -55,11 +68,11 @@ def _proves(generation, candidate):
     return (yield from _begins(generation, candidate))
 
 
-def _begins(generation, candidate):
-    (digest,) = yield Measure(candidate, ((0, generation.head_len),))
+def _begins(generation: Generation, candidate: Candidate) -> Asks[bool]:
+    digest = yield from digest_of(candidate, 0, generation.head_len)
     return digest == generation.head
 
 
-def _head_of(candidate):
+def _head_of(candidate: Candidate) -> int:
     """How many first bytes prove it: of a compressed one the size is not known."""
     return candidate.generation.head_len if candidate.size is None else min(HEAD, candidate.size)
