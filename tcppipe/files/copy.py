@@ -693,6 +693,8 @@ class Copy:
         if not self.unmarked:
             return
         stretch = self._ledger.stretch
+        if self.durable < stretch.first:
+            return  # nothing of the stretch is: it goes on behind a truncation just now
         with blocked(self._path, "cannot write the ledger"):
             head_len, head = stretch.generation.head_len, stretch.generation.head
             if self._ledger.mark.head_len > head_len:

@@ -71,7 +71,7 @@ def mark_value(stretch: Stretch, mark: Mark) -> Value:
 def mark_of(value: Value) -> Mark:
     """The Mark."""
     head, tail = bytes.fromhex(value["head"]), bytes.fromhex(value["tail"])
-    return Mark(value["offset"], value["head_len"], head, value["tail_len"], tail)
+    return Mark(value["offset"], value["head_len"], head, max(0, value["tail_len"]), tail)
 
 
 def complete_value(done: Done) -> Value:
@@ -113,7 +113,7 @@ def stood_of(value: Value) -> Run:
     for stretch, (*_place, offset, tail_len, tail) in zip(stretches, value["stretches"]):
         if offset:
             head = generation.head_len, generation.head
-            run.proofs.append((stretch, Mark(offset, *head, tail_len, bytes.fromhex(tail))))
+            run.proofs.append((stretch, Mark(offset, *head, max(0, tail_len), bytes.fromhex(tail))))
     if value["ended"]:
         run.ended = value["ended"][0], bytes.fromhex(value["ended"][1])
     return run

@@ -65,7 +65,7 @@ def _find_proved(situation: Situation) -> Asks[Candidate | None]:
             if is_of(candidate, have.generation):
                 return candidate
             proved.append(candidate)
-    proved = yield from _without_copies(situation, proved)
+    proved = yield from _without_copies(proved)
     if len(proved) > 1:  # where all are complete, the older ones are gone: the time has to tell
         left = yield from _incomplete(situation, proved)
         later = [c for c in proved if c.mtime >= have.generation.born]
@@ -81,13 +81,16 @@ def _likeliest_first(situation: Situation) -> list[Candidate]:
     return sorted(order, key=lambda candidate: not is_of(candidate, generation))
 
 
-def _without_copies(situation: Situation, files: list[Candidate]) -> Asks[list[Candidate]]:
-    """Without what somebody has copied from the live file, when that is one of these."""
-    live, left = situation.live, []
+def _without_copies(files: list[Candidate]) -> Asks[list[Candidate]]:
+    """Without what somebody has copied from another one of these while that was shorter."""
+    left = list(files)
     for candidate in files:
-        long = live in files and candidate is not live and candidate.generation.head_len >= HEAD
-        if live is None or not long or not (yield from begins_with(live, candidate)):
-            left.append(candidate)
+        size = (yield from size_of(candidate)) if candidate.generation.head_len >= HEAD else None
+        for other in left if size is not None else ():
+            longer = other is not candidate and (yield from size_of(other)) or 0
+            if longer > size and (yield from begins_with(other, candidate)):
+                left.remove(candidate)
+                break
     return left
 
 
@@ -171,7 +174,7 @@ def _find_alike(situation: Situation) -> Asks[Candidate | None]:
             alike.append((agreed, candidate))
     most = max((agreed for agreed, _candidate in alike), default=0)
     best = [candidate for agreed, candidate in alike if agreed == most]
-    best = yield from _without_copies(situation, best)
+    best = yield from _without_copies(best)
     if best:
         best = (yield from _incomplete(situation, best)) or best
     return best[0] if best else None

@@ -361,6 +361,26 @@ def test_truncated_by_somebody(place, marked):
     assert place.content(place.path + ".1") + place.content() == DATA
 
 
+def test_a_mark_below_the_present_stretch_proves_nothing(place):
+    """Truncated twice, and then rotated, before the source had said what it read since the first
+    time: what the second copy holds does not come again."""
+    copy = place.open()
+    copy.offer(ME)
+    copy.begin(Begin(Why.FRESH, generation(DATA), 0), ME, checked=True)
+    copy.append(0, DATA[:300])
+    copy.compare(300, zlib.crc32(DATA[:300]))
+    copy.append(300, DATA[300:500])
+    shutil.copyfile(place.path, place.path + ".3")
+    os.truncate(place.path, 0)
+    copy.append(500, DATA[500:560])
+    copy.mark()
+    shutil.copyfile(place.path, place.path + ".2")
+    os.truncate(place.path, 0)
+    os.rename(place.path, place.path + ".1")
+    _copy, begin = place.connect(DATA)
+    assert (begin.why, begin.offset) == (Why.RESUMED, 560)
+
+
 # --- the destination is rotated
 
 

@@ -1138,12 +1138,16 @@ def test_a_new_file_that_cannot_be_read_has_an_old_inode():
 
 def test_a_copy_of_the_live_file_is_not_what_was_under_way():
     """The live file has another device's number since the last connection, and somebody has copied
-    it under a rotated name: both hold what the sink has, and the live one goes on."""
-    files = [File("log.7", OLD[:4000], 7, 5), File("log", OLD, 3, 10, True)]
+    it under a rotated name: both hold what the sink has, and the live one goes on; or the one that
+    it was rotated to."""
+    copy, live = File("log.7", OLD[:4000], 7, 5), File("log", OLD, 3, 10, True)
+    rotated = [File("log-20260103", OLD, 4, 10), File("log", NEW, 3, 20, True)]
     for mark in 2000, 0:
         have = recorded(OLD, OLD[:2000], mark=mark, ino=9)
-        plan = World(files, OLD[:2000], have).agree()
+        plan = World([copy, live], OLD[:2000], have).agree()
         assert decided(plan) == ("log", Why.RESUMED, 2000) and not later(plan)
+        plan = World([copy, *rotated], OLD[:2000], have).agree()
+        assert decided(plan) == ("log-20260103", Why.RESUMED, 2000) and later(plan) == ["log"]
 
 
 def test_an_empty_file_shows_no_place_in_the_row():
