@@ -668,17 +668,18 @@ class Chain:
         Raises Busy.
         """
         held = {other.file for other in self.readers if other.sure or other is reader}
+        fresh, before = self._likely_copies(offset)
         try:
-            for sibling in self._likely_copies(offset):
-                if sibling.file in held:
-                    continue
-                copy = self._copies.get(sibling.file) or self.open_sibling(sibling)
-                if copy is None or isinstance(copy, Absent):
-                    continue
-                self._copies[sibling.file] = copy
-                if _is_copy(copy, offset, head, below):
-                    self.learn(sibling.name)
-                    return self._copies.pop(sibling.file)
+            for siblings in (fresh, *([sibling] for sibling in before)):
+                fits = {}
+                for sibling in siblings:
+                    copy = self._open_copy(sibling) if sibling.file not in held else None
+                    if copy is not None and _is_copy(copy, offset, head, below):
+                        fits[sibling] = copy
+                for sibling, copy in fits.items():
+                    if not any(_is_shorter(copy, other) for other in fits.values()):
+                        self.learn(sibling.name)
+                        return self._copies.pop(sibling.file)
         except Busy:
             raise
         except OSError:
@@ -686,16 +687,27 @@ class Chain:
             raise
         return None
 
+    def _open_copy(self, sibling):
+        """A Reader of it, which is held until the copy is found; None: it cannot be read."""
+        copy = self._copies.get(sibling.file) or self.open_sibling(sibling)
+        if copy is None or isinstance(copy, Absent):
+            return None
+        self._copies[sibling.file] = copy
+        return copy
+
     def _likely_copies(self, offset):
-        """What has come since the file was known not to be truncated, the oldest first: what came
-        after it comes after its copy.  Then what rotation has not named, which may be a copy of an
-        earlier moment, and what was there before, the youngest first."""
+        """(What has come since the file was known not to be truncated, what was there before).
+
+        Of those that have come, the oldest first: what came after it comes after its copy; behind
+        them what may be anybody's copy.  Of the others the youngest first.
+        """
         older, strays = self.readers[0].beside or (None, ())
         rotated = arrange(self.rotated(), self.path)
         before = [sibling for sibling in rotated if self._is_among(sibling, older)]
         others = [s for s in self._likely() if not self._is_rotated(s)] if offset >= SHORT else []
         others = [s for s in others if (s.file, s.name) not in strays]
-        return [s for s in rotated if s not in before] + others + before[::-1]
+        others.sort(key=lambda sibling: sibling.changed, reverse=True)
+        return [s for s in rotated if s not in before] + others, before[::-1]
 
     def _forget_copies(self):
         for copy in self._copies.values():
@@ -771,6 +783,14 @@ def _is_beginning(reader, copy, offset, head):
         )
     except (Busy, Broken):
         return False
+
+
+def _is_shorter(reader, other):
+    """True when another copy goes on where this one ends: somebody has made it before."""
+    size = reader.status()[0]
+    if reader is other or size < HEAD or other.status()[0] <= size:
+        return False
+    return _is_beginning(reader, other, 0, b"")
 
 
 def _head_of(reader):

@@ -502,6 +502,22 @@ def test_copytruncate_and_a_rename_and_a_copytruncate(log):
     assert log.listen() == [b"one", b"two", b"three", b"four"]
 
 
+@pytest.mark.parametrize("name", ["bak", "7"])
+def test_what_somebody_copied_before_is_not_the_rest(log, name):
+    """Between two looks somebody copies the log as far as it was read; it grows, and is copied and
+    truncated: the rest stands in the later copy, whatever the names are."""
+    line = b"a line that is long enough to be told from others, number %04d\n"
+    data = [line % number for number in range(60)]
+    log.write(b"".join(data[:20]))
+    log.listen()
+    shutil.copy(log.path, f"{log.path}.{name}")
+    log.write(b"".join(data[20:]))
+    log.copytruncate()
+    log.write(b"new\n")
+    log.listen(5.0)
+    assert log.heard == [b"".join(data), b"new\n"] and not log.lost
+
+
 def test_an_older_copy_is_not_taken_for_the_rest(log):
     """A sibling that ends before what was read holds nothing of the rest."""
     log.write(b"one")
