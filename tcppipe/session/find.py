@@ -70,7 +70,7 @@ def _find_proved(situation: Situation) -> Asks[Candidate | None]:
         left = yield from _incomplete(situation, proved)
         later = [c for c in proved if c.mtime >= have.generation.born]
         proved = left or later or proved[-1:]
-    return proved[0] if proved else None
+    return (yield from _oldest(situation, proved))
 
 
 def _likeliest_first(situation: Situation) -> list[Candidate]:
@@ -92,6 +92,14 @@ def _without_copies(files: list[Candidate]) -> Asks[list[Candidate]]:
                 left.remove(candidate)
                 break
     return left
+
+
+def _oldest(situation: Situation, files: list[Candidate]) -> Asks[Candidate | None]:
+    """The first of several in the row that what is known of them makes; None: there is none."""
+    if len(files) < 2:
+        return files[0] if files else None
+    order = [*(yield from row_of(situation, None)).order, situation.live]
+    return min(files, key=lambda candidate: order.index(candidate) if candidate in order else -1)
 
 
 def _incomplete(situation: Situation, proved: list[Candidate]) -> Asks[list[Candidate]]:
@@ -177,7 +185,9 @@ def _find_alike(situation: Situation) -> Asks[Candidate | None]:
     best = yield from _without_copies(best)
     if best:
         best = (yield from _incomplete(situation, best)) or best
-    return best[0] if best else None
+    if best and is_of(best[0], have.generation):
+        return best[0]
+    return (yield from _oldest(situation, best))
 
 
 def _is_rewritten(have: Have, candidate: Candidate) -> Asks[bool]:
