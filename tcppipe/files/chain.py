@@ -224,7 +224,8 @@ class Chain:
             if look and (live is None or not is_open(live, status)):
                 raise Rotating(self.path)
         if live is not None:
-            live.sure = not self.history.knows(live.file)
+            held = {reader.file for reader in self.held()}  # it may have come back
+            live.sure = live.file not in held and not self.history.knows(live.file)
             appeared.append(live)
             self.appeared += 1
         self.live = live

@@ -213,6 +213,7 @@ class Places:
         chain.history.begin(action.past)
         for reader in chosen:
             reader.sure = reader is not live or not chain.history.knows(reader.file)
+            reader.reopened = None  # what it goes on with, the sink may not have
         chosen[0].sure = True
         chosen += [reader for reader in chain.readers if reader not in self._held]
         kept = [*late, *chosen]

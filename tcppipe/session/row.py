@@ -196,14 +196,18 @@ class Row:
     # --- copies
 
     def is_made_of_held(self, candidate: Candidate) -> Asks[bool]:
-        """True for a compressed file that holds what a file holds that is held open."""
+        """True for a compressed file that holds what a file holds that is held open.
+
+        What is shorter than HEAD bytes may be another's: it is a copy if that one has no name now.
+        """
         if candidate.size is not None or is_held(candidate):
             return False
+        long = candidate.generation.head_len >= HEAD
         for held in self.situation.candidates:
             nameless = self.situation.is_nameless(held)
             if nameless and held in self._twins.values():
                 continue  # it was made to another one
-            if not held.live and (nameless or is_held(held)):
+            if not held.live and (nameless or (is_held(held) and long)):
                 if (yield from same_content(held, candidate)):
                     return True
         return False

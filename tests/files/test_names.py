@@ -9,7 +9,7 @@ import random
 import shutil
 
 import pytest
-from test_follower import Log
+from test_follower import Log, again
 from test_life import SEEDS, Heard, some
 
 from tcppipe.cursor import NO_DIGEST
@@ -556,3 +556,46 @@ def test_truncated_while_it_waits_behind_a_rotated_file(told, way, looks, met):
     first = LINE % 1 + b"more of the first\n" * 100
     assert told.listen(60) == [first, *lines(2, 3, 4, 5)]
     assert not told.reasons
+
+
+# --- a rotation that is undone
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
+def test_a_rotation_is_undone_while_another_is_packed(told, listens):
+    """Nobody reads.  The packed one turns up while no file has the name: the one that comes back
+    to it is the same all the same."""
+    told.listen()
+    if not listens:
+        told.follower.chain.told = Untold()
+    os.rename(told.path, told.path + ".1")
+    told.next()
+    told.follower.chain.look()
+    told.pack(told.path + ".1", told.path + ".1.gz")
+    os.rename(told.path, told.path + ".20261125")
+    told.follower.chain.look()
+    os.rename(told.path + ".20261125", told.path)
+    told.follower.chain.look()
+    told.write(b"more\n")
+    told.listen(60)
+    assert told.listen(60) == [LINE % 1, LINE % 2 + b"more\n"] and not told.reasons
+
+
+def test_what_came_back_comes_whole_over_a_new_connection(told):
+    """Its first part had been delivered and ended when it came back; nobody has confirmed that."""
+    told.listen()
+    os.rename(told.path, told.path + ".20261125")
+    told.listen(60)
+    told.listen(60)
+    os.rename(told.path + ".20261125", told.path)
+    told.write(b"more\n")
+    told.listen(60)
+    assert told.heard == [LINE % 1 + b"more\n"]
+    os.rename(told.path, told.path + ".1")
+    told.next()
+    told.follower.chain.look()
+    told.write(b"before\n", told.path + ".2")
+    told.heard, told.began = [b""], [None]
+    again(told, 0, 0)
+    told.listen(60)
+    assert told.listen(60) == [b"before\n", LINE % 1 + b"more\n", LINE % 2]

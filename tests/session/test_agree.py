@@ -1160,3 +1160,16 @@ def test_an_empty_file_shows_no_place_in_the_row():
     plan = world.agree(past=[complete(b"", 19)])
     assert decided(plan) == ("log-20260102.1.gz", Why.RESUMED, len(data[1]))
     assert later(plan) == [f"log-20260102.{n}.gz" for n in (2, 3, 4)] + ["log"]
+
+
+def test_a_short_packed_generation_is_not_made_of_a_later_one_that_has_a_name():
+    """Both hold the same line: the later one is held open, under its own name."""
+    files = [File("log-20260102.gz", OLD, 0, 1), File("log-20260103.gz", b"ok\n", 0, 2)]
+    files += [File("log-20260104", b"ok\n", 5, 3), File("log", NEW, 6, 4, True)]
+    world = World(files, OLD[:2000], recorded(OLD, OLD[:2000], ino=9))
+    for at, turn in enumerate((-1, -1, 0, 1)):
+        size = None if at < 2 else world.candidates[at].size
+        world.candidates[at] = world.candidates[at]._replace(size=size, turn=turn)
+    plan = world.agree()
+    assert decided(plan) == ("log-20260102.gz", Why.RESUMED, 2000)
+    assert later(plan) == ["log-20260103.gz", "log-20260104", "log"]
