@@ -224,8 +224,7 @@ class Chain:
             if look and (live is None or not is_open(live, status)):
                 raise Rotating(self.path)
         if live is not None:
-            held = {reader.file for reader in self.held()}  # it may have come back
-            live.sure = live.file not in held and not self.history.knows(live.file)
+            live.sure = self._is_new(live)
             appeared.append(live)
             self.appeared += 1
         self.live = live
@@ -236,6 +235,10 @@ class Chain:
         self.readers += appeared
         if live is not None:
             self._remember(live)
+
+    def _is_new(self, live):
+        """True when a file that was opened under the origin's name has not come back to it."""
+        return all(r.file != live.file for r in self.held()) and not self.history.knows(live.file)
 
     def know(self, older, strays):
         """Siblings that are older than whatever comes next, {(device, inode): generation}, and the

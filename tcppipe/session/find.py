@@ -85,13 +85,20 @@ def _without_copies(files: list[Candidate]) -> Asks[list[Candidate]]:
     """Without what somebody has copied from another one of these while that was shorter."""
     left = list(files)
     for candidate in files:
-        size = (yield from size_of(candidate)) if candidate.generation.head_len >= HEAD else None
-        for other in left if size is not None else ():
-            longer = other is not candidate and (yield from size_of(other)) or 0
-            if longer > size and (yield from begins_with(other, candidate)):
-                left.remove(candidate)
-                break
+        if candidate.generation.head_len >= HEAD and (yield from _is_shorter(candidate, left)):
+            left.remove(candidate)
     return left
+
+
+def _is_shorter(candidate: Candidate, others: list[Candidate]) -> Asks[bool]:
+    """True when a longer one of the others begins with all that a candidate holds."""
+    size = yield from size_of(candidate)
+    for other in others:
+        longer = yield from size_of(other)
+        if size is not None and longer is not None and longer > size:
+            if (yield from begins_with(other, candidate)):
+                return True
+    return False
 
 
 def _oldest(situation: Situation, files: list[Candidate]) -> Asks[Candidate | None]:
