@@ -460,6 +460,8 @@ class Origin:
         self.o.device += 1
         if self.rnd.random() < 0.5:
             return
+        if self._lates_missing():  # a copy with late bytes is another file that begins alike
+            self.marks_lost = True
         for path in [ORIGIN, *self.aside]:
             inode = self.o._names[path]
             made = self.o.put(path, bytes(inode.data), inode.mtime)
