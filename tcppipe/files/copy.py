@@ -61,6 +61,7 @@ class Copy:
         self._syncing = None  # (offset, check, Job): what is being made durable beside us
         self._checked = False  # the source says what it has read: nothing else is durable
         self._check = (0, 0)  # offset and CRC-32 that it said last
+        self._resumed = 0  # the Begin's offset: what is below was compared before
         self._back = None  # the same of what stands in the destination, read back; or None
 
     @property
@@ -154,7 +155,7 @@ class Copy:
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
             self._digest = Rolling(self._standing.read) if self._ledger.stretch.first == 0 else None
-            self._checked, self._check = checked, (begin.offset, 0)
+            self._checked, self._check, self._resumed = checked, (begin.offset, 0), begin.offset
             self._back = Rolling(self._standing.read, Crc32(), begin.offset) if checked else None
         self._standing.release()
         self._suspect = False
@@ -337,12 +338,12 @@ class Copy:
             return False
         return True
 
-    def _cut(self, offset, keep):
+    def _cut(self, offset, keep, what="torn, goes on from offset"):
         size = self.destination.size()
         if keep < size:
             kept = self.destination.cut(keep)
             self._ledger.note("cut", offset=offset, bytes=size - keep, kept=kept)
-            text = f"torn, goes on from offset {offset}; {size - keep} bytes kept as {kept}"
+            text = f"{what} {offset}; {size - keep} bytes kept as {kept}"
             self._say("warning", f"{self.destination.path}: {text}")
 
     def _go_on_in(self, part, offset):
@@ -682,11 +683,21 @@ class Copy:
         elif self._back is not None and self._back.offset == offset:
             if self._back.digest() != crc:
                 self._failed = True
+                self._cut_altered()
                 raise SyncFailed(
                     f"{self.destination.path}: bytes below offset {offset} are not those that were "
                     "read at the origin; they are sent again (check memory, network and disk)"
                 )
         return offset
+
+    def _cut_altered(self):
+        """What is not what was read is no part of the copy, and was never acknowledged: if the origin
+        is rewritten before it comes again, nothing could tell any more."""
+        stretch = self._ledger.stretch
+        first = max(self.durable, self._resumed, stretch.first)
+        with suppress(OSError):  # then it stands there until it is compared
+            place = stretch.at + first - stretch.first
+            self._cut(first, place, "altered by somebody, goes on from offset")
 
     def mark(self):
         """Note in the ledger how far the copy is durable, if that is news.  Raises Blocked."""
