@@ -143,7 +143,7 @@ class Copy:
             if self._begun:  # a generation came before it
                 self._check_kept()
             if begin.why == Why.RESUMED:
-                self._resume(begin.offset)
+                self._resume(begin.offset, begin.generation)
             elif begin.why == Why.ADOPTED:
                 self._stretch(begin.generation, 0, 0, Why.ADOPTED)
                 self.end, self._size = begin.offset, self.destination.size()
@@ -229,7 +229,7 @@ class Copy:
         done = self._ledger.done(generation)
         if self._ledger.closed and self._standing.here and self._is_present(generation):
             self._ledger.note("reopened")
-            self._resume(offset)
+            self._resume(offset, generation)
             return
         self._leave_behind()
         if self.destination.moved():
@@ -287,7 +287,7 @@ class Copy:
                 )
                 self._say("critical", f"{self.destination.path}: {text}")
 
-    def _resume(self, offset):
+    def _resume(self, offset, found):
         self._standing.check()
         if self._standing.unproved:
             self._keep_strangers(offset)
@@ -304,8 +304,12 @@ class Copy:
         else:
             self._cut(offset, keep)
             # only now: these say that the machine's restart is dealt with
-            if (stretch.dev, stretch.ino) != (self.destination.dev, self.destination.ino):
-                self._stretch(stretch.generation, stretch.first, stretch.at, Why.RESUMED)
+            generation = self._ledger.runs[-1].generation
+            moved = found.ino and not found.same_inode(generation)
+            if moved:
+                generation = generation._replace(dev=found.dev, ino=found.ino, igen=found.igen)
+            if moved or (stretch.dev, stretch.ino) != (self.destination.dev, self.destination.ino):
+                self._stretch(generation, stretch.first, stretch.at, Why.RESUMED)
             self._ledger.note_resume(offset, self.fs.boot())
             self.end, self._size = offset, keep
 

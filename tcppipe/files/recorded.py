@@ -79,8 +79,8 @@ class Recorded(Chronicle):
         last = self.stretch
         if last is None or stretch.first < last.first:
             return False
-        if stretch.why == Why.RESUMED:
-            return stretch.generation.key == last.generation.key
+        if stretch.why == Why.RESUMED:  # under other numbers, too: the origin was moved
+            return stretch.generation.key == last.generation.key or stretch.same_place(last)
         return stretch.why == Why.FOREIGN
 
     def _stands_in(self, value: Value) -> None:

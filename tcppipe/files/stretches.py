@@ -36,6 +36,10 @@ class Stretch(NamedTuple):
         """(device, inode) of the destination file."""
         return self.dev, self.ino
 
+    def same_place(self, other: Stretch) -> bool:
+        """True when both begin at the same offset at the same place of their files."""
+        return (self.first, self.at) == (other.first, other.at)
+
     def same(self, other: Stretch) -> bool:
         """True when both tell the same of the same file."""
         return (self.generation.key, *self[1:5]) == (other.generation.key, *other[1:5])
@@ -111,7 +115,12 @@ class Run:
         return length >= self.mark.offset if self.ended is None else length == self.ended[0]
 
     def add(self, stretch: Stretch) -> None:
-        """The generation goes on in another stretch."""
+        """The generation goes on in another stretch.  One of the same place is the same, in a file
+        that has other numbers now: what proves it still does."""
+        last = self.stretches[-1]
+        if stretch.same_place(last):
+            self.proofs = [(stretch if old is last else old, mark) for old, mark in self.proofs]
+            self.stretches.pop()
         self.stretches.append(stretch)
         if len(self.stretches) > STRETCHES:
             del self.stretches[1]
