@@ -236,10 +236,10 @@ class Copy:
             self.destination.open()
         first = offset
         if self._mirror:
-            piece = self._piece_of(done.complete) if done is not None else None
+            piece = self._piece_of(done) if done is not None and not done.place else None
             self._set_aside()
             if piece is not None:
-                self.fs.rename(piece, self.destination.path)
+                self.fs.rename(piece[0], self.destination.path)
                 self.fs.sync_directory(os.path.dirname(self.destination.path))
                 self.destination.open()
                 first = 0
@@ -253,17 +253,29 @@ class Copy:
     def _is_present(self, generation):
         return generation[:4] == self.generation[:4]
 
-    def _piece_of(self, complete):
-        """The path of the rotated file that holds a complete generation and nothing else."""
+    def _piece_of(self, done, grown=False):
+        """(path, (device, inode)) of the rotated file that holds a complete generation, and nothing
+        behind it but, perhaps, late bytes; or None."""
+        complete, end = done.complete, done.place + done.complete.length
         length, digest = complete.length, complete.digest
         if digest == NO_DIGEST:
             length, digest = complete.generation.head_len, complete.generation.head
-        for reader in self._standing.beside.plain():
+        for reader in self._standing.beside.plain() if done.place >= 0 else ():
             with closing(reader):
-                whole = reader.status()[0] == complete.length
-                if whole and digest_of(reader.read, 0, length) == digest:
-                    return reader.path
+                size = reader.status()[0]
+                if size == end or (grown and size > end):
+                    if digest_of(reader.read, done.place, length) == digest:
+                        return reader.path, (reader.dev, reader.ino)
         return None
+
+    def _open_piece_of(self, aside, done):
+        """Open the rotated file that a generation ends in: by its numbers, or by its content."""
+        if not aside.open_rotated(done.dev, done.ino):
+            piece = self._piece_of(done, grown=True)
+            if piece is None:
+                return False
+            aside.open_piece(*piece)
+        return aside.writable
 
     def _tell(self, begin):
         what = {
@@ -541,7 +553,9 @@ class Copy:
     def _late_digest(self, done, known, data):
         """The digest of a generation with its late bytes, in hex; "" when nobody knows it."""
         of, sha = self._complete or (None, None)
-        if of != done.complete.generation[:4]:
+        if not known:
+            sha = hashlib.sha256()
+        elif of != done.complete.generation[:4]:
             return ""
         sha = sha.copy()
         sha.update(data)
@@ -577,26 +591,26 @@ class Copy:
         """In a mirror late bytes go to the end of their generation's own file."""
         aside = Destination(self.destination.path, fs=self.fs, durable=self.destination.durable)
         try:
-            if not aside.open_rotated(done.dev, done.ino) or not aside.writable:
+            if not self._open_piece_of(aside, done):
                 self._no_place(done.complete.generation, late["offset"], data)
                 return
-            size, known = aside.size(), late["offset"]
-            before = data[: max(0, size - known)]  # a crash may have left a part of them
-            if size < known or aside.read(len(before), known) != before:
-                self._no_place(done.complete.generation, known, data)
+            size, place = aside.size(), done.place + late["offset"]
+            before = data[: max(0, size - place)]  # a crash may have left a part of them
+            if size < place or aside.read(len(before), place) != before:
+                self._no_place(done.complete.generation, late["offset"], data)
                 return
             rest = data[len(before) :]
             while rest:
                 rest = rest[aside.append(rest)[1] :]
-            aside.rewrite(known)
+            aside.rewrite(place)
             aside.sync()
         finally:
             aside.close()
-        self._ledger.note("late", **late, at=-1)
+        self._ledger.note("late", **late, at=-1, file=[aside.dev, aside.ino])
         self._complete_grew(late, data)
 
     def _complete_grew(self, late, data):
-        if late["sha256"]:
+        if self._complete is not None and self._complete[0] == tuple(late["of"]):
             self._complete[1].update(data)
 
     def sync(self):

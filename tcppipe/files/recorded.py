@@ -6,7 +6,7 @@ is known is another one's, before which a line is missing: ValueError.  Reads an
 
 from __future__ import annotations
 
-from tcppipe.cursor import NO_DIGEST, UNKNOWN, Generation
+from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
 from tcppipe.files.chronicle import Chronicle
 from tcppipe.files.spelling import Value, complete_of, mark_of, stretch_of
 from tcppipe.files.stretches import Done, Run, Stretch
@@ -137,7 +137,8 @@ class Recorded(Chronicle):
         if ended is not None:
             self._done.pop()
         complete = Complete(run.generation, *run.ended)
-        self._remember(Done(complete, *run.stretches[-1].file, computed != NO_DIGEST))
+        last = run.stretches[-1]
+        self._remember(Done(complete, *last.file, computed != NO_DIGEST, last.place))
 
     def _remember(self, done: Done) -> None:
         self._done.append(done)
@@ -183,8 +184,12 @@ class Recorded(Chronicle):
             generation = done.complete.generation
             if generation.key == tuple(late["of"]):
                 digest = bytes.fromhex(late.get("sha256", "")) or NO_DIGEST
-                complete = Complete(generation, late["offset"] + late["bytes"], digest)
-                self._done[at] = done._replace(complete=complete, computed=True)
+                length = late["offset"] + late["bytes"]
+                if digest != NO_DIGEST and not generation.head_len and length <= HEAD:
+                    generation = generation._replace(head_len=length, head=digest)
+                complete = Complete(generation, length, digest)
+                dev, ino = late.get("file", (done.dev, done.ino))  # it may have other numbers now
+                self._done[at] = done._replace(complete=complete, dev=dev, ino=ino, computed=True)
 
     def _take_late_undone(self, _value: Value) -> None:
         self.late = None

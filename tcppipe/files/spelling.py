@@ -80,7 +80,7 @@ def complete_value(done: Done) -> Value:
     return {
         **_generation_value(complete.generation), "length": complete.length,
         "sha256": complete.digest.hex(), "dev": done.dev, "ino": done.ino,
-        "computed": done.computed,
+        "computed": done.computed, "place": done.place,
     }  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def complete_of(value: Value) -> Done:
     """The Done."""
     digest = bytes.fromhex(value["sha256"]) or NO_DIGEST
     complete = Complete(_generation_of(value), value["length"], digest)
-    return Done(complete, value["dev"], value["ino"], value["computed"])
+    numbers = value["dev"], value["ino"]
+    return Done(complete, *numbers, value["computed"], value.get("place", 0))
 
 
 def stood_value(run: Run) -> Value:

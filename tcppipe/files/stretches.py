@@ -36,6 +36,11 @@ class Stretch(NamedTuple):
         """(device, inode) of the destination file."""
         return self.dev, self.ino
 
+    @property
+    def place(self) -> int:
+        """Where the generation's first byte stands, or would stand, in the file."""
+        return self.at - self.first
+
     def same_place(self, other: Stretch) -> bool:
         """True when both begin at the same offset at the same place of their files."""
         return (self.first, self.at) == (other.first, other.at)
@@ -65,6 +70,7 @@ class Done(NamedTuple):
     dev: int
     ino: int
     computed: bool  # the digest is that of what stands here, and not what the source said
+    place: int = 0  # where its first byte stands, or would stand, in that file
 
 
 class Run:

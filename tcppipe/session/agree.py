@@ -29,7 +29,7 @@ from tcppipe.session import compare
 from tcppipe.session.actions import Asks, Await, Candidate, Found, Measure, Search, Start
 from tcppipe.session.begin import PROOF, adopted, fresh, is_told, witnessed
 from tcppipe.session.find import CHANCE, find
-from tcppipe.session.known import size_of
+from tcppipe.session.known import same_inode, size_of
 from tcppipe.session.older import passed
 from tcppipe.session.row import Row, row_of
 from tcppipe.session.situation import Situation, is_of
@@ -258,9 +258,7 @@ class _Agreement:
         start, gaps, rest = self._first(later)
         if start is None:
             return self._from(cursor, have.mark, Why.RESUMED, later=later)
-        plan = yield from self._begin(start, Why.NEXT, gaps, rest, row)
-        late = yield from self._late(row)
-        return plan._replace(late=late if plan.begin.why == Why.NEXT else ())
+        return (yield from self._begin(start, Why.NEXT, gaps, rest, row))
 
     @staticmethod
     def _first(later: Sequence[Candidate]) -> First:
@@ -279,7 +277,8 @@ class _Agreement:
         """The Plan that begins with a candidate: at its beginning, unless it was complete once."""
         entry = (yield from row.known.entry(start, before=row.order)) if start.live else None
         if entry is None:
-            return self._from(start, 0, why, gaps, later)
+            late = yield from self._late(row)
+            return self._from(start, 0, why, gaps, later)._replace(late=late)
         why = Why.REOPENED if self.have.minor >= REOPENS else Why.WITNESSED
         return self._from(start, entry.length, why, gaps, later)
 
@@ -295,7 +294,7 @@ class _Agreement:
             late.pop(entry.length, None)
             for candidate in self.situation.candidates:
                 size = candidate.size
-                if size is None or candidate.live or not is_of(candidate, entry.generation):
+                if size is None or candidate.live or not same_inode(candidate, entry):
                     continue
                 if place == row.known.place(candidate) and size >= entry.length:
                     if (yield from row.known.entry(candidate)):

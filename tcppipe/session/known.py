@@ -39,7 +39,7 @@ class Known:
     def place(self, candidate: Candidate) -> int | None:
         """The place of the generation that a candidate seems to hold, or None."""
         places = self._places.get(candidate, [])
-        same = [place for place in places if _same_inode(candidate, self.past[place])]
+        same = [place for place in places if same_inode(candidate, self.past[place])]
         if same:
             return same[-1]
         places = [place for place in places if self.past[place].length]  # any empty file is empty
@@ -63,10 +63,10 @@ class Known:
         before: the files that come before it, oldest first: what they hold, it does not.
         """
         places = self._places.get(candidate, [])
-        places = sorted(places, key=lambda place: not _same_inode(candidate, self.past[place]))
+        places = sorted(places, key=lambda place: not same_inode(candidate, self.past[place]))
         for place in places:
             entry = self.past[place]
-            same = _same_inode(candidate, entry)
+            same = same_inode(candidate, entry)
             if not same and entry.length < HEAD:  # it may be another that holds the same
                 taken = any(place == one for one, _kind in self._taken)
                 if not short or taken or self._is_elsewhere(place, candidate):
@@ -83,7 +83,7 @@ class Known:
     ) -> Asks[bool]:
         """True when other files with names of its kind hold all generations with this content."""
         kind = self._kind(candidate)
-        theirs = [other for other in self._places if _same_inode(other, self.past[place])]
+        theirs = [other for other in self._places if same_inode(other, self.past[place])]
         for other in [*theirs, *before]:
             if (
                 other is candidate
@@ -99,7 +99,7 @@ class Known:
     def _is_elsewhere(self, place: int, candidate: Candidate) -> bool:
         """True when the file that the generation was in is another candidate."""
         return any(
-            place in places and other is not candidate and _same_inode(other, self.past[place])
+            place in places and other is not candidate and same_inode(other, self.past[place])
             for other, places in self._places.items()
         )
 
@@ -120,7 +120,7 @@ def recognise(past: Sequence[Complete], candidates: Iterable[Candidate], path: s
             asked.setdefault((0, length + 1), []).append((place, NO_DIGEST))
     found: dict[Candidate, list[int]] = {}
     for candidate in candidates:
-        same = {place for place, entry in enumerate(past) if _same_inode(candidate, entry)}
+        same = {place for place, entry in enumerate(past) if same_inode(candidate, entry)}
         if candidate.trouble:  # nothing but its inode tells
             found.update({candidate: sorted(same)} if same else {})
             continue
@@ -168,8 +168,11 @@ def size_of(candidate: Candidate) -> Asks[int | None]:
     return None if size < 0 else size
 
 
-def _same_inode(candidate: Candidate, entry: Complete) -> bool:
-    return bool(candidate.generation.ino) and candidate.generation.same_inode(entry.generation)
+def same_inode(candidate: Candidate, entry: Complete) -> bool:
+    """True when a candidate has the inode of a complete generation.  A device may have another
+    number than it had, so that proves nothing; whoever asks compares content."""
+    here = candidate.generation
+    return bool(here.ino) and here._replace(dev=entry.generation.dev).same_inode(entry.generation)
 
 
 def holds(candidate: Candidate, entry: Complete) -> Asks[bool]:
@@ -177,7 +180,7 @@ def holds(candidate: Candidate, entry: Complete) -> Asks[bool]:
 
     The very file may have grown since; any other has exactly that length.
     """
-    same = _same_inode(candidate, entry)
+    same = same_inode(candidate, entry)
     if candidate.trouble:
         return False
     if not entry.length:
@@ -219,7 +222,8 @@ def same_content(one: Candidate, other: Candidate) -> Asks[bool]:
 def merged(
     past: Sequence[Complete], own: Sequence[Complete], have: Have | None = None
 ) -> list[Complete]:
-    """The sink's list of complete generations, and ours, as one; ours is newer where both know.
+    """The sink's list of complete generations, and ours, as one.  Ours is newer where both know, but
+    of late bytes only the sink knows whether they have come.
 
     have: what the sink says of itself.  Then what we delivered behind the last that it knows does
     not count: its copy and its ledger were restored, and do not have it any more.
@@ -232,7 +236,8 @@ def merged(
         same = [n for n, row in enumerate(rows[:at]) if row.generation.key == entry.generation.key]
         if same:
             at = same[-1]
-            rows[at] = entry
+            if entry.length == rows[at].length:
+                rows[at] = entry
         elif not gone or (present is not None and present.key == entry.generation.key):
             rows.insert(at, entry)
         else:

@@ -1366,6 +1366,38 @@ def test_late_bytes_are_counted_when_they_are_there(place):
     assert place.content() == DATA[:500] + b"new\nlate line\nmore\n"
 
 
+@pytest.mark.parametrize("rotated", [0, 300])
+def test_late_bytes_find_their_piece_of_a_mirror(place, rotated):
+    """By its content where it has other numbers now; and where somebody else has rotated the copy,
+    too, it is the file that the generation ends in."""
+    place.mirror = True
+    copy = begun(place)
+    copy.append(0, DATA[: rotated or 500])
+    if rotated:
+        os.rename(place.path, place.path + ".9")
+        copy.reopen()
+        copy.append(rotated, DATA[rotated:500])
+    copy.finish(ended(DATA[:500]))
+    copy.begin(Begin(Why.NEXT, generation(b"new", 6), 0), ME)
+    (piece,) = [name for name in beside(place) if name not in ("a.log", "a.log.9")]
+    if not rotated:
+        move_away(os.path.join(os.path.dirname(place.path), piece))
+    for line in b"late line\n", b"another\n":
+        copy.append_late(generation(DATA[:500]), copy._ledger.complete[-1].length, line)
+    assert beside(place)[piece] == DATA[rotated:500] + b"late line\nanother\n"
+
+
+def test_late_bytes_of_what_was_empty(place):
+    """Nothing had been written to it when it was rotated: its first bytes are late ones."""
+    copy = begun(place, b"")
+    copy.finish(ended(b""))
+    copy.begin(Begin(Why.NEXT, generation(b"new", 6), 0), ME)
+    copy.append_late(generation(b""), 0, b"late line\n")
+    (entry,) = copy._ledger.complete
+    assert (entry.length, entry.digest) == (10, sha(b"late line\n"))
+    assert (entry.generation.head_len, entry.generation.head) == (10, sha(b"late line\n"))
+
+
 def test_what_is_cut_off_is_not_for_more_people_than_the_copy(place):
     """Mode and owner are those of the copy."""
     copied(place, 800).close(clean=False)

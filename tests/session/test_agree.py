@@ -12,6 +12,7 @@ from tcppipe.session.actions import Await, Candidate, Found, Length, Measure, Se
 from tcppipe.session.agree import agree
 from tcppipe.session.begin import PROOF, REACH
 from tcppipe.session.compare import common
+from tcppipe.session.known import merged
 from tcppipe.wire.events import Complete, Have, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
 
@@ -517,6 +518,25 @@ def test_the_generation_before_is_not_sent_again(late):
     have = have._replace(previous_digest=digest_in(OLD, 0, len(OLD)))
     have = have._replace(generation=have.generation._replace(born=20))
     assert decided(World(files, NEW, have).agree()) == ("log.1", Why.LOST, 0)
+
+
+def test_late_bytes_of_an_older_generation_than_the_lost_one():
+    """They are waited for, too; on a device that has another number by now."""
+    files = [File("log.2", OLD + b"late line\n", 1, 25), File("log", b"x", 3, 30, True)]
+    have = recorded(NEW, ino=2)
+    world = World(files, NEW, have)
+    for at, candidate in enumerate(world.candidates):
+        moved = candidate.generation._replace(dev=2)
+        world.candidates[at] = candidate._replace(generation=moved)
+    plan = world.agree(past=[complete(OLD, 1)])
+    assert decided(plan) == ("log", Why.LOST, 0)
+    assert [(candidate.name, length) for candidate, length in plan.late] == [("log.2", len(OLD))]
+
+
+def test_only_the_sink_knows_which_late_bytes_have_come():
+    """The source has sent some, and the sink was killed before it had them."""
+    ours = complete(OLD, 1)._replace(length=len(OLD) + 10, digest=b"l" * 32)
+    assert merged([complete(OLD, 1)], [ours]) == [complete(OLD, 1)]
 
 
 class Changing(World):
