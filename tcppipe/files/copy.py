@@ -331,6 +331,8 @@ class Copy:
         standing, marked = self._standing, self._ledger.mark.offset
         stretch, size = standing.stretch, self.destination.size()
         there = size - stretch.at
+        if not any(data.strip(b"\0") for data in self.destination.pieces(stretch.at)):
+            return  # no stranger's: nothing of what was written there came to the disk
         if offset - stretch.first < (there if marked else min(there, LIKELY)):
             if self.destination.moved():
                 self.destination.open()

@@ -164,6 +164,12 @@ class Destination:
         """At most `length` bytes from `offset` on."""
         return self.fs.pread(self.fd, length, offset)
 
+    def pieces(self, offset):
+        """All that stands from `offset` on, in pieces."""
+        while data := self.read(1 << 20, offset):
+            yield data
+            offset += len(data)
+
     def append(self, data):
         """Append as much of `data` as one write takes: (where it stands, how many bytes)."""
         count = self.fs.write(self.fd, data)
@@ -218,10 +224,8 @@ class Destination:
         fd = self.fs.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             self._dress_alike(fd)
-            at = size
-            while data := self.read(1 << 20, at):
+            for data in self.pieces(size):
                 self.fs.write_all(fd, data)
-                at += len(data)
             self.fs.fsync(fd)
         except OSError:
             self.fs.unlink(kept)

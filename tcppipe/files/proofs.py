@@ -44,6 +44,15 @@ def proofs_of(run):
             )
 
 
+def begun_with(run):
+    """With which bytes the ledger says that the generation was about to begin, as Evidence."""
+    return [
+        Evidence(stretch, stretch.at, mark.head_len, mark.head)
+        for stretch, mark in run.proofs
+        if not (mark.offset or stretch.first)
+    ]
+
+
 def holds(read, proof):
     """True when a file has the bytes of a proof."""
     try:

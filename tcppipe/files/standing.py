@@ -15,7 +15,7 @@ from tcppipe.cursor import NO_DIGEST, UNKNOWN
 from tcppipe.errors import Busy, LinkLost
 from tcppipe.files.aside import Beside, is_compressed
 from tcppipe.files.generations import Broken
-from tcppipe.files.proofs import Scan, file_key, holds, proofs_of
+from tcppipe.files.proofs import Scan, begun_with, file_key, holds, proofs_of
 from tcppipe.files.rolling import digest_of
 from tcppipe.files.told import in_file, is_told, newest_first, past_of
 from tcppipe.rotated import is_rotated
@@ -139,6 +139,8 @@ class Standing:
                 return run, stretch
             if not stretch.at:  # what stands below a stretch would have proved the file
                 self.unproved = True
+                if self._take_plain(begun_with(run), stretch):
+                    return run, stretch
                 self._take(stretch, self.destination)
                 return run, stretch
         return self._take_copy() or (run, stretch)
