@@ -82,6 +82,7 @@ class Chain:
         self.appeared = 0  # counts the files that have appeared under the origin's name
         self.watched = []  # ended, but a writer may still add to them; whoever adds here removes
         self._done = []  # read to their end, and not yet settled
+        self._ended = 0  # how many were read to their end
         self._older = None  # {(device, inode): inode generation} of files beside the live one: they
         # are older than whatever comes under its name after it; None before the first look
         self._strays = set()  # {((device, inode), name)} of others that may have to do with it
@@ -722,7 +723,10 @@ class Chain:
 
     def done(self):
         """The first reader was read to its end: keep it until the sink has recorded it."""
-        self._done.append(self.readers.pop(0))
+        reader = self.readers.pop(0)
+        self._ended += 1
+        reader.ended = self._ended
+        self._done.append(reader)
 
     def settle(self):
         """The sink has recorded the oldest generation that was read: let go of it."""
@@ -734,7 +738,8 @@ class Chain:
 
     def held(self):
         """Everything that is held, in the order of its generations."""
-        return list(dict.fromkeys(self.watched + self._done + self.readers))
+        ended = sorted(self.watched + self._done, key=lambda reader: reader.ended)
+        return list(dict.fromkeys(ended + self.readers))
 
     @property
     def spent(self):

@@ -36,6 +36,7 @@ class Reader:
     compressed = False
     holding = False  # there are bytes that are not to be read yet
     sure = True  # it is known to be a generation of its own
+    ended = 0  # the number of those that were read to their end, with it
     reopened = None  # the complete generation that it goes on with
     beside = None  # what stood beside the live file when it was last known not to be truncated
     unseen = None  # an Absent, for the generation that it was made of if that proves to be another
@@ -141,6 +142,7 @@ class Absent:
     inode_generation = 0
     born = 0
     sure = False
+    ended = 0
     reopened = beside = None
 
     fd = -1

@@ -19,7 +19,6 @@ from tcppipe.session.situation import Situation, is_held, is_of
 from tcppipe.wire.events import Have
 
 CHANCE = 256  # bytes that two files do not have in common by chance
-LIKELY = 64  # … nor their beginnings
 
 
 def find(situation: Situation) -> Asks[Candidate | None]:
@@ -169,12 +168,11 @@ def _find_undurable(situation: Situation) -> Asks[Candidate | None]:
         return alike
     proved = (yield from _find_proved(situation)) if have.generation.head_len else None
     if proved is not None:
-        if have.generation.head_len >= LIKELY or is_of(proved, have.generation):
-            return proved
+        return proved
     following = yield from _find_next(situation)
-    if following is None or following is proved or not (yield from _is_rewritten(have, following)):
-        return following
-    return None
+    if following is not None and (yield from _is_rewritten(have, following)):
+        return None
+    return following
 
 
 def _find_alike(situation: Situation) -> Asks[Candidate | None]:

@@ -328,6 +328,21 @@ def test_bytes_that_come_later_still(log):
     assert log.heard[:2] == [b"onetoo late", b"two"]
 
 
+def test_what_has_ended_is_held_in_its_order(log):
+    """Also where only a younger one is watched for late bytes: what a new agreement takes for the
+    older one is delivered first, and what comes after it is not passed over."""
+    chain = log.follower.chain
+    for data in b"one", b"two", b"three":
+        log.write(data)
+        chain.look()
+        log.rotate()
+    one, two, three = chain.readers
+    chain.done()
+    chain.done()
+    chain.watched.append(two)
+    assert chain.held() == [one, two, three]
+
+
 def test_renamed_back(log):
     """The same file under its name again is the same generation."""
     log.write(b"one")
