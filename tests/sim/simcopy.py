@@ -218,6 +218,9 @@ class Archive:
             at = self.rnd.randrange(len(inode.data))
             inode.data[at] ^= 1 << self.rnd.randrange(8)
             inode.durable = bytes(inode.data)
+            if not self.copied():  # then nothing else tells that there was a pipe: it is a new one
+                for generation in self.history[:-1]:
+                    generation.gone = generation.untold = True
 
 
 def _is_piece(path):
