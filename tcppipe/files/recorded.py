@@ -6,6 +6,8 @@ is known is another one's, before which a line is missing: ValueError.  Reads an
 
 from __future__ import annotations
 
+import hashlib
+
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
 from tcppipe.files.chronicle import Chronicle
 from tcppipe.files.spelling import Value, complete_of, mark_of, stretch_of
@@ -57,6 +59,8 @@ class Recorded(Chronicle):
     def _begin(self, stretch: Stretch, new: bool = False, numbered: bool = True) -> None:
         """A stretch begins."""
         if new or not self._continues(stretch):
+            if stretch.why == Why.NEXT and self.doubtful:
+                self._end_missed()
             if stretch.why == Why.REOPENED:
                 self._reopen(stretch.generation)
             self.runs.append(Run(stretch))
@@ -139,6 +143,18 @@ class Recorded(Chronicle):
         complete = Complete(run.generation, *run.ended)
         last = run.stretches[-1]
         self._remember(Done(complete, *last.file, computed != NO_DIGEST, last.place))
+
+    def _end_missed(self) -> None:
+        """The next generation begins where the record of the last one's end is damaged: it ended at
+        its last mark, which is written right before."""
+        run = self.runs[-1] if self.runs else None
+        if run is None or run.ended is not None or not (run.mark.offset or run.untouched):
+            return
+        mark, last = run.mark, run.stretches[-1]
+        digest = mark.head if mark.offset == mark.head_len else NO_DIGEST
+        run.ended = mark.offset, digest if mark.offset else hashlib.sha256().digest()
+        complete = Complete(run.generation, *run.ended)
+        self._remember(Done(complete, *last.file, False, last.place))
 
     def _remember(self, done: Done) -> None:
         self._done.append(done)

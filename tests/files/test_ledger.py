@@ -1,13 +1,14 @@
 """The ledger: what is recorded is read back, and a torn end costs no more than itself."""
 
 import errno
+import hashlib
 import json
 import os
 import random
 
 import pytest
 
-from tcppipe.cursor import Generation
+from tcppipe.cursor import NO_DIGEST, Generation
 from tcppipe.files import ledger as module
 from tcppipe.files import recorded, records
 from tcppipe.files.fs import FS
@@ -415,3 +416,37 @@ def test_closing_twice(path):
     ledger = Ledger(path)
     ledger.close()
     ledger.close()
+
+
+def test_the_same_place_under_other_numbers(path):
+    """A disk has another number, or a copy was restored: what proved the stretch still does."""
+    ledger = Ledger(path)
+    ledger.begin(Stretch(ONE, 0, 0, 7, 8, Why.FRESH, KEY))
+    mark = Mark(100, 4, b"h" * 32, 100, b"t" * 32)
+    ledger.note_mark(mark)
+    ledger.begin(Stretch(ONE, 0, 0, 9, 8, Why.RESUMED, KEY))
+    moved = ONE._replace(dev=2, ino=30)
+    ledger.begin(Stretch(moved, 0, 0, 9, 8, Why.RESUMED, KEY))
+    for known in (ledger, reread(ledger)):
+        (run,) = known.runs
+        assert run.stretches == [Stretch(moved, 0, 0, 9, 8, Why.RESUMED, KEY)]
+        assert run.proofs == [(known.stretch, mark)]
+
+
+@pytest.mark.parametrize("length", [0, 4, 100])
+def test_the_record_of_an_end_is_damaged(path, length):
+    """That the next one began tells that it ended, and its last mark tells where."""
+    ledger, digest = Ledger(path), hashlib.sha256(b"").digest()
+    ledger.begin(Stretch(ONE._replace(head_len=0), 0, 0, 7, 8, Why.FRESH, KEY, beside=()))
+    if length:
+        digest = b"h" * 32
+        ledger.note_mark(Mark(length, 4, digest, 4, b"t" * 32))
+    ledger.note("end", length=length, why=9, sha256=digest.hex(), verdict="equal")
+    ledger.begin(Stretch(TWO, 0, length, 7, 8, Why.NEXT, KEY))
+    with open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    with open(path, "wb") as file:
+        file.write(b"".join([*lines[:-2], b"x" + lines[-2][1:], lines[-1]]))
+    (complete,) = reread(ledger).complete
+    assert (complete.generation[:4], complete.length) == (ONE[:4], length)
+    assert complete.digest == (digest if length < 100 else NO_DIGEST)
