@@ -165,10 +165,14 @@ class _Agreement:
     def _on_from(self, candidate: Candidate, offset: int, why: Why) -> Asks[Plan]:
         """The Plan that goes on with a candidate, and with all that comes after it."""
         later: list[Candidate] = []
-        if not candidate.live:
+        late: Late = ()
+        recorded = self.have.holding == Holding.RECORDED and why == Why.WITNESSED
+        if not candidate.live or recorded:
             row = yield from row_of(self.situation, candidate)
-            candidate, later = row.cursor or candidate, (yield from row.after())
-        return self._from(candidate, offset, why, later=later)
+            late = (yield from self._late(row)) if recorded else ()
+            if not candidate.live:
+                candidate, later = row.cursor or candidate, (yield from row.after())
+        return self._from(candidate, offset, why, later=later)._replace(late=late)
 
     def _from(
         self,

@@ -533,6 +533,17 @@ def test_late_bytes_of_an_older_generation_than_the_lost_one():
     assert [(candidate.name, length) for candidate, length in plan.late] == [("log.2", len(OLD))]
 
 
+def test_late_bytes_where_the_ledger_is_older_than_the_copy():
+    """The status file says where to go on; what was complete before may have grown."""
+    files = [File("log.1", OLD + b"late line\n", 1, 25), File("log", NEW, 3, 30, True)]
+    have = recorded(b"lost", ino=9, doubtful=True)._replace(end=len(NEW))
+    plan = World(files, NEW, have).agree(
+        witness=Cursor(generation(NEW, 3), 2000), past=[complete(OLD, 1)]
+    )
+    assert plan.begin.why == Why.WITNESSED
+    assert [(candidate.name, length) for candidate, length in plan.late] == [("log.1", len(OLD))]
+
+
 def test_only_the_sink_knows_which_late_bytes_have_come():
     """The source has sent some, and the sink was killed before it had them."""
     ours = complete(OLD, 1)._replace(length=len(OLD) + 10, digest=b"l" * 32)
