@@ -43,6 +43,7 @@ class ByteSource(SourceSession):
         self._offset = offset
         self._number = number
         self._picking: Picking | None = None
+        self._passed: list[tuple[Candidate, int]] = []  # what cannot be read, from where on
 
     def open(self) -> list[Action]:
         """The first actions."""
@@ -65,7 +66,12 @@ class ByteSource(SourceSession):
         self.state = states.STREAMING
         answer = pull1.answer(found, self._number(candidate))
         quiet = pull1.ALIVE if offset == size else b""
-        return [Start(candidate, offset, (0, NO_DIGEST), later=tuple(later)), Send(answer + quiet)]
+        start = Start(candidate, offset, (0, NO_DIGEST), later=tuple(later))
+        lost = [
+            Say("critical", f"bytes lost from offset {first} on: {c.name}: {c.trouble}")
+            for c, first in self._passed
+        ]
+        return [start, *lost, Send(answer + quiet)]
 
     def _pick(self, found: Found) -> Picking:
         """(is the asked-for one known, the Candidate to serve, from where on, what follows)."""
@@ -76,14 +82,17 @@ class ByteSource(SourceSession):
         if not self._inode:
             return True, live, self._offset, []
         rotated = [c for c in candidates if not c.live]
-        mine = [c for c in candidates if self._number(c) == self._inode and not c.trouble]
-        if not mine:
+        mine = [c for c in candidates if self._number(c) == self._inode]
+        candidate = next((c for c in mine if not c.trouble), None)
+        if candidate is None:
+            self._passed = [(c, self._offset) for c in mine]
             return False, live, 0, []
-        candidate = mine[0]
         if candidate.live:
             return True, candidate, self._offset, []
         row = arrange(rotated if candidate in rotated else [candidate], found.path, None, candidate)
-        later = [c for c in row[row.index(candidate) + 1 :] if not c.trouble]
+        later = row[row.index(candidate) + 1 :]
+        self._passed = [(c, 0) for c in later if c.trouble]  # it can be told of neither, nor wait
+        later = [c for c in later if not c.trouble]
         later += [live] if live.live else []
         size = yield from size_of(candidate)
         if later and size == self._offset:

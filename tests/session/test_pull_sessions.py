@@ -64,6 +64,21 @@ def test_no_answer_to_what_cannot_be():
         served(3, 31)
 
 
+@pytest.mark.parametrize(
+    "inode, expected, lost_from",
+    [(1, (OLDER, 4, b"O 1\n"), 0), (2, (LIVE, 0, b"L 3\n"), 4), (3, (LIVE, 4, b"O 3\n"), None)],
+)
+def test_what_cannot_be_read_is_said(inode, expected, lost_from):
+    """An original cannot wait for a rotated file, nor be told that one is missing: the log is."""
+    chain = [OLDER, OLD._replace(name="/f.1", trouble="Permission denied"), LIVE]
+    session = ByteSource(inode, 4, lambda c: c.generation.ino, 0.0)
+    start, *said, send = session.done(session.open()[0], act.Found("/f", chain))
+    assert (start.candidate, start.offset, send.data) == expected
+    text = f"bytes lost from offset {lost_from} on: /f.1: Permission denied"
+    assert said == ([] if lost_from is None else [act.Say("critical", text)])
+    assert OLD.generation not in [later.generation for later in start.later]
+
+
 def test_news_of_an_origin():
     """Bytes without 0x07; the end of a generation is the end of the connection."""
     session = ByteSource(0, 0, lambda c: c.generation.ino, 0.0)
