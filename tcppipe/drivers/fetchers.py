@@ -67,7 +67,8 @@ class Fetchers:
         self._means = Means(
             self._addresses, state_dir, tell, self._rota.syncer, Buffers(BUFFER), Gate()
         )
-        self._fetches: dict[Source, Fetch] = {}  # by all that a source is but its line
+        self._wanted: dict[Source, Source] = {}  # by all that a source is but its line
+        self._fetches: dict[Source, Fetch] = {}  # the same
         self._states: dict[
             Fetch, tuple[str | None, bool]
         ] = {}  # what SNMP was told, or will be, of each
@@ -90,20 +91,27 @@ class Fetchers:
 
     def take(self, sources: list[Source], now: float) -> None:
         """From now on these are the sources."""
-        wanted = {source._replace(line=0): source for source in sources}
-        for key in set(self._fetches) - set(wanted):
-            fetch = self._fetches.pop(key)
-            self._states.pop(fetch, None)
-            self._rota.leave(fetch)
-        for key, source in wanted.items():
-            if key not in self._fetches:
-                self._fetches[key] = Fetch(source, self._means)
-            fetch = self._fetches[key]
+        self._wanted = {source._replace(line=0): source for source in sources}
+        for key in set(self._fetches) - set(self._wanted):
+            self._rota.leave(self._fetches.pop(key), self._begin)
+        self._begin(now)
+        for fetch in self._fetches.values():
             self._rota.tell(fetch, fetch.hurry, now)
         if self._names.young(now):
             self._look_at = 0.0  # once more, after this one
         else:
             self._stop_looking()
+        self._show_at = now
+
+    def _begin(self, now: float) -> None:
+        """Fetch what is wanted, and is not: each once whoever had its files lets go of them."""
+        busy = {p for f in self._rota.leaving for p in (f.source.local, f.source.pointer)}
+        for key, source in self._wanted.items():
+            if key not in self._fetches and busy.isdisjoint((source.local, source.pointer)):
+                fetch = self._fetches[key] = Fetch(source, self._means)
+                self._rota.settle(fetch, now)
+        there = {*self._fetches.values(), *self._rota.leaving}
+        self._states = {fetch: state for fetch, state in self._states.items() if fetch in there}
         self._show_at = now
 
     def _addresses(self, host: str) -> list[Address]:
@@ -130,6 +138,7 @@ class Fetchers:
                 self._unsettled = True
                 time.sleep(PAUSE)
         self._names.close()
+        self._wanted = {}
         self._rota.close(self._fetches.values(), self._tell)
 
     def _turn(self, signals: Signals) -> bool:
@@ -189,7 +198,7 @@ class Fetchers:
                 self._read_at = now + PAUSE if unread else inf
             if found and asked == self._asked:
                 self.take(found[0], now)
-                holds = counted(len(self._fetches), "source", "sources")
+                holds = counted(len(self._wanted), "source", "sources")
                 self._say("info", f"{self.path}: read again, {holds}")
 
         self._rota.beside(work, then)
@@ -200,7 +209,7 @@ class Fetchers:
         due = now >= self._board.due or (self._show_at is not None and now >= self._show_at)
         if due and not self._showing:
             self._show_at, self._showing = None, True
-            show = partial(self._board.show, list(self._fetches.values()), now)
+            show = partial(self._board.show, [*self._fetches.values(), *self._rota.leaving], now)
             self._rota.beside(show, self._shown)
         if now >= self._tend_at:
             self._tend_at = now + REFRESH
@@ -239,7 +248,7 @@ class Fetchers:
         if self._looking is not None or now < self._look_at:
             return
         self._look_at = now + REFRESH
-        wanted = sorted({f.source.host for f in self._fetches.values() if f.source.is_name})
+        wanted = sorted({source.host for source in self._wanted.values() if source.is_name})
         if not wanted:
             return
         try:

@@ -35,6 +35,10 @@ STOP = 10.0  # seconds that we wait at our end for a disk that does not answer
 Step = Callable[[float], object]  # a function of the time
 
 
+def _nothing(_now: float) -> None:
+    pass
+
+
 class Turned(Protocol):
     """Who has turns: drivers/fetch."""
 
@@ -104,7 +108,7 @@ class Rota(Generic[F]):
         self._turns: dict[F, Taken] = {}  # of those who have one
         self._over: deque[F] = deque()  # whose turn has ended
         self._next: deque[Step] = deque()  # what follows other jobs that have ended
-        self._leaving: set[F] = set()  # who will have no other turn
+        self.leaving: dict[F, Step] = {}  # who will have no other turn, and what follows
         self._by_fd: dict[int, F] = {}
         self._fds: dict[F, int] = {}  # the descriptor of each that is in the poll
         self._syncing: set[F] = set()  # those that wait for the syncer
@@ -134,9 +138,9 @@ class Rota(Generic[F]):
             step(now)
             self.settle(fetch, now)
 
-    def leave(self, fetch: F) -> None:
-        """This is its last turn."""
-        self._leaving.add(fetch)
+    def leave(self, fetch: F, then: Step = _nothing) -> None:
+        """This is its last turn; then (in the loop) then(now)."""
+        self.leaving[fetch] = then
         self.let(fetch, fetch.close)
 
     def beside(self, work: Callable[[], None], then: Step) -> None:
@@ -175,8 +179,8 @@ class Rota(Generic[F]):
             fetch.turned(now - turn.since, now)
             if turn.later:
                 self._begin(fetch, turn.later)
-            elif fetch in self._leaving:
-                self._leaving.discard(fetch)
+            elif fetch in self.leaving:
+                self.leaving.pop(fetch)(now)
             else:
                 self.settle(fetch, now)
                 self._changed(fetch, now)

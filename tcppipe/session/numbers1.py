@@ -81,7 +81,6 @@ class ByteSource(SourceSession):
         live = candidates[-1]
         if not self._inode:
             return True, live, self._offset, []
-        rotated = [c for c in candidates if not c.live]
         mine = [c for c in candidates if self._number(c) == self._inode]
         candidate = next((c for c in mine if not c.trouble), None)
         if candidate is None:
@@ -89,15 +88,19 @@ class ByteSource(SourceSession):
             return False, live, 0, []
         if candidate.live:
             return True, candidate, self._offset, []
-        row = arrange(rotated if candidate in rotated else [candidate], found.path, None, candidate)
-        later = row[row.index(candidate) + 1 :]
-        self._passed = [(c, 0) for c in later if c.trouble]  # it can be told of neither, nor wait
-        later = [c for c in later if not c.trouble]
+        rotated = [c for c in candidates if not c.live]
+        later = self._behind(arrange(rotated, found.path, None, candidate), candidate)
         later += [live] if live.live else []
         size = yield from size_of(candidate)
         if later and size == self._offset:
             return True, later[0], 0, later[1:]
         return True, candidate, self._offset, later
+
+    def _behind(self, row: list[Candidate], candidate: Candidate) -> list[Candidate]:
+        """What follows it in a row, as far as it can be read: its client cannot be told to wait."""
+        later = row[row.index(candidate) + 1 :]
+        self._passed = [(c, 0) for c in later if c.trouble]
+        return [c for c in later if not c.trouble]
 
     def deliver(self, item: news.News) -> list[Action]:
         """News of the origin -> actions.  Raises LinkLost when the generation has ended."""
