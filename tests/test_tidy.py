@@ -51,7 +51,6 @@ NOT_YET = {
         "tcppipe.files.guarded",
         "tcppipe.files.merged",
         "tcppipe.files.standing",
-        "tcppipe.session.agree",
     },
     "short_functions": {
         "tcppipe.drivers.numbers.Files.serve",

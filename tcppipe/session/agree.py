@@ -22,15 +22,15 @@ sink; yield Search: for candidates of any name - and returns a Plan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from tcppipe.cursor import HEAD, NO_DIGEST, Cursor
+from tcppipe.cursor import NO_DIGEST, Cursor
 from tcppipe.session import compare
-from tcppipe.session.actions import Asks, Await, Candidate, Found, Measure, Search, Start
+from tcppipe.session.actions import Asks, Await, Candidate, Found, Measure, Search
 from tcppipe.session.begin import PROOF, adopted, fresh, is_told, witnessed
-from tcppipe.session.find import CHANCE, find
+from tcppipe.session.find import CHANCE, find, without_rests
 from tcppipe.session.known import same_inode, size_of
 from tcppipe.session.older import passed
+from tcppipe.session.plan import IN_DOUBT, First, Late, Plan
 from tcppipe.session.row import Row, row_of
 from tcppipe.session.situation import Situation, is_of
 from tcppipe.wire.events import Begin, Complete, Gap, Have, Holding, Probe, Why
@@ -38,34 +38,6 @@ from tcppipe.wire.events import Begin, Complete, Gap, Have, Holding, Probe, Why
 MOST_LATE = 8  # complete generations that are watched for late bytes, the youngest
 CHECKS = 2  # the minor version from which on a sink knows more than one complete generation
 REOPENS = 2  # the minor version from which on a sink knows what is reopened
-
-
-Late = tuple[tuple[Candidate, int], ...]
-# the first that can be read or None, Gaps of those before it, what comes after
-First = tuple[Candidate | None, list[Gap], Sequence[Candidate]]
-
-
-class Plan(NamedTuple):
-    """How to go on: where to start reading, and what to tell the sink.
-
-    proof: length and SHA-256 of the bytes just below the offset, for the reader to check.
-    late: of (Candidate, length): complete generations that may have grown since.
-    later: the Candidates that come after the one to start with, oldest first.
-    """
-
-    candidate: Candidate
-    begin: Begin
-    gaps: tuple[Gap, ...] = ()
-    proof: tuple[int, bytes] = (0, NO_DIGEST)
-    late: Late = ()
-    later: tuple[Candidate, ...] = ()
-    past: tuple[Complete, ...] = ()
-
-    def start(self) -> Start:
-        """The Start that carries it out."""
-        return Start(
-            self.candidate, self.begin.offset, self.proof, self.late, self.later, self.past
-        )
 
 
 def agree(
@@ -131,14 +103,15 @@ class _Agreement:
             told = (yield from self._sure()) if have.doubtful else None
             return told or (yield from self._recorded())
         if have.holding == Holding.UNRECORDED:
-            candidate = yield from adopted(situation)
-            if candidate is not None:
-                return (yield from self._on_from(candidate, have.end, Why.ADOPTED))
+            there = yield from adopted(situation)
+            if there is not None:
+                why = Why.WITNESSED if there.whole else Why.ADOPTED
+                return self._from(there.candidate, there.offset, why, later=there.later)
             if have.generation.ino:
                 return (yield from self._pointed())
-        there = (yield from witnessed(situation, witness)) if witness is not None else None
-        if there is not None:
-            return (yield from self._on_from(*there, Why.WITNESSED))
+        said = (yield from witnessed(situation, witness)) if witness is not None else None
+        if said is not None:
+            return (yield from self._witnessed(*said))
         start, gaps, later = self._first((yield from fresh(situation)))
         if start is None:
             start, gaps = situation.candidates[-1], []
@@ -150,7 +123,11 @@ class _Agreement:
         if self.witness is None or is_told(self.situation, self.witness):
             return None
         told = yield from witnessed(self.situation, self.witness, sure=True)
-        return (yield from self._on_from(*told, Why.WITNESSED)) if told is not None else None
+        return (yield from self._witnessed(*told)) if told is not None else None
+
+    def _witnessed(self, candidate: Candidate, offset: int, proved: bool) -> Asks[Plan]:
+        plan = yield from self._on_from(candidate, offset, Why.WITNESSED)
+        return plan if proved else plan._replace(doubt=IN_DOUBT.format(offset))
 
     def _pointed(self) -> Asks[Plan]:
         """A pointer file names an inode, and the destination is not the beginning of any file.
@@ -311,7 +288,7 @@ class _Agreement:
         if told is not None:
             return told
         have = self.have
-        left = yield from self._without_rests((yield from row.after()))
+        left = yield from without_rests(have, (yield from row.after()))
         start, gaps, later = self._first(left)
         if start is None:
             return None
@@ -324,14 +301,3 @@ class _Agreement:
             gaps.insert(0, Gap(have.generation, min(sure, have.end), 0, reason))
         why = Why.FORKED if forked else Why.LOST
         return (yield from self._begin(start, why, gaps, later, row))
-
-    def _without_rests(self, later: Sequence[Candidate]) -> Asks[list[Candidate]]:
-        """Without what holds but the beginning of the lost generation: a copy of it."""
-        have, left = self.have, []
-        for candidate in later:
-            size = None if candidate.trouble or candidate.live else (yield from size_of(candidate))
-            if not have.first and size and HEAD <= size <= have.end:
-                if (yield from compare.common(candidate, 0, size)) == size:
-                    continue
-            left.append(candidate)
-        return left

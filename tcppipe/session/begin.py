@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tcppipe.cursor import UNKNOWN, Cursor
 from tcppipe.session import compare
 from tcppipe.session.actions import Asks, Candidate, Measure
-from tcppipe.session.known import size_of
+from tcppipe.session.find import CHANCE
+from tcppipe.session.known import recognise, size_of
+from tcppipe.session.older import Passed, passed
 from tcppipe.session.row import row_of
 from tcppipe.session.situation import Situation, is_held, is_of
 from tcppipe.wire.events import Have, Holding, Probe
@@ -23,24 +27,53 @@ def fresh(situation: Situation) -> Asks[list[Candidate]]:
     return [c for c in later if c.live or c.mtime > born or is_held(c)]
 
 
-def adopted(situation: Situation) -> Asks[Candidate | None]:
-    """The file here whose beginning is all that the destination holds, or None."""
+def adopted(situation: Situation) -> Asks[Passed | None]:
+    """A Passed: the destination holds the beginning of a file here, or several, one behind the
+    other, up to some place in the last.  None: something else."""
     have = situation.have
     likely = list(reversed(situation.candidates))
     if have.generation.ino:
         likely.sort(key=lambda candidate: candidate.generation.ino != have.generation.ino)
     for candidate in likely:
         size = None if candidate.trouble else (yield from size_of(candidate))
-        if size is not None and size >= have.end:
-            if (yield from compare.common(candidate, 0, have.end)) == have.end:
-                return candidate
+        high = min(size or 0, have.end)
+        if size is None or not (high or high == have.end):
+            continue
+        if (yield from compare.common(candidate, 0, high)) == high:
+            there = yield from _adopt(situation, candidate, high)
+            if there.end == have.end:
+                situation.past += there.whole
+                return there
     return None
+
+
+def _adopt(situation: Situation, candidate: Candidate, high: int) -> Asks[Passed]:
+    """A Passed, as far as it goes: all of the candidate stands in the destination, or the
+    destination ends there, at `high`.
+
+    What we have delivered from this generation on does not count: the destination was restored
+    from a backup that may not have it.
+    """
+    past = situation.past
+    place = (yield from recognise(past, [candidate], situation.path)).place(candidate)
+    situation.past = past[:place]
+    later: Sequence[Candidate] = ()
+    if not candidate.live:
+        row = yield from row_of(situation, candidate)
+        candidate, later = row.cursor or candidate, (yield from row.after())
+    there = Passed(candidate, high, later, [], high)
+    if high < situation.have.end:
+        there = (yield from passed(situation.have, candidate, high, later, CHANCE)) or there
+    if there.end < situation.have.end:
+        situation.past = past
+    return there
 
 
 def witnessed(
     situation: Situation, witness: Cursor, sure: bool = False
-) -> Asks[tuple[Candidate, int] | None]:
-    """(the file, the offset) that the status file says, or None.  The sink may have got further.
+) -> Asks[tuple[Candidate, int, bool] | None]:
+    """(the file, the offset) that the status file says, and whether the destination ends so; or
+    None.  The sink may have got further.
 
     sure: only when the destination ends with what the candidate has there.
     """
@@ -54,7 +87,7 @@ def witnessed(
             offset = yield from _end_of(have, candidate, witness.offset)
         if sure and not (offset and witness.offset):
             continue
-        return candidate, witness.offset if offset is None else offset
+        return candidate, witness.offset if offset is None else offset, offset is not None
     return None
 
 

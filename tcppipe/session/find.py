@@ -9,6 +9,8 @@ the one that comes next in the row, unless that was rewritten.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.rotated import arrange
 from tcppipe.session import compare
@@ -242,3 +244,15 @@ def _find_next(situation: Situation) -> Asks[Candidate | None]:
         if (yield from _may_hold(have, live)):
             return live  # its inode has another number now
     return same[-1] if same else None
+
+
+def without_rests(have: Have, later: Iterable[Candidate]) -> Asks[list[Candidate]]:
+    """Without what holds but the beginning of the lost generation: a copy of it."""
+    left = []
+    for candidate in later:
+        size = None if candidate.trouble or candidate.live else (yield from size_of(candidate))
+        if not have.first and size and HEAD <= size <= have.end:
+            if (yield from compare.common(candidate, 0, size)) == size:
+                continue
+        left.append(candidate)
+    return left

@@ -17,13 +17,14 @@ from tcppipe.wire.events import Complete, Have
 
 
 class Passed(NamedTuple):
-    """How far the sink has got: in which file, up to where, what comes after that one, and which
-    generations are there to their end, as Complete."""
+    """How far the sink has got: in which file, up to where, what comes after that one, which
+    generations are there to their end, as Complete, and at which of its offsets that is."""
 
     candidate: Candidate
     offset: int
     later: Sequence[Candidate]
     whole: list[Complete]
+    end: int
 
 
 def passed(
@@ -50,7 +51,7 @@ def passed(
             if complete is None:
                 break
             whole.append(complete)
-            found = Passed(candidate, agreed, later[number + 1 :], whole)
+            found = Passed(candidate, agreed, later[number + 1 :], whole, at + agreed)
             before = candidate
         if agreed < size:
             break

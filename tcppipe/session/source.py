@@ -13,9 +13,10 @@ from tcppipe.cursor import Bytes, Cursor, Generation
 from tcppipe.errors import LinkLost, PeerError, Refused
 from tcppipe.session import news, states
 from tcppipe.session.actions import Action, Asks, Save, Say, Search, Send, Settle
-from tcppipe.session.agree import REOPENS, Plan, agree
+from tcppipe.session.agree import REOPENS, agree
 from tcppipe.session.contract import SourceSession
 from tcppipe.session.peer import Peer
+from tcppipe.session.plan import Plan
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode, packed_header
 
@@ -215,7 +216,8 @@ class Source(Peer, SourceSession):
             raise LinkLost("the origin has changed or is gone for now")
         # a gap is told once the file has proved to be what it was when the gap was found
         gaps = [action for gap in plan.gaps for action in self._gap(gap)]
-        return [plan.start(), *gaps, *self._begin(plan.begin)]
+        doubts = [Say("critical", plan.doubt)] if plan.doubt else []
+        return [plan.start(), *gaps, *doubts, *self._begin(plan.begin)]
 
     def _begin(self, begin: ev.Begin) -> list[Action]:
         self.state = states.STREAMING

@@ -167,6 +167,11 @@ class Pushed(World):
         self.ledger = str(stage.state_dir / f"{base}.ledger")
         self.mirror = bool(options)
 
+    @property
+    def rotates_alone(self):
+        """True when the origin's rotations do not rotate the copy."""
+        return not self.mirror
+
     def up(self):
         """Both sides run."""
         self.sink.up()
@@ -200,6 +205,8 @@ class Mirrored(Pushed):
 
 class Pulled(World):
     """gen_numbers and fetch_logs."""
+
+    rotates_alone = False
 
     def __init__(self, stage):
         super().__init__(stage)

@@ -112,3 +112,33 @@ def test_from_long_ago(world, rotations, old, ledgers):
         world.follow("Ledgers from a backup")
     world.begin_again()
     world.proves()
+
+
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_copies_from_a_backup_and_no_ledgers(world, rotations, rounds):
+    """The copies are those of last night, and of the ledgers there is none: the copies tell, and what
+    the sender has delivered since comes again."""
+    story = Story(world, is_killed)
+    story.begins()
+    if world.rotates_alone:  # a copy may hold several generations
+        world.write()
+        world.rotate()
+        world.write()
+        world.arrives()
+    world.follow("Backups")
+    story.goes_on(rounds)
+    story.ends(rotations)
+    world.follow("Copies from a backup")
+    shutil.rmtree(world.stage.state_dir)
+    world.begin_again()
+    world.proves()
+
+
+def test_lost_ledgers(world, story, rotations):
+    """All ledgers are lost, the copies are there."""
+    story.begins()
+    story.goes_on()
+    story.ends(rotations)
+    shutil.rmtree(world.stage.state_dir)
+    world.begin_again()
+    world.proves()

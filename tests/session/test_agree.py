@@ -12,6 +12,7 @@ from tcppipe.session.actions import Await, Candidate, Found, Length, Measure, Se
 from tcppipe.session.agree import agree
 from tcppipe.session.begin import PROOF, REACH
 from tcppipe.session.compare import common
+from tcppipe.session.find import CHANCE
 from tcppipe.session.known import merged
 from tcppipe.wire.events import Complete, Have, Holding, Probe, Why
 from tcppipe.wire.frames import MAX_RANGES
@@ -600,6 +601,49 @@ def test_a_copy_of_a_rotated_file_is_adopted():
     assert decided(World(files, copy, unrecorded(copy)).agree()) == ("log.1", Why.ADOPTED, 1234)
 
 
+@pytest.mark.parametrize("there", [5001, 5300, 8000, 8700])
+def test_a_copy_of_several_files_is_adopted(there):
+    """It was restored from a backup, and its ledger is lost: it goes on in the file that it ends in,
+    and what we delivered later, when all was well, comes again."""
+    third = lines("third", 900)
+    files = [File("log.2", OLD, 4, 10), File("log.1", NEW, 5, 20), File("log", third, 6, 30, True)]
+    copy = (OLD + NEW + third)[:there]
+    world = World(files, copy, unrecorded(copy))
+    world.complete = [
+        Complete(generation(data, ino), len(data), digest_in(data, 0, len(data)))
+        for data, ino in ((OLD, 4), (NEW, 5))
+    ]
+    plan = world.agree(witness=Cursor(generation(third, 6), 900))
+    if there < 8000 + CHANCE:
+        assert decided(plan) == ("log.1", Why.WITNESSED, there - 5000)
+        assert [candidate.name for candidate in plan.later] == ["log"]
+        assert [entry.length for entry in plan.past] == [5000]
+    else:
+        assert decided(plan) == ("log", Why.WITNESSED, there - 8000)
+        assert [entry.length for entry in plan.past] == [5000, 3000]
+    assert not plan.doubt
+
+
+def test_what_was_delivered_behind_an_adopted_place_comes_again():
+    """The same of a mirror, or of a copy that was as old as that."""
+    files = [File("log.1", OLD, 5, 20), File("log", NEW, 6, 30, True)]
+    world = World(files, OLD[:1234], unrecorded(OLD[:1234]))
+    world.complete = [Complete(generation(OLD, 5), 5000, digest_in(OLD, 0, 5000))]
+    plan = world.agree(witness=Cursor(generation(NEW, 6), 3000))
+    assert decided(plan) == ("log.1", Why.ADOPTED, 1234)
+    assert [candidate.name for candidate in plan.later] == ["log"]
+    assert not plan.past
+
+
+def test_a_witness_in_doubt():
+    """No ledger, and the destination ends with nothing that is known: it goes on where the status
+    file says, and that is said."""
+    copy = b"older things\n" + OLD[100:1900]
+    plan = World([LIVE], copy, unrecorded(copy)).agree(witness=Cursor(generation(OLD), 2000))
+    assert decided(plan) == ("log", Why.WITNESSED, 2000)
+    assert "compare the two" in plan.doubt
+
+
 def test_another_content_is_left_alone():
     """The whole origin goes behind it, as with the original."""
     copy = OLD[:500] + b"X" + OLD[501:1000]
@@ -612,6 +656,7 @@ def test_a_witness_tells_where_an_unknown_destination_ends():
     witness = Cursor(generation(OLD), 2000)
     plan = World([LIVE], copy, unrecorded(copy)).agree(witness=witness)
     assert decided(plan) == ("log", Why.WITNESSED, 2000)
+    assert not plan.doubt
 
 
 @pytest.mark.parametrize("behind", [1, 17, 1000, 2900])
