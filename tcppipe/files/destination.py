@@ -15,6 +15,7 @@ import time
 from tcppipe.errors import ConfigError
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import kind_of, siblings
+from tcppipe.rotated import EXTENSIONS, FOREIGN
 
 # errors that go away by themselves, or when an administrator frees something
 PASSING = {
@@ -256,16 +257,22 @@ class Destination:
 
 
 def free_name(base, fs=REAL):
-    """BASE.YYYYmmddHHMMSS, with a number behind it when that exists already."""
+    """BASE.YYYYmmddHHMMSS, with a number behind it when that exists already, or compressed: who
+    compresses the next one would overwrite it."""
     stamp = _short(base) + time.strftime(".%Y%m%d%H%M%S")
     name, number = stamp, 0
-    while True:
-        try:
-            fs.stat(name)
-        except FileNotFoundError:
-            return name
+    while any(_exists(name + extension, fs) for extension in ("", *EXTENSIONS, *FOREIGN)):
         number += 1
         name = f"{stamp}.{number}"
+    return name
+
+
+def _exists(path, fs):
+    try:
+        fs.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _short(base):
