@@ -121,6 +121,13 @@ def ledger_base(host: str, path: str) -> str:
     return _short(f"{_quote(host).lower()}.{_quote(path)}")
 
 
+def ledger_of(directory: str, host: str, path: str, merged: str | None = None) -> str:
+    """The ledger of the pipe from a host's file; merged: the local file, if others lead there."""
+    if merged is not None:
+        return os.path.join(directory, file_name(merged) + ".merge")
+    return os.path.join(directory, ledger_base(host, path) + ".ledger")
+
+
 def lock_of(directory: str, path: str) -> str:
     """The file that is locked by whoever writes to the destination `path`.
 

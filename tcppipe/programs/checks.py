@@ -21,6 +21,7 @@ from tcppipe.errors import ConfigError
 from tcppipe.files import configuration, matches
 from tcppipe.net import identity, resolver
 from tcppipe.net.resolver import HostNames
+from tcppipe.process import paths
 from tcppipe.programs.options import note, prints
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Note = tuple[int, str]  # a line, and words about it
 PATIENCE = 5.0  # seconds for all names
 
 
-def tcppiped(conf: str, asked: str | None = None) -> int:
+def tcppiped(conf: str, state_dir: str, asked: str | None = None) -> int:
     """Print what a configuration says, or what it says of one HOST:FILE; the exit status."""
     prints()
     table = Table(conf)
@@ -41,7 +42,7 @@ def tcppiped(conf: str, asked: str | None = None) -> int:
         table.read()
         text = configuration.read(conf)
         if asked is not None:
-            return _which(table, asked)
+            return _which(table, state_dir, asked)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -121,10 +122,10 @@ def tcppipe(keep: ListOptions) -> int:
     found = []
     for line in wanted.lines:
         print(f"{line.line}: {line.text}")
-        paths = wanted.of_line(line)
-        for path in paths:
+        found_now = wanted.of_line(line)
+        for path in found_now:
             print(f"    {path}")
-        if not paths:
+        if not found_now:
             found.append((line.line, _why_none(wanted, line)))
     hosts = [(line.line, line.options["h"]) for line in wanted.lines]
     found += _unknown([(number, host) for number, host in hosts if grammar.is_name(host)])
@@ -192,7 +193,7 @@ def _look_up(wanted: Collection[str]) -> HostNames:
     return names
 
 
-def _which(table: Table, asked: str) -> int:
+def _which(table: Table, state_dir: str, asked: str) -> int:
     try:
         host, path = grammar.split_origin(asked)
     except ValueError as error:
@@ -227,10 +228,17 @@ def _which(table: Table, asked: str) -> int:
     name = labels.get(entry.line) if entry is not None else None
     if entry is None or name is None:
         raise _no_entry(table, fitting, asked)
-    print(f"{entry.line}: {entry.text}")
-    how = " (merged)" if reach.merged(table.entries, entry, name, path) else ""
-    print(f"    {entry.destination(name, path)}{how}")
+    print("\n    ".join(_told(table, state_dir, entry, (name, path))))
     return 0
+
+
+def _told(
+    table: Table, state_dir: str, entry: Entry, pipe: tuple[str, str]
+) -> tuple[str, str, str]:
+    """A line of the configuration, and where it leads a pipe, and the pipe's ledger."""
+    local, merged = entry.destination(*pipe), reach.merged(table.entries, entry, *pipe)
+    ledger = paths.ledger_of(state_dir, *pipe, merged=local if merged else None)
+    return f"{entry.line}: {entry.text}", f"{local}{' (merged)' if merged else ''}", ledger
 
 
 def _no_entry(table: Table, fitting: list[Entry], asked: str) -> ConfigError:

@@ -27,7 +27,7 @@ usage: tcppiped [-f CONF] [-p PORT] [-a ADDRESS] [-d]
   -a ADDRESS   the address to listen on (all of IPv4 and IPv6)
   -d           stay in the foreground, log to standard error
   -T           check the configuration, print what it says, and end; with HOST:FILE
-               print the line that is for it, and where it leads
+               print the line that is for it, the local file, and the ledger
   --run-dir DIR    the pid file (/var/run)
   --state-dir DIR  the ledgers (/var/lib/tcppipe)
   --help, --version
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "T" in options:
             from tcppipe.programs import checks
 
-            return checks.tcppiped(os.path.abspath(options.get("f", CONF)), *operands)
+            conf = os.path.abspath(options.get("f", CONF))
+            return checks.tcppiped(conf, paths.state_dir(options.get("state-dir")), *operands)
         return _run(options, port)
 
     return said(body)

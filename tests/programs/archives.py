@@ -6,6 +6,7 @@ The commands are those of MOVING AND RESTORING in tcppiped(8), with the stage's 
 import gzip
 import os
 import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -18,6 +19,12 @@ BOOT = "/proc/sys/kernel/random/boot_id"
 FALSE = (  # what no restoring makes true
     "lost at the origin|rewritten|generation is gone|digests of a generation|no longer has|"
     "somebody else|bytes have no place"
+)
+
+QUOTED = re.compile(r"(archive-6514\.|web1\.|)((?:%2F\w+)+)")
+PLACE = re.compile(
+    r"(?<![\w/])(/var/lib/tcppipe|/var/run|new:/|/archive|/backup|/mnt|/etc/tcppipe\.conf|web1:"
+    r"|/etc/fetch_logs\.conf|/etc/gen_numbers\.locals|/var/snmp_data/web1|/var/log|-h archive)"
 )
 
 SLOW = """
@@ -51,27 +58,46 @@ class World:
         for folder in (self.other / "archive", self.other / "var/lib/tcppipe", self.other / "etc"):
             folder.mkdir(parents=True)
         self.origin.touch()
+        self.bin = stage.path / "bin"  # what the page's commands find
+        self.bin.mkdir()
+        (self.bin / "tcppipe").write_text(
+            f'#!/bin/sh\nexec {" ".join(map(shlex.quote, stage.program("tcppipe")))} "$@"\n'
+        )
+        (self.bin / "tcppipe").chmod(0o755)
+        stage.env["PATH"] = f"{self.bin}:{stage.env['PATH']}"
         self.written = bytearray()
         self.lines = 0
 
-    def follow(self, heading):
-        """Do what the page says."""
-        places = {
-            "/var/lib/tcppipe/NAME": self.ledger.removesuffix(".ledger"),
-            "/var/lib/tcppipe": str(self.stage.state_dir),
-            "new:/": f"{self.other}/",
-            "/archive": str(self.archive),
-            "/backup": str(self.backup),
-            "/mnt": str(self.stage.path / "mnt"),
-            "/etc/tcppipe.conf": str(self.stage.conf),
-            "/var/run/tcppiped.pid": str(self.stage.run_dir / "tcppiped.pid"),
-            "/var/log": str(self.origin.parent),
-        }
-        pattern = rf"(?<![\w/])({'|'.join(map(re.escape, places))})"
-        for command in commands(heading):
-            command = re.sub(pattern, lambda match: places[match[0]], command)
+    def follow(self, heading, first=0, last=None):
+        """Do what the page says; first, last: only these of its commands."""
+        for command in commands(heading)[first:last]:
+            command = QUOTED.sub(self._quoted, command)
+            command = PLACE.sub(self._placed, command)
             done = self.stage.run(["sh", "-c", command])
             assert done.returncode == 0, (command, done.stderr)
+
+    def _placed(self, found):
+        """Where on this stage is what the page means."""
+        stage, run_dir = self.stage, self.stage.run_dir
+        places = {
+            "/var/lib/tcppipe": stage.state_dir, "/var/run": run_dir, "new:/": f"{self.other}/",
+            "/archive": self.archive, "/backup": self.backup, "/mnt": stage.path / "mnt",
+            "/etc/tcppipe.conf": stage.conf, "/etc/fetch_logs.conf": stage.path / "fetch_logs.conf",
+            "/etc/gen_numbers.locals": stage.path / "gen_numbers.locals",
+            "/var/snmp_data/web1": stage.path / "snmp" / "127.0.0.1",
+            "/var/log": self.origin.parent, "web1:": "127.0.0.1:",
+            "-h archive": f"-h 127.0.0.1 -p {stage.port}",
+        }  # fmt: skip
+        return str(places[found[0]])
+
+    def _quoted(self, found):
+        """How a file is called that has a path as its name."""
+        path = PLACE.sub(self._placed, found[2].replace("%2F", "/"))
+        if found[1] == "archive-6514.":
+            return paths.pipe_base("127.0.0.1", self.stage.port, path)
+        if found[1] == "web1.":
+            return paths.ledger_base("127.0.0.1", path)
+        return paths.file_name(path)
 
     def write(self, count=200):
         """An application writes lines."""
@@ -94,6 +120,12 @@ class World:
             self.stage.run(["gzip", second])
         self.origin.rename(f"{self.origin}.1")
         self.origin.touch()
+
+    def compress(self, pieces):
+        """What logrotate does to rotated copies."""
+        for piece in pieces:
+            if piece.suffix != ".gz":
+                assert self.stage.run(["gzip", piece]).returncode == 0
 
     def copied(self):
         """All that is in the copy, oldest piece first."""
@@ -185,7 +217,7 @@ class Pushed(World):
         """What was rotated, oldest first."""
         if self.mirror:
             return set_aside(self.copy)
-        found = self.copy.parent.glob("messages-*")
+        found = self.copy.parent.glob(f"{self.copy.name}-*")
         return sorted(found, key=lambda path: int(re.search("-([0-9]+)", path.name)[1]))
 
     def rotate_copy(self):

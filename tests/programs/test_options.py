@@ -137,7 +137,8 @@ def test_who_has_no_home_is_told(tmp_path):
 
 
 def test_the_line_that_is_for_a_file(stage):
-    """tcppiped -T HOST:FILE prints it, and where it leads; notes do not change the status."""
+    """tcppiped -T HOST:FILE prints it, where it leads, and the ledger; notes do not change the
+    status."""
     stage.configure(
         "127.0.0.1:/var/log/a.log | /archive/%h/%f # mine",
         "127.0.0.1:/srv/*/x | /archive/%f",
@@ -145,7 +146,15 @@ def test_the_line_that_is_for_a_file(stage):
     )
     check = [*stage.program("tcppiped"), "-T", "-f", stage.conf]
     done = stage.run([*check, "127.0.0.1:/srv/b/x"])
-    assert done.stdout == "2: 127.0.0.1:/srv/*/x | /archive/%f\n    /archive/x (merged)\n"
+    assert done.stdout.splitlines() == [
+        "2: 127.0.0.1:/srv/*/x | /archive/%f",
+        "    /archive/x (merged)",
+        f"    {stage.state_dir}/%2Farchive%2Fx.merge",
+    ]
+    done = stage.run([*check, "127.0.0.1:/var/log/a.log"])
+    assert done.stdout.splitlines()[2:] == [
+        f"    {stage.state_dir}/127.0.0.1.%2Fvar%2Flog%2Fa.log.ledger"
+    ]
     done = stage.run([*check, "127.0.0.1:/srv/x"])
     assert done.returncode == 1
     assert "note: no line has this file, of whatever host\n" in done.stderr

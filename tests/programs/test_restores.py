@@ -142,3 +142,22 @@ def test_lost_ledgers(world, story, rotations):
     shutil.rmtree(world.stage.state_dir)
     world.begin_again()
     world.proves()
+
+
+def test_to_another_disk_while_copies_are_rotated(world, rotations, disk):
+    """The archive's files are rotated and compressed while they are moved, and while the server is
+    away."""
+    story = Story(world, is_killed)
+    story.begins()
+    world.follow("Another disk")
+    story.goes_on(3)
+    world.follow("Another disk")
+    world.compress(world.pieces()[:-1])
+    story.goes_on()
+    story.ends(rotations)
+    world.rotate_copy()
+    world.compress(world.pieces())
+    world.follow("Another disk")
+    disk(world.archive)
+    world.begin_again()
+    world.proves()
