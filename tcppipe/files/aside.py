@@ -5,11 +5,15 @@ Only looks.  One that cannot be read is said once, and skipped.
 
 import errno
 import os
+import time
 from contextlib import closing
 
 from tcppipe.errors import ConfigError, reason
+from tcppipe.files.fs import REAL
 from tcppipe.files.generations import open_reader, siblings
-from tcppipe.rotated import EXTENSIONS, is_rotated
+from tcppipe.rotated import EXTENSIONS, FOREIGN, is_rotated
+
+LONGEST = 255 - len(".YYYYmmddHHMMSS.999")  # bytes of a name that others are made of
 
 
 class Beside:
@@ -65,3 +69,29 @@ def is_compressed(path, origin):
     """True for a rotated file of the origin, or itself, that a compressor has replaced."""
     stem, extension = os.path.splitext(path)
     return extension in EXTENSIONS and (stem == origin or is_rotated(path, origin))
+
+
+def free_name(base, fs=REAL):
+    """BASE.YYYYmmddHHMMSS, with a number behind it when that exists already, or compressed: who
+    compresses the next one would overwrite it."""
+    stamp = _short(base) + time.strftime(".%Y%m%d%H%M%S")
+    name, number = stamp, 0
+    while any(_exists(name + extension, fs) for extension in ("", *EXTENSIONS, *FOREIGN)):
+        number += 1
+        name = f"{stamp}.{number}"
+    return name
+
+
+def _exists(path, fs):
+    try:
+        fs.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _short(base):
+    """A path whose last part leaves room for a date and a number."""
+    directory, name = os.path.split(base)
+    raw = os.fsencode(name)
+    return base if len(raw) <= LONGEST else os.path.join(directory, os.fsdecode(raw[:LONGEST]))

@@ -10,12 +10,11 @@ import grp
 import os
 import pwd
 import stat
-import time
 
 from tcppipe.errors import ConfigError
+from tcppipe.files.aside import free_name
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import kind_of, siblings
-from tcppipe.rotated import EXTENSIONS, FOREIGN
 
 # errors that go away by themselves, or when an administrator frees something
 PASSING = {
@@ -25,7 +24,6 @@ PASSING = {
 
 
 NOBODY = (1 << 32) - 1  # no user and no group has this number, or a larger one
-LONGEST = 255 - len(".YYYYmmddHHMMSS.999")  # bytes of a name that others are made of
 
 
 class Destination:
@@ -254,32 +252,6 @@ class Destination:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             self.fs.close(fd)
-
-
-def free_name(base, fs=REAL):
-    """BASE.YYYYmmddHHMMSS, with a number behind it when that exists already, or compressed: who
-    compresses the next one would overwrite it."""
-    stamp = _short(base) + time.strftime(".%Y%m%d%H%M%S")
-    name, number = stamp, 0
-    while any(_exists(name + extension, fs) for extension in ("", *EXTENSIONS, *FOREIGN)):
-        number += 1
-        name = f"{stamp}.{number}"
-    return name
-
-
-def _exists(path, fs):
-    try:
-        fs.stat(path)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _short(base):
-    """A path whose last part leaves room for a date and a number."""
-    directory, name = os.path.split(base)
-    raw = os.fsencode(name)
-    return base if len(raw) <= LONGEST else os.path.join(directory, os.fsdecode(raw[:LONGEST]))
 
 
 def look_up_owner(owner):

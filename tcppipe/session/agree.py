@@ -30,7 +30,7 @@ from tcppipe.session.begin import PROOF, adopted, fresh, is_told, witnessed
 from tcppipe.session.find import CHANCE, find, without_rests
 from tcppipe.session.known import same_inode, size_of
 from tcppipe.session.older import passed
-from tcppipe.session.plan import IN_DOUBT, First, Late, Plan
+from tcppipe.session.plan import IN_DOUBT, Late, Plan, first_of
 from tcppipe.session.row import Row, row_of
 from tcppipe.session.situation import Situation, is_of
 from tcppipe.wire.events import Begin, Complete, Gap, Have, Holding, Probe, Why
@@ -112,7 +112,7 @@ class _Agreement:
         said = (yield from witnessed(situation, witness)) if witness is not None else None
         if said is not None:
             return (yield from self._witnessed(*said))
-        start, gaps, later = self._first((yield from fresh(situation)))
+        start, gaps, later = first_of((yield from fresh(situation)))
         if start is None:
             start, gaps = situation.candidates[-1], []
         return self._from(start, 0, Why.FRESH, gaps, later)
@@ -236,21 +236,10 @@ class _Agreement:
         plan = yield from self._passed(cursor, have.mark, later)
         if plan is not None:
             return plan
-        start, gaps, rest = self._first(later)
+        start, gaps, rest = first_of(later)
         if start is None:
             return self._from(cursor, have.mark, Why.RESUMED, later=later)
         return (yield from self._begin(start, Why.NEXT, gaps, rest, row))
-
-    @staticmethod
-    def _first(later: Sequence[Candidate]) -> First:
-        """(the first that can be read or None, Gaps of those before it, what comes after)."""
-        gaps: list[Gap] = []
-        for at, candidate in enumerate(later):
-            if not candidate.trouble:
-                return candidate, gaps, later[at + 1 :]
-            reason = f"{candidate.name}: {candidate.trouble}"
-            gaps.append(Gap(candidate.generation, 0, 0, reason.encode(errors="replace")))
-        return None, gaps, []
 
     def _begin(
         self, start: Candidate, why: Why, gaps: Iterable[Gap], later: Sequence[Candidate], row: Row
@@ -289,7 +278,7 @@ class _Agreement:
             return told
         have = self.have
         left = yield from without_rests(have, (yield from row.after()))
-        start, gaps, later = self._first(left)
+        start, gaps, later = first_of(left)
         if start is None:
             return None
         forked = is_of(start, have.generation)

@@ -42,3 +42,14 @@ class Plan(NamedTuple):
         return Start(
             self.candidate, self.begin.offset, self.proof, self.late, self.later, self.past
         )
+
+
+def first_of(later: Sequence[Candidate]) -> First:
+    """(the first that can be read or None, Gaps of those before it, what comes after)."""
+    gaps: list[Gap] = []
+    for at, candidate in enumerate(later):
+        if not candidate.trouble:
+            return candidate, gaps, later[at + 1 :]
+        reason = f"{candidate.name}: {candidate.trouble}"
+        gaps.append(Gap(candidate.generation, 0, 0, reason.encode(errors="replace")))
+    return None, gaps, []

@@ -7,7 +7,8 @@ import stat
 import pytest
 
 from tcppipe.errors import ConfigError
-from tcppipe.files.destination import Destination, free_name, look_up_owner
+from tcppipe.files.aside import free_name
+from tcppipe.files.destination import Destination, look_up_owner
 
 
 @pytest.fixture
