@@ -149,7 +149,11 @@ class Fetchers:
             for fetch in self._fetches.values():
                 self._rota.settle(fetch, now)
         self._look_up(now)
-        for fd, events in self._poller.wait(self._timeout(now)):
+        happened = self._poller.wait(self._timeout(now))
+        self._turns.start()
+        over = self._answer(signals.take())  # before what may end a connection that they are about
+        self._turns.done(f"{self.path}: signals")
+        for fd, events in happened:
             self._turns.start()
             now = time.monotonic()
             if fd == self._looking:
@@ -159,8 +163,7 @@ class Fetchers:
             self._turns.done(f"{self.path}: news of a source, or names")
         self._turns.start()
         self._tend(time.monotonic())
-        over = self._answer(signals.take())
-        self._turns.done(f"{self.path}: what is due, and signals")
+        self._turns.done(f"{self.path}: what is due")
         return over
 
     def _answer(self, came: list[int]) -> bool:

@@ -8,6 +8,7 @@ from tcppipe.files import records
 COPY, LEDGER = "/a/log", "/state/log.ledger"
 ELSEWHERE = "/b/log"
 FOREIGN = b"<foreign %06d>\n"
+HEARD = 20  # times that the pipe works until a signal was heard at the latest
 
 
 class Archive:
@@ -88,10 +89,15 @@ class Archive:
         self.all_work()
         self.copytruncate_copy()
 
-    def copy_moved_away(self):
-        """mv to another disk, and HUP, while the disk is well: else nobody knows what was moved."""
+    def copy_moved_away(self, asleep=False):
+        """mv to another disk, and HUP, while the disk is well: else nobody knows what was moved.
+
+        Nor where the process that gets HUP is stopped, and killed before it can hear of it.
+        """
         inode = self.a._names.get(COPY)
         if inode is None or inode.error or self.a.failing or self.a.plan is not None:
+            return
+        if self.sink_is_stopped is not asleep:
             return
         if self.store is not None and self.store._open and not self._sync_has_failed():
             self.reach("copy moved away")
@@ -100,6 +106,9 @@ class Archive:
             self.a.unlink(COPY)
             self.a.settle_names()
             self.hup()
+            for _ in range(0 if asleep else HEARD):
+                if COPY not in self.a._names:
+                    self.all_work()
 
     def _sync_has_failed(self):
         """True when a sync has failed, and the sink was not told yet."""

@@ -576,6 +576,10 @@ class LoopWorld(World):
         for task in self.children():
             task.stopped = self.now + seconds
 
+    @property
+    def sink_is_stopped(self):
+        return any(self.now < task.stopped for task in self.children())
+
     def stop_source(self):
         if self.source is not None:
             self.reach("source stopped")

@@ -104,6 +104,10 @@ class PullWorld(LoopWorld):
             self.reach("sink stopped")
             self.fetcher.stopped = self.now + self.rnd.choice(simworld.LONG)
 
+    @property
+    def sink_is_stopped(self):
+        return self.fetcher is not None and self.now < self.fetcher.stopped
+
     # --- the origin
 
     def accept(self, sock):

@@ -323,7 +323,7 @@ class World(Origin, Archive):
 
     def step_sink(self):
         """Let the sink, and those that do not know yet, do a bit of their work."""
-        if self.now < self.stopped["sink"]:
+        if self.sink_is_stopped:
             return
         for store in list(self.orphans):
             if store not in self.orphans:
@@ -420,6 +420,11 @@ class World(Origin, Archive):
         """It is stopped for a while, and reads nothing: what is sent to it queues up."""
         self.reach("sink stopped")
         self.stopped["sink"] = self.now + self.rnd.choice(LONG)
+
+    @property
+    def sink_is_stopped(self):
+        """True while it is."""
+        return self.now < self.stopped["sink"]
 
     def stop_source(self):
         """It is stopped for a while."""

@@ -7,7 +7,7 @@ fetch_logs' (drivers/fetchers) and children of gen_numbers, in virtual time; scr
 import pytest
 from simloops import Hub, LoopWorld
 from simpull import PullWorld
-from simworld import run
+from simworld import ALWAYS, run
 
 from tcppipe.drivers import push
 
@@ -45,6 +45,25 @@ def test_everything_is_reached(world):
         "one call fails", *(("older child fenced", "source died") if world is LoopWorld else ()),
     ):  # fmt: skip
         assert reached.get(what, 0) > 3, what
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.__name__)
+def test_a_signal_is_heard_before_the_end_of_the_connection(world):
+    """Both came while the archive's process slept: what the signal says of the copy, that it was
+    moved away, is about what that connection has brought."""
+    for seed in range(5):
+        life = world(seed, dict.fromkeys(ALWAYS, 1))
+        with life.clock():
+            life.settle()
+            while len(life.ours()) == life.acked:  # the last bytes are not known to be durable
+                if life.acked == len(life.written()):
+                    life.write()
+                life.hub.run(0.001)
+            life.stop_sink()
+            life.copy_moved_away(asleep=True)
+            life.cut()
+            life.settle()
+            life.check_end()
 
 
 # --- ablations
