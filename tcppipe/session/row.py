@@ -95,10 +95,19 @@ class Row:
         self.order = [twins.get(c, c) for c in order]
         for held in nameless:
             if held not in twins.values():
-                at = self.rank(held)
-                older = [n for n, c in enumerate(self.order) if _is_less(self.rank(c), at)]
-                self.order.insert(older[-1] + 1 if older else 0, held)
+                self.order.insert(self._place_of(held), held)
         self.behind = yield from self._find_behind()
+
+    def _place_of(self, held: Candidate) -> int:
+        """Where in the order one belongs that has no name: behind what is known to be older, and
+        of the next ones, of which nothing is known, behind those that were written earlier."""
+        at = self.rank(held)
+        ranks = [self.rank(c) for c in self.order]
+        older = [n for n, r in enumerate(ranks) if _is_less(r, at)]
+        place = older[-1] + 1 if older else 0
+        while place < len(ranks) and ranks[place] is None and self.order[place].mtime < held.mtime:
+            place += 1
+        return place
 
     def _find_twins(self, nameless: list[Candidate], named: list[Candidate]) -> Asks[None]:
         for held in nameless:
@@ -221,27 +230,31 @@ class Row:
             return False
         if (yield from self.is_made_of_held(candidate)):
             return True
-        live, path = self.situation.live, self.situation.path
-        own = family(candidate.name, path)
-        long = candidate.generation.head_len >= HEAD
+        live = self.situation.live
         for original in [*([live] if live else []), *self.order]:
-            if original is live:
-                other = own not in self._proved and (long or own != self._usual(candidate))
-            else:
-                other = (long or original is self.cursor) and family(original.name, path) != own
-                other = other and not self.situation.is_nameless(original)
-            if other and original is not candidate and original not in copies:
+            if self._may_be_original(original, candidate) and original not in copies:
                 if (yield from begins_with(original, candidate)):
                     copies.add(candidate)
                     return True
         return False
 
-    def _usual(self, candidate: Candidate) -> str:
-        """The family of names that the other rotated files have, or the candidate's own."""
-        path, files = self.situation.path, self.situation.candidates
-        others = {family(c.name, path) for c in files if c.rotated and not c.live}
+    def _may_be_original(self, original: Candidate, candidate: Candidate) -> bool:
+        """True when their names allow that one was copied from the other."""
+        path = self.situation.path
         own = family(candidate.name, path)
-        return own if len(others) < 2 else next(iter(others - {own}))
+        long = candidate.generation.head_len >= HEAD
+        if original.live:
+            return own not in self._proved and (long or len(self._kinds()) > 1)
+        other = original is not candidate and family(original.name, path) != own
+        return other and (long or original is self.cursor) and not self._is_nameless(original)
+
+    def _kinds(self) -> set[str]:
+        """The families of names that rotated files have."""
+        named = [c for c in self._files if c.rotated and not self._is_nameless(c)]
+        return {family(candidate.name, self.situation.path) for candidate in named}
+
+    def _is_nameless(self, candidate: Candidate) -> bool:
+        return self.situation.is_nameless(candidate)
 
 
 def _is_less(one: float | None, other: float | None) -> bool:

@@ -66,7 +66,7 @@ class World:
         for file in files:
             known, size = generation(file.data, file.ino, file.born), len(file.data)
             self.candidates.append(Candidate(file.name, known, size, file.mtime, file.live))
-            self.content[file.name] = file.data
+            self.content[file.name, file.ino] = file.data
 
     @property
     def found(self):
@@ -90,16 +90,19 @@ class World:
                 continue
             if isinstance(asked, Length):
                 broken = asked.candidate.name in self.broken
-                digests = -1 if broken else len(self.content[asked.candidate.name])
+                digests = -1 if broken else len(self._content(asked.candidate))
                 continue
             assert len(asked.ranges) <= MAX_RANGES
             if isinstance(asked, Measure):
-                data = self.content[asked.candidate.name]
+                data = self._content(asked.candidate)
                 self.measured += sum(length for _first, length in asked.ranges)
                 digests = tuple(digest_in(data, *item) for item in asked.ranges)
             else:
                 assert isinstance(asked, Probe)
                 digests = tuple(self._prove(*item) for item in asked.ranges)
+
+    def _content(self, candidate):
+        return self.content[candidate.name, candidate.generation.ino]
 
     def _prove(self, first, length):
         have = self.have
@@ -1249,3 +1252,23 @@ def test_a_short_packed_generation_is_not_made_of_a_later_one_that_has_a_name():
     plan = world.agree()
     assert decided(plan) == ("log-20260102.gz", Why.RESUMED, 2000)
     assert later(plan) == ["log-20260103.gz", "log-20260104", "log"]
+
+
+BANNER = b"== the same banner in every file ==\n"
+
+
+def test_a_short_file_that_the_live_one_begins_with_is_a_generation():
+    """Many files begin alike.  That a file is held that has no name any more is no reason to take
+    this one, whose name is like those of all others, for a copy of the live file."""
+    files = [
+        File("log-20260101", OLD, 1, 10),
+        File("log-20260102", BANNER, 2, 20),
+        File("log", NEW[:100], 3, 30),
+        File("log", BANNER + NEW, 4, 40, True),
+    ]
+    world = World(files, OLD, closed(OLD))
+    turns = (-1, -1, 0, 1)
+    world.candidates = [c._replace(turn=turn) for c, turn in zip(world.candidates, turns)]
+    plan = world.agree(past=[complete(OLD)])
+    assert decided(plan) == ("log-20260102", Why.NEXT, 0)
+    assert [c.generation.ino for c in plan.later] == [3, 4]
