@@ -212,9 +212,12 @@ class Copy:
             if stretch.first <= mark:
                 break
         if first is None:
-            stretch = self._standing.stretch
-            first = stretch.at + max(0, mark - stretch.first) if stretch is not None else 0
-        self.destination.rewrite(first)
+            stretch, known = self._standing.stretch, self._standing.back is None
+            first = 0 if stretch is None else stretch.at
+            first += max(0, mark - stretch.first) if stretch is not None and known else 0
+        if first < self.destination.size():
+            self.destination.rewrite(first)
+            self.destination.sync()
 
     def _set_aside(self):
         """In a mirror: the generation before gets a name of its own, if it stands here."""
