@@ -12,6 +12,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from math import inf
 from typing import Protocol, TypeVar
 
 EXTENSIONS = (".gz", ".bz2", ".xz", ".lzma", ".zst")  # compressed in ways that are read here …
@@ -128,7 +129,9 @@ def _place(path: str, origin: str) -> tuple[str, Place]:
         found = pattern.search(text)
         if found:
             date = [int(part) for part in found.groups() if part]
-            return "date", (*(date[::-1] if turned else date), *_numbers(text[found.end() :]))
+            year, month, *day = date[::-1] if turned else date
+            whole = year * 10000 + month * 100 + sum(day)
+            return "date", (whole, *_numbers(text[found.end() :]))
     found = _EPOCH.search(text)
     if found:
         return "date since 1970", (int(found[1]), *_numbers(text[found.end() :]))
@@ -147,8 +150,8 @@ def _orders(family: str, members: list[tuple[Place, F]]) -> Iterator[list[F]]:
         yield up
     elif family.startswith("date"):
         yield up
-        last = sorted(members, key=lambda member: (member[0][:-1], -member[0][-1]))
-        yield [file for _key, file in last]
+        if any(len(key) > 1 for key, _file in members):  # numbers behind a date may go down
+            yield [file for _key, file in sorted(members, key=lambda member: _down(member[0]))]
     elif not members[0][0]:
         yield sorted(up, key=lambda file: (file.mtime, file.name))
     else:
@@ -157,6 +160,10 @@ def _orders(family: str, members: list[tuple[Place, F]]) -> Iterator[list[F]]:
         if len(up) <= ROUND:
             for turn in range(1, len(up)):
                 yield up[turn:] + up[:turn]
+
+
+def _down(key: Place) -> tuple[Place, int]:
+    return (key[:-1], -key[-1]) if len(key) > 1 else (key, 0)
 
 
 def _against(order: list[F], rank: Rank[F], cursor: F | None) -> tuple[int, int]:
@@ -174,19 +181,30 @@ def _against(order: list[F], rank: Rank[F], cursor: F | None) -> tuple[int, int]
 
 
 def _merge(lines: list[list[F]], rank: Rank[F]) -> list[F]:
-    """Several lines as one, by time; what is known comes first where times are equal.
+    """Several lines as one, by time; what is known comes first where times are equal.  What comes
+    before something known in its line comes before all that is known to be younger than that.
 
     Some compressors keep whole seconds only.
     """
     coarse = any(file.mtime % 10**9 == 0 for line in lines for file in line)
     unit = 10**9 if coarse else 1
-    lines = [list(reversed(line)) for line in lines]
+    rows = [_until_known(line, rank) for line in lines]
     merged = []
-    while lines:
-        ranked = [line for line in lines if rank(line[-1]) is not None]
-        first = min(lines, key=lambda line: (line[-1].mtime // unit, rank(line[-1]) is None))
-        if first in ranked:
-            first = min(ranked, key=lambda line: rank(line[-1]) or 0)
-        merged.append(first.pop())
-        lines = [line for line in lines if line]
+    while rows:
+        first = min(rows, key=lambda row: (row[-1][0].mtime // unit, not row[-1][1]))
+        if first[-1][1]:
+            first = min(rows, key=lambda row: row[-1][2])
+        merged.append(first.pop()[0])
+        rows = [row for row in rows if row]
     return merged
+
+
+def _until_known(line: list[F], rank: Rank[F]) -> list[tuple[F, bool, float]]:
+    """The line, its end first: each file, whether it has a known place, and the least place that is
+    known of it or of one behind it."""
+    placed, before = [], inf
+    for file in reversed(line):
+        place = rank(file)
+        before = before if place is None else min(before, place)
+        placed.append((file, place is not None, before))
+    return placed

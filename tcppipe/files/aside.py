@@ -17,18 +17,39 @@ LONGEST = 255 - len(".YYYYmmddHHMMSS.999")  # bytes of a name that others are ma
 
 
 class Beside:
-    """What stands beside a destination.  say: a function (level, text)."""
+    """What stands beside a destination.  say: a function (level, text).
 
-    def __init__(self, destination, say):
+    ledger: tells which files have followed which, as far as it knows.
+    """
+
+    def __init__(self, destination, say, ledger):
         self.path = destination.path
         self.fs = destination.fs
         self._say = say
+        self._ledger = ledger
         self._named = set()  # of which was said that they cannot be read
 
     def names(self, known=None):
         """The paths of all of them, the oldest first; those that are anybody's are the last.
         known: one of which is known that the others are older or younger."""
-        return siblings(self.path, fs=self.fs, known=known)
+        places = {file[:2]: (place, file[2]) for place, file in enumerate(self._ledger.files)}
+        ranks = {}
+
+        def rank(sibling):
+            if sibling.file in places and sibling.file not in ranks:
+                place, igen = places[sibling.file]
+                ranks[sibling.file] = place if self._is(sibling.name, igen) else None
+            return ranks.get(sibling.file)
+
+        return siblings(self.path, fs=self.fs, known=known, rank=rank)
+
+    def _is(self, path, igen):
+        """True when a file has this inode generation, as far as can be told."""
+        reader = self.reader(path) if igen else None
+        if reader is None:
+            return True
+        with closing(reader):
+            return reader.igen in (0, igen)
 
     def plain(self):
         """Readers of the rotated files that are not compressed, the newest first."""

@@ -45,6 +45,18 @@ class Chronicle:
         self._placed = True  # no line is missing since the last stretch
 
     @property
+    def files(self) -> list[tuple[int, ...]]:
+        """The destination's files that are known from the last generations, each as device, inode
+        and its generation number, the oldest first."""
+        found: dict[tuple[int, ...], None] = {}
+        for run in self.runs:
+            for stretch in run.stretches:
+                for file in (stretch.beside, (stretch.dev, stretch.ino, stretch.igen)):
+                    if file:
+                        found.setdefault(file)
+        return list(found)
+
+    @property
     def stretches(self) -> list[Stretch]:
         """The stretches of the current generation, oldest first."""
         return self.runs[-1].stretches if self.runs else []

@@ -30,18 +30,19 @@ def open_reader(path, fs=REAL, step=None):
     return Reader(path, fs)
 
 
-def siblings(path, olddir=None, fs=REAL, patterns=(), known=None):
+def siblings(path, olddir=None, fs=REAL, patterns=(), known=None, rank=None):
     """The paths of the files beside `path`, PATH.*, PATH-*, and `patterns`, that can be read.
 
     Those with rotated names come first, the oldest first of all; behind them, by time, what may
     be anybody's copy.  known: the path of the one of which is known that the others are older or
-    younger: in which direction numbers count is seen by that.
+    younger: in which direction numbers count is seen by that.  rank(sibling): its place among
+    those whose order is known, or None.
     """
     found = [s for s in beside(path, olddir, fs, patterns) if split(s.name)[1] not in FOREIGN]
     rotated = [s for s in found if is_rotated(s.name, path, patterns)]
     others = sorted((s for s in found if s not in rotated), key=lambda s: (s.mtime, s.name))
     cursor = next((s for s in rotated if s.name == known), None)
-    return [sibling.name for sibling in arrange(rotated, path, cursor=cursor) + others]
+    return [sibling.name for sibling in arrange(rotated, path, rank, cursor) + others]
 
 
 def stem(path):

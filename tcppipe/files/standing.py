@@ -59,7 +59,7 @@ class Standing:
         self._parts = []  # what was offered
         self._open = []  # Readers that they need
         self._scan = None
-        self.beside = Beside(destination, say)
+        self.beside = Beside(destination, say, ledger)
 
     def offer(self, sender):
         """What is here, as a Have; sender: the key of the source.  Raises Busy, too."""

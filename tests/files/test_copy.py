@@ -1188,6 +1188,25 @@ def test_truncated_under_load(place, loss):
     assert beside(place) == {"a.log": DATA[2000:], "a.log.1": DATA[:2000]}
 
 
+def test_pieces_of_old_generations_are_not_newer_than_the_ledger(place):
+    """Though somebody has touched them, and it remembers only the last few: what stood beside the
+    copy when its stretch was begun, and all before that, is older."""
+    place.mirror = True
+    copy = begun(place, b"", ino=10)
+    for ino in range(11, 19):
+        old = DATA[100 * ino :][:100]
+        copy.append(0, old)
+        copy.finish(ended(old))
+        copy.begin(Begin(Why.NEXT, generation(b"", ino), 0), ME)
+    copy.append(0, DATA[:300])
+    for name in beside(place):
+        os.utime(os.path.join(os.path.dirname(place.path), name), ns=(0, 2 * 10**18))
+    os.rename(place.path, place.path + ".1")
+    os.utime(place.path + ".1", ns=(0, 10**18))
+    have = place.open().offer(ME)
+    assert (have.generation.ino, have.first, have.end, have.doubtful) == (18, 0, 300, False)
+
+
 def write_again(place, data):
     """Somebody puts other content into the destination's file."""
     with open(place.path, "wb") as file:

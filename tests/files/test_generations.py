@@ -16,10 +16,11 @@ from tcppipe.files.generations import (
     Broken,
     CompressedReader,
     Reader,
+    Sibling,
     open_reader,
     siblings,
 )
-from tcppipe.rotated import is_rotated
+from tcppipe.rotated import arrange, is_rotated
 
 DATA = b"".join(b"line %d\n" % n for n in range(30000))
 
@@ -269,3 +270,13 @@ def test_other_names_by_patterns(log, tmp_path):
     assert sorted(found) == sorted([f"{log}.1", f"{tmp_path}/old/a-1", f"{tmp_path}/old/a-2"])
     assert is_rotated(f"{tmp_path}/old/a-1", log, patterns)
     assert not is_rotated(f"{tmp_path}/old/b-1", log, patterns)
+
+
+def test_what_is_known_tells_of_what_comes_before_it():
+    """Two kinds of names: files that come before a known one of their kind come before those that
+    are known to be younger than it, whatever the times are."""
+    names = ["log-20260101", "log-20260102", "log-20260103", "log.1"]
+    files = [Sibling(f"/o/{name}", 9 - n, (1, n), 0.0) for n, name in enumerate(names)]
+    known = {"log-20260103": 0, "log.1": 1}
+    found = arrange(files, "/o/log", lambda file: known.get(os.path.basename(file.name)))
+    assert [os.path.basename(file.name) for file in found] == names
