@@ -54,6 +54,10 @@ class Known:
     def _kind(self, candidate: Candidate) -> str:
         return family(candidate.name, self._path)
 
+    def resembles(self, candidate: Candidate) -> bool:
+        """True when a candidate may hold one of the generations, though nobody knows which."""
+        return bool(self._places.get(candidate))
+
     def entry(
         self, candidate: Candidate, short: bool = False, before: Sequence[Candidate] = ()
     ) -> Asks[Complete | None]:

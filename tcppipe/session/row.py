@@ -48,7 +48,7 @@ class Row:
             return self._here + turn - self._base
         if place is not None:
             return place
-        if candidate.turn == -1 and self.anchored:
+        if candidate.turn == -1 and self.anchored and not self.known.resembles(candidate):
             return -0.5  # it was there before, and is nothing that the sink remembers
         if self.situation.is_nameless(candidate):  # it was found when the one before was held
             files = self._files[: self._files.index(candidate)]

@@ -1272,3 +1272,25 @@ def test_a_short_file_that_the_live_one_begins_with_is_a_generation():
     plan = world.agree(past=[complete(OLD)])
     assert decided(plan) == ("log-20260102", Why.NEXT, 0)
     assert [c.generation.ino for c in plan.later] == [3, 4]
+
+
+def test_what_may_be_one_of_several_is_no_evidence_of_another_direction():
+    """Two empty compressed files, of which one is remembered: that the other one is not does not
+    say that it is older than all that is, and numbers still grow with age."""
+    files = [
+        File("log.5.gz", OLD, 0, 1),
+        File("log.4.gz", b"", 0, 2),
+        File("log.3", NEW[:60], 3, 6),
+        File("log.2.gz", b"", 0, 7),
+        File("log.1", lines("next", 50), 5, 8),
+        File("log", NEW, 6, 10, True),
+    ]
+    have = recorded(NEW[:60], ino=3)
+    world = World(files, NEW[:60], have)
+    sizes, turns = (None, None, 60, None, 50, 3000), (-1, -1, 0, None, None, 1)
+    world.candidates = [
+        c._replace(size=size, turn=turn) for c, size, turn in zip(world.candidates, sizes, turns)
+    ]
+    plan = world.agree(past=[complete(OLD, 1), complete(b"", 2)])
+    assert decided(plan) == ("log.3", Why.RESUMED, 60)
+    assert "log.1" in later(plan)
