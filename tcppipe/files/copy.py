@@ -100,7 +100,7 @@ class Copy:
                 self._ledger = Ledger(self._path, self.fs)
             if self._ledger.damage:
                 self._say("critical", f"{self._path}: {self._ledger.damage}")
-            self._standing = Standing(self.destination, self._ledger, self._say)
+            self._standing = Standing(self.destination, self._ledger, self._say, self._mirror)
         if self.destination.fd < 0:
             with blocked(self.destination.path, "cannot open"):
                 self.destination.open()
@@ -144,6 +144,9 @@ class Copy:
                 self._check_kept()
             if begin.why == Why.RESUMED:
                 self._resume(begin.offset, begin.generation)
+            elif begin.why == Why.ADOPTED and self._standing.unproved:
+                size = self.destination.size()
+                self._stretch(begin.generation, begin.offset, size, Why.ADOPTED)
             elif begin.why == Why.ADOPTED:
                 self._stretch(begin.generation, 0, 0, Why.ADOPTED)
                 self.end, self._size = begin.offset, self.destination.size()

@@ -176,10 +176,11 @@ class Footing:
         """
         where, last = self.destination, self.ledger.last
         size = where.size()
+        for hole in self.ledger.untold() if whole else ():
+            self._say_found(hole["bytes"], where.path)
+            self.ledger.write(hole)
         if last is None:
-            self.piece = 1
-            if size:
-                self._found(0, size, True)
+            self._find_first(size, whole)
             return
         self.piece, end = last.get("piece", 0), last["at"] + last["bytes"]
         same = (where.dev, where.ino) == (last["dev"], last["ino"])
@@ -190,6 +191,17 @@ class Footing:
             self.piece += 1  # rotated
         else:
             self._look_for_pieces(whole)
+
+    def _find_first(self, size, whole):
+        """No record tells of bytes: whatever stands here was found."""
+        self.piece = 1
+        before = pieces.newest(self.destination) if whole and not size else None
+        if before is not None:  # it was rotated since, if it was ours
+            path, length, *file = before
+            self._found(0, length, True, (path, *file))
+            self.piece = 2
+        if size or before is not None:
+            self._found(0, size, True)
 
     def _stands(self, last):
         if "crc" not in last:
@@ -212,14 +224,15 @@ class Footing:
         if size == at:
             pass  # another file begins
         elif claim:
-            text = (
-                f"{size - at} bytes stand in no record; lines that come again are looked for there"
-            )
-            self.note("warning", text, name)
+            self._say_found(size - at, name)
         else:
             self.note("warning", "somebody else has written here; goes on from there")
         self.ledger.write({"found": True, "claim": claim, "piece": self.piece, "path": path,
                             "dev": dev, "ino": ino, "at": at, "bytes": size - at})  # fmt: skip
+
+    def _say_found(self, count, name):
+        text = f"{count} bytes stand in no record; lines that come again are looked for there"
+        self.note("warning", text, name)
 
     def _found_since(self, path, end):
         """The ledger may be older than what was rotated: what stands behind `end` in the rotated

@@ -10,6 +10,7 @@ import zlib
 from contextlib import contextmanager
 
 from tcppipe.files.generations import Broken, open_reader, siblings
+from tcppipe.rotated import is_rotated
 
 UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, None)
 
@@ -97,6 +98,14 @@ def since(destination, path, known):
         if name == path:
             break
     return reversed(found)
+
+
+def newest(destination):
+    """(path, size, device, inode) of the newest rotated file, or None."""
+    for name, reader in _readers(destination):
+        if name and is_rotated(name, destination.path):
+            return name, _size(reader), reader.dev, reader.ino
+    return None
 
 
 def _size(reader):

@@ -26,17 +26,17 @@ def goes_back(body):
 
 
 def last_append(kept):
-    """The last record of bytes in the destination, or None."""
-    return next((row for row in reversed(kept) if row.get("bytes")), None)
+    """The last record of bytes at the end of the destination, or None."""
+    return next((row for row in reversed(kept) if row.get("bytes") and "hole" not in row), None)
 
 
 def is_undone(kept, record, body):
-    """True for how the first version of this ledger tells that an append is not there."""
+    """True for how the first version of this ledger tells that an append is not there: the pipe is
+    again what it was before that."""
     last = last_append(kept)
-    return (
-        b'"n":' not in body and "pipe" in record and not record["bytes"] and last is not None
-        and last.get("pipe") == record["pipe"] and record["to"] < last["to"]
-    )  # fmt: skip
+    if b'"n":' in body or record.get("bytes") or last is None or not last.get("before"):
+        return False
+    return {**last["before"], "bytes": 0, "before": None, "n": record["n"]} == record
 
 
 def back(kept, number):

@@ -8,7 +8,7 @@ one process for each pipe.  Records are numbered.  The kinds:
                          durable before they are appended.
     {"ok": N}            the bytes of record N are durable.  A word to the next one, no more: if it
                          is missing he looks for himself.
-    {"found": ...}       so many bytes stand there that no record tells of.
+    {"found": ...}       so many bytes stand there that no record tells of; with `hole` between others.
     {"rewind": N}        what was recorded behind record N is not there: all pipes go back.
     {"done": KEY, ...}   a pipe's generation is complete.
     {"gap": KEY, ...}    bytes that nobody can read any more.
@@ -27,6 +27,7 @@ from tcppipe.files import records
 from tcppipe.files import sharedhistory as history
 from tcppipe.files.fs import REAL, open_new
 from tcppipe.files.lock import lock
+from tcppipe.files.sharedlines import SharedLines
 from tcppipe.wire.events import Complete
 
 COMPACT = 2 << 20  # bytes; a longer ledger is rewritten, if that may make it half as long
@@ -62,6 +63,7 @@ class SharedLedger:
         self.state = None
         self.appended = 0  # the number of our pipe's last record that tells of bytes
         self.found, self.claims = [], []
+        self.lacks = False  # lines are damaged or missing
         self.complete, self.lengths = [], {}
         self._last = None  # a record, or its body that nobody has looked into yet
 
@@ -130,7 +132,7 @@ class SharedLedger:
         bad = [line for line, body in zip(lines, bodies) if body is None]
         if bad:
             self._keep_aside(bad)
-        if any(history.goes_back(body) for body in bodies if body is not None):
+        if bad or any(history.goes_back(body) for body in bodies if body is not None):
             self._again()
             return
         for body in bodies:
@@ -142,9 +144,11 @@ class SharedLedger:
     def _again(self):
         """Read all of it: what was recorded behind some record does not count any more."""
         self._forget()
-        for record in self.history():
-            self._take(record)
         content = self._content(0)
+        lines = SharedLines(content)
+        self.lacks = bool(lines.holes)
+        for record in lines.rows:
+            self._take(record)
         self._good = content.rfind(b"\n") + 1
         bodies = map(records.checked, content[: self._good].split(b"\n"))
         self.number = max([self.number, *map(history.number, bodies)])
@@ -176,8 +180,9 @@ class SharedLedger:
         elif "ok" in record:
             self.synced = record["ok"]
         elif "found" in record:
-            self._last = record
             self.found.append(record)
+            if "hole" not in record:
+                self._last = record
         elif record.get("done") == self._key:
             generation = Generation(*record["generation"][:5], bytes.fromhex(record["head"]))
             digest = bytes.fromhex(record["digest"])
@@ -190,21 +195,11 @@ class SharedLedger:
 
     def history(self):
         """All records that count, as dictionaries with their numbers, oldest first."""
-        kept, number = [], 0
-        for line in self._content(0).split(b"\n")[:-1]:
-            body = records.checked(line)
-            if body is None:
-                continue
-            record = {"n": number + 1, **records.parse_body(body)}
-            number = record["n"]
-            if "rewind" in record:
-                kept = history.back(kept, record["rewind"])
-            elif history.is_undone(kept, record, body):
-                kept = [row for row in kept if row is not history.last_append(kept)]
-                kept.append(record)
-            else:
-                kept.append(record)
-        return sorted(kept, key=lambda row: row["n"])
+        return SharedLines(self._content(0)).rows
+
+    def untold(self):
+        """Records of bytes whose own lines are damaged or missing, and that were not found yet."""
+        return list(SharedLines(self._content(0)).untold()) if self.lacks else []
 
     def _keep_aside(self, lines):
         self._say(

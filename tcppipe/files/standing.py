@@ -44,8 +44,9 @@ class Standing:
     say: a function (level, text).  Methods raise OSError.
     """
 
-    def __init__(self, destination, ledger, say):
+    def __init__(self, destination, ledger, say, mirror=False):
         self.destination = destination
+        self._mirror = mirror
         self.ledger = ledger
         self.here = False
         self.old = None
@@ -70,13 +71,23 @@ class Standing:
                 self.destination.open()
         stretch = self.ledger.stretch
         if stretch is None or stretch.generation == UNKNOWN:
-            size = self.destination.size()
-            return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
+            return self._offer_unrecorded()
         run, stretch = self._find()
         self.stretch = stretch
         if self.here and self.back is None and self.undo_late():
             self._take(stretch, self.destination)
         return self._offer(run, stretch, sender)
+
+    def _offer_unrecorded(self):
+        """Of nothing is known that it stands here: all of the destination may; or of its newest
+        rotated file, if it was rotated since."""
+        size = self.destination.size()
+        newest = None if size or self._mirror else next(self.beside.plain(), None)
+        if newest is not None:
+            self._open, self.unproved = [newest], True
+            size = newest.status()[0]
+            self._parts = [Part(0, 0, size, newest.read)]
+        return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
 
     def _offer(self, run, stretch, sender):
         ledger, mark = self.ledger, run.mark
@@ -86,7 +97,7 @@ class Standing:
             first, end = stretch.first, self._parts[-1].offset + self._parts[-1].length
         else:  # out of reach, or emptied by somebody: what was durable is believed
             first = end = max(mark.offset, stretch.first)
-            self._say_gone(end)
+            self._say(*_gone(self.destination, end))
         if closed and ledger.doubtful and end > mark.offset:
             closed = False  # what stands behind it may be ours
         damaged = end < mark.offset
@@ -105,11 +116,6 @@ class Standing:
             *(previous[-1] if previous else Complete(UNKNOWN, 0)),
             doubtful=_is_doubtful(self, run, end),
         )  # fmt: skip
-
-    def _say_gone(self, end):
-        size = self.destination.size()
-        text = f"what was delivered does not stand here any more; goes on from offset {end}"
-        self._say("critical" if size else "warning", f"{self.destination.path}: {text}")
 
     # --- which file it is
 
@@ -437,6 +443,13 @@ class Standing:
         self._open, self._parts, self.later = [], [], []
         self.unproved = False
         self.old = self._scan = self.back = None
+
+
+def _gone(destination, end):
+    """What is said when what was delivered is not there any more."""
+    text = f"what was delivered does not stand here any more; goes on from offset {end}"
+    level = "critical" if destination.size() else "warning"
+    return level, f"{destination.path}: {text}"
 
 
 def _is_doubtful(standing, run, end):

@@ -394,9 +394,11 @@ def test_a_ledger_of_the_first_version(last):
     text = b"one\ntwo\n"
     inode = world.fs.put(ALL, text[: 4 if last == "undone" else 6 if last == "torn" else 8])
     one = {**OLD, "to": 4, "bytes": 4, "crc": zlib.crc32(text[:4]), "ino": inode.number}
-    two = {**one, "to": 8, "at": 4, "bytes": 4, "crc": zlib.crc32(text[4:]), "before": OLD}
-    rows = [OLD, one, {**one, "bytes": 0}, two]
-    rows += {"proved": [{**two, "bytes": 0}], "undone": [{**one, "bytes": 0}]}.get(last, [])
+    said = {**one, "bytes": 0, "before": None}
+    before = {key: value for key, value in said.items() if key != "before"}
+    two = {**one, "to": 8, "at": 4, "bytes": 4, "crc": zlib.crc32(text[4:]), "before": before}
+    rows = [OLD, one, said, two]
+    rows += {"proved": [{**two, "bytes": 0, "before": None}], "undone": [said]}.get(last, [])
     world.fs.put(LEDGER, b"".join(map(records.render, rows)))
     copy = merged(world)
     have = copy.offer(b"")

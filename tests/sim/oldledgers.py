@@ -14,7 +14,7 @@ from simnet import connection
 from simworld import SimSyncer
 
 from tcppipe.drivers.feed import Feed
-from tcppipe.drivers.fetched import Fetched
+from tcppipe.drivers.fetched import Fetched, Means
 from tcppipe.drivers.store import Store
 from tcppipe.errors import LinkLost, Refused, SyncFailed
 from tcppipe.files.buffer import Buffer
@@ -37,6 +37,7 @@ ROOT = "/tmp/tcppipe-old/"
 HOST = "127.0.0.1"
 COPY = ROOT + "archive/messages"
 STRFTIME = time.strftime
+BUFFER = Buffer(1 << 16)
 
 
 class Case:
@@ -89,8 +90,15 @@ class Pipe:
         size = len(world.a.content(COPY))
         asked = (pointer.read(size), size)
         return Fetched(
-            link, session, copy, world.say, syncer, Buffer(1 << 16), asked, lambda *_: None
+            link, session, copy, self, Means(None, "", None, syncer, BUFFER, None), asked
         )
+
+    def began(self, *_):
+        """Bytes may come."""
+
+    def say(self, level, text):
+        """What people are told of it."""
+        self.world.say(level, text)
 
     def _copy(self):
         world, case = self.world, self.world.case
