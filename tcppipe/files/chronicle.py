@@ -101,15 +101,20 @@ class Chronicle:
         """All of them, oldest first."""
         return list(self._done)
 
-    def untold(self) -> Iterator[tuple[int, int, int]]:
-        """The first and the last place of bytes between two stretches of which no record tells, and
-        where they begin that are still nobody's: a line may be missing, of late bytes above all.
+    def untold(self) -> Iterator[tuple[int, int, int, bool]]:
+        """The first and the last place of bytes of which no record tells, where those begin that are
+        still nobody's, and whether all of them are of one kind: a line may be missing, of late bytes
+        above all, or the ledger was older than the copy.
 
         Nobody knows in a ledger that was rewritten.
         """
         last = self.stretch
-        present = [one for one in self.stretches if last is not None and one.file == last.file]
-        for before, after in zip(present, present[1:]):
-            first = before.at + after.first - before.first
-            if after.why == Why.RESUMED and self._whole:
-                yield first, after.at, first + self._lates[first]
+        if last is None or not self._whole:
+            return
+        runs = self.runs[-1:] if self.stretches[0].why != Why.WITNESSED else self.runs[-2:]
+        rows = [(run, one) for run in runs for one in run.stretches if one.file == last.file]
+        for (run, before), (_run, after) in zip(rows, rows[1:]):
+            known = run.mark.offset if after.why == Why.WITNESSED else after.first
+            first = before.at + known - before.first
+            if after.why in (Why.RESUMED, Why.WITNESSED):
+                yield first, after.at, first + self._lates[first], after.why == Why.RESUMED

@@ -22,6 +22,7 @@ from tcppipe.files.stretches import Mark, Stretch
 from tcppipe.wire.events import Why
 
 LIKELY = 64  # so many equal bytes at the beginning of a file are no chance
+UNTOLD = 16 << 20  # bytes of which nobody knows whose they are that are searched for late ones
 PROOF = 1024  # bytes by which a copy of the destination is known
 HASHED_AT_ONCE = 2 << 20  # bytes of a digest that finish() makes before others have their turn
 
@@ -574,8 +575,9 @@ class Copy:
         where, stretch = self.destination, self._ledger.stretch
         if stretch.file != (where.dev, where.ino):
             return None
-        for first, last, at in self._ledger.untold():
-            if at + len(data) <= last and where.read(len(data), at) == data:
+        for first, last, at, alone in self._ledger.untold():
+            there = where.read(len(data) if alone else min(UNTOLD, last - at), at)
+            if at + len(data) <= last and bytes(data) in there:
                 return first
         return None
 
