@@ -15,7 +15,7 @@ from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.errors import Busy, reason
 from tcppipe.files.buffer import Buffer
 from tcppipe.files.places import PATIENCE, unfinished
-from tcppipe.files.reader import Absent, Broken
+from tcppipe.files.reader import Absent, Broken, Reader
 from tcppipe.session.news import Began, Ended, LateBytes, Lost, Note, Piece, Reopened
 from tcppipe.wire.events import Why
 from tcppipe.wire.frames import MAX_LATE
@@ -285,29 +285,32 @@ class Follower:
         return (newer and quiet >= LINGER) or (writer is None and quiet >= GRACE)
 
     def _goes_on_elsewhere(self, current):
-        """True when the live file is a copy of the one that was read, which no name leads to.
+        """True when the next file is a copy of the one that was read, which no name leads to; nor
+        to the copy, if it was replaced likewise.
 
         Of less than HEAD bytes nobody can say whose copy they are, unless the time is kept, too.
         """
-        live = self.chain.live
-        if self.chain.readers[1:] != [live] or live is None or not self.offset:
+        copy = next(iter(self.chain.readers[1:]), None)
+        if not isinstance(copy, Reader) or copy.compressed or not self.offset:
             return False
-        if self.offset < HEAD and live.status() != (self.offset, self._changed):
+        if copy.is_named() and copy is not self.chain.live:
             return False
-        if current.fs.fstat(current.fd).st_nlink or live.status()[0] < self.offset:
+        if self.offset < HEAD and copy.status() != (self.offset, self._changed):
             return False
-        if live.read(len(self._head), 0) != self._head or self._digest.offset != self.offset:
+        if current.is_named() or copy.status()[0] < self.offset:
+            return False
+        if copy.read(len(self._head), 0) != self._head or self._digest.offset != self.offset:
             return False
         digest = self._digest.digest()
-        same = self.chain.digests.of(live, 0, self.offset) == digest
+        same = self.chain.digests.of(copy, 0, self.offset) == digest
         return same and not self.chain.is_packed(self._head, self.offset, digest)
 
     def _move(self, current):
-        """The live file takes the place of the first reader's."""
-        live = self.chain.readers[1]
+        """The next file takes the place of the first reader's."""
+        copy = self.chain.readers[1]
         self.chain.readers.pop(0).close()
-        live.born, live.sure = current.born, True
-        self._digest.moved(live.read)
+        copy.born, copy.sure = current.born, True
+        self._digest.moved(copy.read)
         self._changed = None
         self._quiet_since = None
         return Note("info", f"was replaced by a copy of itself, goes on there from {self.offset}")

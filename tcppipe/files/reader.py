@@ -97,6 +97,10 @@ class Reader:
         digest = hashlib.sha256(head).digest() if head else NO_DIGEST
         return Generation(self.dev, self.ino, self.igen, self.born, len(head), digest)
 
+    def is_named(self):
+        """True when some name leads to the file."""
+        return self.fs.fstat(self.fd).st_nlink > 0
+
     def rolling(self):
         """What makes the digest of its beginning."""
         return Rolling(self.read)

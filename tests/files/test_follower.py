@@ -907,15 +907,19 @@ def test_a_stray_is_never_delivered(log, stray):
     assert log.listen(60) == [b"one", b"two", b"three"]
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("more", [b"", b"and more\n"], ids=["equal", "longer"])
-def test_replaced_by_a_copy_of_itself(log, more):
-    """cp -a and mv, rsync, sed -i: the old file is gone, the new one begins with all of it."""
+def test_replaced_by_a_copy_of_itself(log, more, times):
+    """cp -a and mv, rsync, sed -i: the old file is gone, the new one begins with all of it.  Several
+    times while the archive is away, and somebody looks."""
     content = b"line\n" * 400
     log.write(content)
     log.listen()
-    shutil.copy2(log.path, log.path + "~")
-    log.write(more, log.path + "~")
-    os.replace(log.path + "~", log.path)
+    for turn in range(times):
+        shutil.copy2(log.path, log.path + "~")
+        log.write(b"" if turn else more, log.path + "~")
+        os.replace(log.path + "~", log.path)
+        log.follower.chain.look()
     assert log.listen(60) == [content + more] and log.ends == []
     log.write(b"on\n")
     assert log.listen(60) == [content + more + b"on\n"]
