@@ -280,6 +280,25 @@ class Chain:
         self.readers = [*missed, live]
         return bool(missed)
 
+    def overtaken(self):
+        """Nothing was read of the live file yet.  True when it was copied and truncated before
+        that: a file has come that, by its first bytes, was not delivered."""
+        if self.live.beside is None:
+            return False
+        missed = self._copied_before(self.live)
+        try:
+            return any(self._seems_new(reader) for reader in missed)
+        finally:
+            for reader in missed:
+                reader.close()
+
+    def _seems_new(self, reader):
+        if isinstance(reader, Absent):
+            return False
+        head = _head_of(reader)
+        size = None if reader.compressed else reader.status()[0]
+        return bool(head) and not self.history.may_hold(head, size)
+
     def _copied_before(self, live):
         """Readers of what was copied from the live file before it was truncated."""
         missed, status = [], self.stat()
@@ -380,11 +399,12 @@ class Chain:
             return int(sibling is newest) if known else None
 
         order = arrange(rows, self.path, rank, newest)
-        if until is not None:
-            order = order[: order.index(newest)] if newest is not None else []
-        elif newest is not None:
-            order = order[order.index(newest) + 1 :]
-        return [s for s in order if s not in older and s.file not in held]
+        new = [s for s in order if rank(s) is None]
+        if newest is None:
+            return [] if until is not None else _outside(order, new)
+        at = order.index(newest)
+        part = order[:at] if until is not None else order[at + 1 :]
+        return [sibling for sibling in part if sibling in new]
 
     def _is_full(self, error, found):
         """True when descriptors are used up: what is not held yet has its turn when those before
@@ -516,7 +536,8 @@ class Chain:
                     self.readers.insert(0, reader.unseen)
                 return False
             reader.sure = True
-            reader.reopened = entry
+            again = entry is not None and entry.generation.born == reader.status()[1]
+            reader.reopened = entry if again or (entry is not None and entry.length) else None
         return True
 
     def _exists(self, generation, kind=None):
@@ -632,7 +653,8 @@ class Chain:
         known = self._beside()
         with self.opening():
             before = self.readers[0].beside
-            for reader in self._missed(status, before, copy) if before is not None else ():
+            until = None if copy is not None or is_open(renewed, status) else renewed
+            for reader in self._missed(status, before, copy, until) if before is not None else ():
                 if _is_beginning(reader, copy, offset, head):
                     reader.close()
                 else:
@@ -764,6 +786,13 @@ class Chain:
         """Let go of everything."""
         self.places.forget()
         self.hold([], None)
+
+
+def _outside(order, new):
+    """The new ones of an order but for those between two others: these are old ones, unpacked or
+    moved."""
+    old = [at for at, sibling in enumerate(order) if sibling not in new]
+    return order[: old[0]] + order[old[-1] + 1 :] if old else order
 
 
 def _without(readers, copy):

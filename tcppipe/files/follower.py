@@ -193,6 +193,9 @@ class Follower:
             return self._broken(error, now)
         if changed != self._changed and not self._same(current):
             return self._truncated(current, now)
+        if changed != self._changed and not self.offset and current is self.chain.live:
+            if self.chain.overtaken():
+                return self._truncated(current, now)
         if size > self.offset:
             return self._piece(current, limit, size, changed, now)
         if size < self.offset:

@@ -4,6 +4,8 @@ The sink's list of complete generations goes before it, as far as the sink has o
 counts for an agreement only when the sink has confirmed it.
 """
 
+import hashlib
+
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.session.known import merged
 from tcppipe.wire.events import Complete
@@ -61,6 +63,15 @@ class History:
         """True when a generation that was in this file (device and inode) has ended."""
         return any(entry.generation.file == file for entry in self.entries)
 
+    def may_hold(self, head, size):
+        """True when something that was delivered had this head; size: of all, or None: not known."""
+        digest = hashlib.sha256(head).digest()
+        return any(
+            (not entry.generation.head_len or entry.generation.head == digest)
+            and entry.length >= len(head) and size in (None, entry.length)
+            for entry in self.entries
+        )  # fmt: skip
+
     def find(self, reader, digest, exists):
         """The entry whose content a reader's file holds, or None: it is a generation of its own.
 
@@ -84,6 +95,8 @@ class History:
             short = entry.length < HEAD  # then it may be another that holds the same
             if exists(generation, None if short else reader) or (short and not reader.compressed):
                 return False
+        if not entry.length:
+            return reader.status()[0] == 0
         if reader.digest(0, generation.head_len) != generation.head and generation.head_len:
             return False
         size = reader.status()[0]

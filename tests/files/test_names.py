@@ -491,6 +491,49 @@ def test_truncated_while_nobody_reads(told, way, looks, listens):
     assert not told.reasons
 
 
+@pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize("ends", ["empty", "with more"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("way", [copied_and_truncated, copied_packed_and_truncated])
+def test_truncated_before_anything_was_read(told, way, times, ends, listens):
+    """It was empty when it was announced, and what came was copied and truncated between two looks.
+    Nobody can see that but by the copies."""
+    if not listens:
+        told.follower.chain.told = Untold()
+    told.rotate_names()
+    os.rename(told.path, told.path + ".1")
+    told.write(b"")
+    assert told.listen(60) == [LINE % 1, b""]
+    for turn in range(times):
+        told.next()
+        way(told, turn)
+    if ends == "with more":
+        told.next()
+    expected = lines(*range(1, told.number + 1))
+    assert [data for data in told.listen(60) if data] == expected
+    assert not told.reasons
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
+def test_an_old_file_that_is_unpacked_is_no_copy_of_the_live_one(told, listens):
+    """Somebody looks at a log of last week, while the new one is empty yet."""
+    for number in range(4, 0, -1):
+        with gzip.open(f"{told.path}.{number}.gz", "wb") as packed:
+            packed.write(b"of before we came, %d\n" % number)
+    if not listens:
+        told.follower.chain.told = Untold()
+    told.listen()
+    told.rotate()
+    told.write(b"")
+    told.listen(60)
+    told.follower.chain.look()
+    with gzip.open(told.path + ".3.gz") as packed:
+        told.write(packed.read(), told.path + ".3")
+    os.unlink(told.path + ".3.gz")
+    told.next()
+    assert [data for data in told.listen(60) if data] == lines(1, 2)
+
+
 @pytest.mark.parametrize("name", [".orig", "~", ".save.gz", "-of-before"])
 @pytest.mark.parametrize("way", [copied_and_truncated, copied_packed_and_truncated])
 def test_truncated_after_somebody_has_copied_it(told, way, name):
