@@ -75,6 +75,50 @@ def test_a_renamed_origin(pushed, end, rotations):
     assert "nothing is recorded" not in logs and "ledger is lost" not in logs
 
 
+def test_a_renamed_origin_that_is_merged(stage, need, rotations):
+    """Another origin leads to the same copy: the shared ledger stays, and the status file tells."""
+    need("root", "rsync", "gzip")
+    world, other = Pushed(stage), stage.path / "var" / "log" / "other"
+    other.touch()
+    stage.configure(*(f"127.0.0.1:{origin} | {world.copy}" for origin in (world.origin, other)))
+    second = stage.client(other, name="other")
+
+    def arrives():
+        rows = [b"other %d\n" % n for n in range(1, content(other).count(b"\n") + 1)]
+
+        def there():
+            lines = content(world.copy).splitlines(keepends=True)
+            ours = [line for line in lines if not line.startswith(b"other")]
+            return b"".join(ours) == world.written and len(lines) - len(ours) == len(rows)
+
+        wait_until(there, lambda: (len(world.written), len(content(world.copy))))
+
+    world.up()
+    second.up()
+    world.write()
+    append(other, b"other 1\n")
+    arrives()
+    is_killed(world)
+    world.sink.up()
+    for client in (world.source, second):
+        client.hup()
+    for _ in range(rotations):
+        world.write()
+        world.rotate()
+    arrives()
+    world.follow("A renamed origin", 0, 5)
+    assert world.source.wait() == 0
+    append(other, b"other 2\n")
+    world.origin = world.origin.parent / "all"
+    world.write()
+    world.source = stage.client(world.origin, name="renamed").up()
+    arrives()
+    world.write()
+    world.rotate()
+    world.write()
+    arrives()
+
+
 def test_a_renamed_origin_that_is_fetched(pulled, rotations):
     """The same of a pair that fetches: only configurations change."""
     world = pulled
