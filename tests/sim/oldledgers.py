@@ -1,14 +1,13 @@
 """What an earlier version left (tests/files/ledgers), and today's pipe that goes on with it in memory."""
 
 import gzip
-import json
 import os
 import random
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from unittest import mock
 
+from oldcases import HOST, ROOT
 from simfs import SimFS
 from simnet import connection
 from simworld import SimSyncer
@@ -31,29 +30,9 @@ from tcppipe.process import paths
 from tcppipe.session.sink import Sink
 from tcppipe.session.source import Source
 
-SET = Path(__file__).resolve().parents[1] / "files" / "ledgers"
-CASES = sorted(path.parent.name for path in SET.glob("*/TABLE"))
-ROOT = "/tmp/tcppipe-old/"
-HOST = "127.0.0.1"
 COPY = ROOT + "archive/messages"
 STRFTIME = time.strftime
 BUFFER = Buffer(1 << 16)
-
-
-class Case:
-    """One of the set.  files: {path below ROOT: content}; numbers: of each of them."""
-
-    def __init__(self, name):
-        self.name = name
-        self.folder = SET / name
-        table = json.loads((self.folder / "TABLE").read_text())
-        self.about, self.pull, self.port = table["about"], table["pull"], table["port"]
-        self.boot, self.options, self.numbers = table["boot"], table["options"], table["files"]
-        self.written, self.other = table["written"].encode(), table["other"].encode()
-        self.files = {path: (self.folder / path).read_bytes() for path in self.numbers}
-        (self.ledger,) = [path for path in self.files if path.startswith("state/")] or [None]
-        self.mirror = self.pull or "mirror" in self.options
-        self.merged = bool(self.other)
 
 
 class Pipe:

@@ -9,7 +9,8 @@ import os
 import re
 
 import pytest
-from oldledgers import CASES, COPY, Carried, Case
+from oldcases import CASES, Case, damages
+from oldledgers import COPY, Carried
 
 PART = 1 if os.environ.get("LEDGERS") == "all" else 5
 UNTRUE = re.compile(
@@ -26,34 +27,6 @@ def test_as_it_was_left(name, anew):
     pipe.go_on()
     assert pipe.missing() == ""
     assert [words for words in pipe.said if words[0] != "info"] == []
-
-
-def damages(content):
-    """(what was done to it, a ledger) for each damage."""
-    lines = content.splitlines(keepends=True)
-    yield "empty", b""
-    yield "missing", None
-    for at, line in enumerate(lines):
-        before, behind = lines[:at], lines[at + 1 :]
-        yield f"cut before line {at}", b"".join(before)
-        yield f"cut in line {at}", b"".join(before) + line[: len(line) // 2]
-        yield f"cut at the end of line {at}", b"".join(before) + line[:-1]
-        for place in {3, 8, 9, len(line) // 3, len(line) // 2, len(line) - 2, len(line) - 1}:
-            bad = line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :]
-            yield f"a bit of byte {place} in line {at}", b"".join([*before, bad, *behind])
-        yield f"without line {at}", b"".join([*before, *behind])
-        yield f"NULs for line {at}", b"".join([*before, bytes(len(line)), *behind])
-        yield f"line {at} twice", b"".join([*before, line, line, *behind])
-        yield f"line {at} once more at the end", content + line
-        if at:
-            swapped = [*before[:-1], line, before[-1], *behind]
-            yield f"line {at} before the one before it", b"".join(swapped)
-    yield "backwards", b"".join(lines[::-1])
-    half = len(lines) // 2
-    yield "its second half first", b"".join(lines[half:] + lines[:half])
-    for end in (bytes(600), b"garbage", b"garbage\n"):
-        yield f"{end[:10]!r} behind it", content + end
-    yield "NULs before it", bytes(600) + content
 
 
 def damaged(name):
