@@ -32,7 +32,14 @@ from tcppipe.files.footing import Footing
 from tcppipe.files.fs import REAL
 from tcppipe.files.lock import lock
 from tcppipe.files.sharedledger import SharedLedger
-from tcppipe.files.sharedrecords import done_record, empty_record, generation_of, proved_generation
+from tcppipe.files.sharedrecords import (
+    before,
+    done_record,
+    empty_record,
+    generation_of,
+    others,
+    proved_generation,
+)
 from tcppipe.files.turns import Turns
 from tcppipe.files.unmerged import Unmerged
 from tcppipe.wire.events import Complete, Have, Holding, Why
@@ -101,8 +108,7 @@ class MergedCopy:
     @property
     def previous(self):
         """The generation before."""
-        before = [c.generation for c in self.past if c.generation.key != self.generation.key]
-        return before[-1] if before else UNKNOWN
+        return (self._before_this() or [Complete(UNKNOWN, 0)])[-1].generation
 
     @property
     def past(self):
@@ -110,13 +116,20 @@ class MergedCopy:
         record, complete = self._ledger.state, self._ledger.complete
         if record is None or record.get("gone"):
             return complete
-        generation, closed = generation_of(record), record["closed"]
-        known = generation.key in [c.generation.key for c in complete]
-        if closed and not known:  # a crash came between the two records
-            return [*complete, Complete(generation, record["to"])]
-        if known and not closed:  # it goes on
-            return [c for c in complete if c.generation.key != generation.key]
-        return complete
+        generation, length = generation_of(record), record["to"]
+        if not record["closed"]:  # it goes on
+            return others(complete, generation)
+        if any((c.generation.key, c.length) == (generation.key, length) for c in complete):
+            return complete
+        # a crash came between the two records
+        return [*others(complete, generation), Complete(generation, length)]
+
+    def _before_this(self):
+        """Those of them that came before the one that was recorded last."""
+        record = self._ledger.state
+        if record is None or record.get("gone"):
+            return self.past
+        return before(self.past, generation_of(record), record["closed"])
 
     def open(self):
         """Open the destination.  Raises Blocked or ConfigError."""
@@ -141,12 +154,12 @@ class MergedCopy:
             return self._offer_unmerged(sender)
         self._claims.begin(record)
         self.end = self.durable = at = record["to"]
-        before = [c for c in self.past if list(c.generation.key) != record["generation"]]
+        row = self._before_this()
         return Have(
             Holding.RECORDED, True, False, record["closed"],
             record["resent"] == sender.hex() and bool(sender), False,
             proved_generation(record), at, at, at, record["tail_len"],
-            bytes.fromhex(record["tail"]), *(before[-1] if before else Complete(UNKNOWN, 0)),
+            bytes.fromhex(record["tail"]), *(row[-1] if row else Complete(UNKNOWN, 0)),
         )  # fmt: skip
 
     def _offer_unmerged(self, sender):

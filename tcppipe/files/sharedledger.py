@@ -28,6 +28,7 @@ from tcppipe.files import sharedhistory as history
 from tcppipe.files.fs import REAL, open_new
 from tcppipe.files.lock import lock
 from tcppipe.files.sharedlines import SharedLines
+from tcppipe.files.sharedrecords import others
 from tcppipe.wire.events import Complete
 
 COMPACT = 2 << 20  # bytes; a longer ledger is rewritten, if that may make it half as long
@@ -186,7 +187,7 @@ class SharedLedger:
         elif record.get("done") == self._key:
             generation = Generation(*record["generation"][:5], bytes.fromhex(record["head"]))
             digest = bytes.fromhex(record["digest"])
-            self.complete = [c for c in self.complete if c.generation.key != generation.key]
+            self.complete = others(self.complete, generation, record["length"])
             self.complete.append(Complete(generation, record["length"], digest))
             self.lengths[generation.key] = record["length"]
             for old in self.complete[: -history.REMEMBERED]:

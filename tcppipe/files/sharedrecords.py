@@ -26,6 +26,22 @@ def done_record(key, complete, computed=False):
     }  # fmt: skip
 
 
+def others(complete, generation, length=None):
+    """The Completes without this generation, as it was before it went on.
+
+    A compressed file has no number of its own, and never goes on: another one may have its time.
+    length: with so many bytes it is the same one, told twice.
+    """
+    key = generation.key
+    return [c for c in complete if c.generation.key != key or (not key[1] and c.length != length)]
+
+
+def before(past, generation, closed):
+    """The Completes that came before this generation: if it is closed, the last is its own."""
+    own = closed and past and past[-1].generation.key == generation.key
+    return past[:-1] if own else past
+
+
 def generation_of(record):
     """The Generation in a pipe's record, by its numbers; UNKNOWN without one."""
     return Generation(*record["generation"]) if record else UNKNOWN

@@ -17,7 +17,14 @@ from tcppipe.files.ledger import Ledger
 from tcppipe.files.lock import no_lock
 from tcppipe.files.rolling import digest_of
 from tcppipe.files.sharedledger import SharedLedger
-from tcppipe.files.sharedrecords import done_record, empty_record, proved_generation
+from tcppipe.files.sharedrecords import (
+    before,
+    done_record,
+    empty_record,
+    generation_of,
+    others,
+    proved_generation,
+)
 from tcppipe.files.stretches import Mark, Stretch
 from tcppipe.wire.events import Have, Holding, Why
 
@@ -83,9 +90,12 @@ class Unmerged:
         head, tail = self._digests(((0, head_len), (to - tail_len, tail_len)))
         self._until_done(lambda: copy.begin(begin, sender))
         copy.sync()
-        for complete in copy.past:
-            if complete.generation.key not in (*self._shared.lengths, have.generation.key):
-                self._shared.write(done_record(key, complete), durable=False)
+        for complete in before(copy.past, have.generation, have.closed):
+            told = others([complete], have.generation)
+            for one in self._shared.complete:
+                told = others(told, one.generation, one.length)
+            for one in told:
+                self._shared.write(done_record(key, one), durable=False)
         record = empty_record(key, have.generation, to)
         if head_len and head != NO_DIGEST:
             record.update(head_len=head_len, head=head.hex())
@@ -161,7 +171,7 @@ def leave(destination, shared, own, key, say, fs=REAL):
                 return
             past = ledger.complete
             if not record["closed"]:
-                past = [c for c in past if list(c.generation.key) != record["generation"]]
+                past = others(past, generation_of(record))
             _write_own(destination, own, record, past, fs)
             ledger.write({**record, "bytes": 0, "gone": True})
     finally:

@@ -446,6 +446,26 @@ def test_what_an_original_client_is_answered_is_there(other):
     assert world.fs.content(ALL) == b"x" * 1023 + (b"\n" + other if other else b"") + b"end\n"
 
 
+@pytest.mark.parametrize("second", ["under way", "complete", "complete, told again"])
+def test_two_compressed_files_with_equal_times_are_two_generations(second):
+    """Nothing but a time tells them apart: what is complete of both is told, and nothing else."""
+    world = World(1)
+    copy = merged(world)
+    copy.offer(b"")
+    for why, text in (Why.FRESH, b"one\n" * 5), (Why.NEXT, b"two\n" * 9):
+        copy.begin(Begin(why, Generation(0, 0, 0, 20), 0))
+        put(copy, text)
+        if why == Why.FRESH or second != "under way":
+            copy.finish(End(Why.ROTATED, len(text)))
+    if second == "complete, told again":
+        rows = world.fs.content(LEDGER).split(b"\n")
+        world.fs.put(LEDGER, b"\n".join([*rows[:-1], rows[-2], b""]))
+    copy = merged(world)
+    have = copy.offer(b"")
+    assert (have.end, have.closed, have.previous_len) == (36, second != "under way", 20)
+    assert [one.length for one in copy.past] == ([20] if second == "under way" else [20, 36])
+
+
 def test_a_late_line_without_an_end_does_not_pile_up(monkeypatch):
     """Its beginning is held back, and what is too long for that goes in lines of its own."""
     monkeypatch.setattr("tcppipe.files.merged.LONGEST_LATE", 20)
