@@ -80,21 +80,15 @@ NOT_YET = {
         "tcppipe.files.sharedledger.SharedLedger",
     },
     "one_class_of_a_name": {
-        "Digests: tcppipe.files.digests, tcppipe.files.rolling",
         "Ended: tcppipe.session.news, tcppipe.wire.events",
         "Note: tcppipe.session.actions, tcppipe.session.news",
-        "Part: tcppipe.conf.patterns, tcppipe.files.standing",
         "Reader: tcppipe.files.reader, tcppipe.wire.frames",
         "Source: tcppipe.conf.fetch, tcppipe.session.source",
-        "Turns: tcppipe.files.turns, tcppipe.process.turns",
     },
     "fields_have_names": {
         "tcppipe.files.chain",
         "tcppipe.files.copy",
         "tcppipe.files.places",
-        "tcppipe.files.sharedrecords",
-        "tcppipe.files.status",
-        "tcppipe.files.unmerged",
     },
     "public_things_are_explained": {
         "tcppipe.files.chain.Unseen.trouble",

@@ -14,7 +14,7 @@ from tcppipe.conf import pipes
 from tcppipe.conf.entry import Entry
 from tcppipe.errors import ConfigError
 from tcppipe.files import configuration
-from tcppipe.files.destination import look_up_owner
+from tcppipe.files.owners import look_up_owner
 from tcppipe.net.resolver import HostNames
 from tcppipe.process.shared import Shared
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tcppipe.cursor import HEAD
 from tcppipe.errors import Busy, TcppipeError, reason
 from tcppipe.files.compressed import STEP
-from tcppipe.files.digests import Digests
+from tcppipe.files.digests import LongDigests
 from tcppipe.files.fs import REAL
 from tcppipe.files.generations import Sibling, beside, open_reader, stem
 from tcppipe.files.guarded import Untrusted
@@ -77,7 +77,7 @@ class Chain:
         self.readers = []
         self.live = None
         self.history = History()
-        self.digests = Digests()
+        self.digests = LongDigests()
         self.places = Places(self)
         self.appeared = 0  # counts the files that have appeared under the origin's name
         self.watched = []  # ended, but a writer may still add to them; whoever adds here removes

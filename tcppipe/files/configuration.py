@@ -6,6 +6,8 @@ Servers read it while they serve: so nothing is waited for, as at a named pipe, 
 read without an end, as from a device.
 """
 
+from __future__ import annotations
+
 import codecs
 import errno
 import os
@@ -16,7 +18,7 @@ from tcppipe.errors import Unreadable, reason
 MOST = 1 << 24  # bytes
 
 
-def read(path):
+def read(path: str) -> str:
     """The text of the file `path`, without a byte order mark.  Raises Unreadable."""
     try:
         with open(path, "rb", opener=_open) as file:
@@ -28,7 +30,7 @@ def read(path):
     return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
 
 
-def _open(path, flags):
+def _open(path: str, flags: int) -> int:
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     found = os.fstat(fd)
     known = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)  # of that open() speaks

@@ -158,7 +158,11 @@ class Copy:
             mark = self._ledger.mark.offset
             self.durable = min(self.end, mark)
             self._marked = mark if mark <= self.end else -1
-            self._digest = Rolling(self._standing.read) if self._ledger.stretch.first == 0 else None
+            self._digest = (
+                Rolling(self._standing.read, hashlib.sha256())
+                if self._ledger.stretch.first == 0
+                else None
+            )
             self._checked, self._check, self._resumed = checked, (begin.offset, 0), begin.offset
             self._back = Rolling(self._standing.read, Crc32(), begin.offset) if checked else None
         self._standing.release()

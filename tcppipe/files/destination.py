@@ -5,25 +5,25 @@ or rename it at any time; append() notices and says where its bytes came to stan
 A crash leaves a file that may end anywhere in the last append.
 """
 
-import errno
-import grp
-import os
-import pwd
-import stat
+from __future__ import annotations
 
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from tcppipe.cursor import Bytes
 from tcppipe.errors import ConfigError
 from tcppipe.files.aside import free_name
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import FS, REAL
 from tcppipe.files.generations import kind_of, siblings
+from tcppipe.files.owners import look_up_owner
 
 # errors that go away by themselves, or when an administrator frees something
 PASSING = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.EMFILE,
     errno.ENFILE, errno.ENOMEM, errno.EFBIG, errno.ESTALE, errno.ENODEV, errno.ENXIO,
 }  # fmt: skip
-
-
-NOBODY = (1 << 32) - 1  # no user and no group has this number, or a larger one
 
 
 class Destination:
@@ -34,7 +34,14 @@ class Destination:
     Methods raise OSError when the file cannot be used for now, ConfigError when it never can.
     """
 
-    def __init__(self, path, mode=None, owner=None, fs=REAL, durable=True):
+    def __init__(
+        self,
+        path: str,
+        mode: int | None = None,
+        owner: str | None = None,
+        fs: FS = REAL,
+        durable: bool = True,
+    ) -> None:
         self.path = path
         self.durable = durable
         self.mode = mode
@@ -44,7 +51,7 @@ class Destination:
         self.dev = self.ino = self.igen = 0
         self.writable = True  # False: a rotated file that can only be read
 
-    def open(self):
+    def open(self) -> None:
         """Open the file under its name, making it and its directories when missing."""
         fd, made = self._open()
         try:
@@ -63,7 +70,7 @@ class Destination:
             raise
         self._take(fd, status)
 
-    def _sync_name(self, made):
+    def _sync_name(self, made: bool) -> None:
         """Make the name durable, whoever made the file: he may have died before he did it."""
         try:
             if made or self.durable:
@@ -72,7 +79,7 @@ class Destination:
             if made:
                 raise
 
-    def open_rotated(self, dev, ino):
+    def open_rotated(self, dev: int | None, ino: int) -> bool:
         """Open the rotated file that has this inode instead; False when there is none.
 
         dev: its device, or None for any.
@@ -87,7 +94,7 @@ class Destination:
                 return True
         return False
 
-    def open_piece(self, path, file):
+    def open_piece(self, path: str, file: tuple[int, int]) -> None:
         """Open this rotated file (device, inode) instead: for reading where that is all that
         its rights or its file system allow."""
         flags = os.O_APPEND | os.O_NONBLOCK
@@ -107,7 +114,7 @@ class Destination:
         self._take(fd, status)
         self.writable = writable
 
-    def _take(self, fd, status):
+    def _take(self, fd: int, status: os.stat_result) -> None:
         try:
             self.close()
         except OSError:
@@ -117,7 +124,7 @@ class Destination:
         self.fd, self.dev, self.ino = fd, status.st_dev, status.st_ino
         self.igen = self.fs.inode_generation(fd)
 
-    def _open(self):
+    def _open(self) -> tuple[int, bool]:
         """(descriptor, whether the file was made)."""
         flags = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
         try:
@@ -135,23 +142,23 @@ class Destination:
         except FileExistsError:
             return self.fs.open(self.path, flags), False
 
-    def dress(self, mode, owner):
+    def dress(self, mode: int | None, owner: str | None) -> None:
         """From now on files have this mode and this owner, the open one too."""
         self.mode, self.owner = mode, owner
         if self.fd >= 0:
             self._dress(self.fd)
 
-    def _dress(self, fd):
+    def _dress(self, fd: int) -> None:
         if self.owner:
             self.fs.fchown(fd, *look_up_owner(self.owner))
         if self.mode is not None:
             self.fs.fchmod(fd, self.mode)
 
-    def size(self):
+    def size(self) -> int:
         """The open file's size in bytes."""
         return self.fs.fstat(self.fd).st_size
 
-    def moved(self):
+    def moved(self) -> bool:
         """True when the name no longer leads to the open file."""
         try:
             status = self.fs.stat(self.path)
@@ -159,27 +166,27 @@ class Destination:
             return True
         return (status.st_dev, status.st_ino) != (self.dev, self.ino)
 
-    def read(self, length, offset):
+    def read(self, length: int, offset: int) -> bytes:
         """At most `length` bytes from `offset` on."""
         return self.fs.pread(self.fd, length, offset)
 
-    def pieces(self, offset):
+    def pieces(self, offset: int) -> Iterator[bytes]:
         """All that stands from `offset` on, in pieces."""
         while data := self.read(1 << 20, offset):
             yield data
             offset += len(data)
 
-    def append(self, data):
+    def append(self, data: Bytes) -> tuple[int, int]:
         """Append as much of `data` as one write takes: (where it stands, how many bytes)."""
         count = self.fs.write(self.fd, data)
         return self.fs.position(self.fd) - count, count
 
-    def sync(self):
+    def sync(self) -> None:
         """Make everything that was appended durable.  A failure is final for the descriptor."""
         if self.durable:
             self.fs.fdatasync(self.fd)
 
-    def syncing(self):
+    def syncing(self) -> Callable[[], None]:
         """The same as a function to be called later, even if another file is open by then."""
         if not self.durable:
             return lambda: None
@@ -188,7 +195,7 @@ class Destination:
         except OSError:
             return self.sync
 
-        def sync():
+        def sync() -> None:
             try:
                 self.fs.fdatasync(fd)
             finally:
@@ -196,7 +203,7 @@ class Destination:
 
         return sync
 
-    def set_aside(self):
+    def set_aside(self) -> str:
         """Rename the file to PATH.YYYYmmddHHMMSS, durably, and open a new one; the name it got.
 
         A crash in between leaves the file under its new name, and perhaps none under the old.
@@ -208,12 +215,12 @@ class Destination:
         self.open()
         return name
 
-    def rewrite(self, first):
+    def rewrite(self, first: int) -> None:
         """Bring what stands from a place on to the disk once more: see FS.overwrite."""
         if self.writable:
             self.fs.rewrite(self.fd, first, self.size())
 
-    def cut(self, size):
+    def cut(self, size: int) -> str:
         """Cut the file to `size` bytes; what is cut off is kept beside it.
 
         Returns the name of the file that keeps it.  The kept bytes are durable before
@@ -236,7 +243,7 @@ class Destination:
         self.fs.fdatasync(self.fd)
         return kept
 
-    def _dress_alike(self, fd):
+    def _dress_alike(self, fd: int) -> None:
         """Who may read the file may read what was cut off it, and nobody else."""
         status = self.fs.fstat(self.fd)
         try:
@@ -247,28 +254,8 @@ class Destination:
             return  # it stays ours alone
         self.fs.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o666)
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the file.  Raises OSError: what was written last may not be on the disk."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             self.fs.close(fd)
-
-
-def look_up_owner(owner):
-    """(uid, gid) of "USER" or "USER:GROUP", names or numbers; gid -1: leave it.
-
-    Raises ConfigError when there is no such user or group.
-    """
-    user, _, group = owner.partition(":")
-    uid = _number(owner, "user", user, lambda: pwd.getpwnam(user).pw_uid)
-    gid = _number(owner, "group", group, lambda: grp.getgrnam(group).gr_gid) if group else -1
-    return uid, gid
-
-
-def _number(owner, what, word, look_up):
-    if word.isascii() and word.isdigit() and len(word) <= 10 and int(word) < NOBODY:
-        return int(word)
-    try:
-        return look_up()
-    except (KeyError, ValueError):
-        raise ConfigError(f"owner={owner}: this system has no {what} {word!r}") from None

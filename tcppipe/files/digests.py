@@ -1,27 +1,34 @@
 """Digests of long ranges, made in short steps: nobody may be kept from looking at the origin."""
 
+from __future__ import annotations
+
 import hashlib
 
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.errors import Busy
+from tcppipe.files.reader import Reader
 
 CHUNK = 1 << 16  # bytes read at a time
 STEP = 2 << 20  # bytes that one call reads at most
 
 
-class Digests:
+Key = tuple[Reader, int, int]  # of a range of a file
+
+
+class LongDigests:
     """Remembers what was computed until it is told to forget.  Readers must not change below."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """The files may be others now."""
-        self._known = {}
-        self._key = self._sha = None  # what is under way …
+        self._known: dict[Key, bytes] = {}
+        self._key: Key | None = None  # what is under way, …
+        self._sha = hashlib.sha256()
         self._at = 0  # … and how far
 
-    def of(self, reader, first, length):
+    def of(self, reader: Reader, first: int, length: int) -> bytes:
         """The SHA-256 of a range, or NO_DIGEST when there are fewer bytes.
 
         Raises Busy after a step: ask again.  And OSError.
@@ -33,7 +40,7 @@ class Digests:
             self._known[key] = self._step(key)
         return self._known[key]
 
-    def _step(self, key):
+    def _step(self, key: Key) -> bytes:
         reader, first, length = key
         if self._key != key:
             self._key, self._sha, self._at = key, hashlib.sha256(), first

@@ -7,15 +7,28 @@ less than was recorded, all pipes go back to what it holds; what it holds beside
 found.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import zlib
+from typing import Protocol
 
 from tcppipe.errors import Busy, SyncFailed, reason
 from tcppipe.files import pieces
 from tcppipe.files.destination import Destination
+from tcppipe.files.pieces import Place
+from tcppipe.files.rolling import Read
+from tcppipe.files.sharedledger import SharedLedger
+from tcppipe.files.spelling import Value
 
 TRIES = 5  # looks at a destination that somebody changes
+
+
+class Remark(Protocol):
+    """Says something about the destination, or another file."""
+
+    def __call__(self, level: str, text: str, path: str | None = None, /) -> None: ...
 
 
 class Footing:
@@ -25,7 +38,9 @@ class Footing:
     file among those that it has had.  Methods raise OSError and SyncFailed.
     """
 
-    def __init__(self, destination, ledger, key, note):
+    def __init__(
+        self, destination: Destination, ledger: SharedLedger, key: str, note: Remark
+    ) -> None:
         self.destination = destination
         self.ledger = ledger
         self.fs = destination.fs
@@ -34,9 +49,11 @@ class Footing:
         self.note = note
         self._size = 0  # of the destination, when it was looked at
         self._failed = b""  # what the last append that failed was about
-        self._open = None  # [piece, place] behind an unfinished line that we have appended
+        self._open: list[int] | None = (
+            None  # [piece, place] behind an unfinished line that we have appended
+        )
 
-    def be_ready(self, whole=False):
+    def be_ready(self, whole: bool = False) -> None:
         """See that the next lines go where they belong.
 
         whole: ask for the bytes of the last record, too, and look for lines that no record tells of.
@@ -51,12 +68,12 @@ class Footing:
                 return
         raise self._changing()
 
-    def _changing(self):
+    def _changing(self) -> Busy:
         return Busy(f"{self.destination.path}: is truncated or written to by somebody just now")
 
     # --- appending
 
-    def write(self, new, lines, closed=False):
+    def write(self, new: Value, lines: bytes, closed: bool = False) -> None:
         """Record what is to be appended, and append it."""
         if not lines:
             self.ledger.write({**new, "bytes": 0})
@@ -75,22 +92,24 @@ class Footing:
         self._failed, self._open = lines, new["open"]
         self.ledger.write(new)
         stands = self._write_all(lines)
+        assert stands is not None
         self._make_durable(at)
         if stands != at:
             self._undo(where, stands)
             raise self._changing()
         self.ledger.proved()
 
-    def _write_all(self, lines):
+    def _write_all(self, lines: bytes) -> int | None:
         """Where the lines came to stand."""
-        rest, stands = memoryview(lines), None
+        rest = memoryview(lines)
+        stands: int | None = None
         while rest:
             at, count = self.destination.append(rest)
             stands = at if stands is None else stands
             rest = rest[count:]
         return stands
 
-    def _make_durable(self, at):
+    def _make_durable(self, at: int) -> None:
         try:
             self.destination.sync()
         except OSError as error:
@@ -102,13 +121,13 @@ class Footing:
 
     # --- what was to be appended last
 
-    def settle(self):
+    def settle(self) -> None:
         """Prove the last append, complete it, or undo it.  Whoever has the lock does this first."""
         last = self.ledger.last
         if last is None or "crc" not in last or last["n"] <= self.ledger.synced:
             return
         with pieces.opened(self.destination, last) as (path, read):
-            if path is not None and pieces.holds(read, last):
+            if path is not None and read is not None and pieces.holds(read, last):
                 self._write_again(path, read, last)
                 self.ledger.proved()
                 return
@@ -128,7 +147,7 @@ class Footing:
             finally:
                 where.close()
 
-    def _write_again(self, path, read, last):
+    def _write_again(self, path: str, read: Read, last: Value) -> None:
         """What stands there may not be durable, and a sync that has failed before never says so
         again; what is written again is."""
         if not self.destination.durable:
@@ -145,7 +164,7 @@ class Footing:
         finally:
             self.fs.close(fd)
 
-    def _complete(self, last):
+    def _complete(self, last: Value) -> bool:
         """Append the rest of what we failed to append; False when it was not ours."""
         size, at = self.destination.size(), last["at"]
         text = self._failed
@@ -159,16 +178,18 @@ class Footing:
         self.ledger.proved()
         return True
 
-    def _undo(self, where, at):
+    def _undo(self, where: Destination, at: int) -> None:
         """What was to be appended is not there as it should be: it comes again."""
         if where.size() > at:
             kept = where.cut(at)
             self.note("warning", f"torn, cut off and kept as {kept}")
-        self.ledger.write({"rewind": self.ledger.last["n"] - 1})
+        last = self.ledger.last
+        assert last is not None
+        self.ledger.write({"rewind": last["n"] - 1})
 
     # --- what stands in the destination
 
-    def _find(self, whole):
+    def _find(self, whole: bool) -> None:
         """See that the destination holds what was recorded, and where the next lines go.
 
         whole: ask the bytes of the last record, too, and look for the lines that come among what
@@ -190,20 +211,20 @@ class Footing:
         elif not same and not size and not whole:
             self.piece += 1  # rotated
         else:
-            self._look_for_pieces(whole)
+            self._look_for_pieces(last, whole)
 
-    def _find_first(self, size, whole):
+    def _find_first(self, size: int, whole: bool) -> None:
         """No record tells of bytes: whatever stands here was found."""
         self.piece = 1
         before = pieces.newest(self.destination) if whole and not size else None
         if before is not None:  # it was rotated since, if it was ours
-            path, length, *file = before
-            self._found(0, length, True, (path, *file))
+            path, length, dev, ino = before
+            self._found(0, length, True, (path, dev, ino))
             self.piece = 2
         if size or before is not None:
             self._found(0, size, True)
 
-    def _stands(self, last):
+    def _stands(self, last: Value) -> bool:
         if "crc" not in last:
             return True
         if self.destination.durable:
@@ -211,13 +232,15 @@ class Footing:
         rows = self._rows(last.get("piece", 0))  # any of them may be torn
         return pieces.proved(self.destination.read, rows) == len(rows)
 
-    def _rows(self, piece):
+    def _rows(self, piece: int) -> list[Value]:
         rows = self.ledger.history()
         return [
             row for row in rows if "crc" in row and row["bytes"] and row.get("piece", 0) == piece
         ]
 
-    def _found(self, at, size, claim, file=None):
+    def _found(
+        self, at: int, size: int, claim: bool, file: tuple[str, int, int] | None = None
+    ) -> None:
         """Bytes that no record tells of; file: (path, device, inode) of a rotated one."""
         path, dev, ino = file or ("", self.destination.dev, self.destination.ino)
         name = path or self.destination.path
@@ -230,14 +253,14 @@ class Footing:
         self.ledger.write({"found": True, "claim": claim, "piece": self.piece, "path": path,
                             "dev": dev, "ino": ino, "at": at, "bytes": size - at})  # fmt: skip
 
-    def _say_found(self, count, name):
+    def _say_found(self, count: int, name: str) -> None:
         text = f"{count} bytes stand in no record; lines that come again are looked for there"
         self.note("warning", text, name)
 
-    def _found_since(self, path, end):
+    def _found_since(self, path: str, end: int) -> None:
         """The ledger may be older than what was rotated: what stands behind `end` in the rotated
         file `path`, in those that came after it, and in the destination."""
-        known = {}  # the first record that there is of each older file
+        known: dict[int, Value] = {}  # the first record that there is of each older file
         for row in self.ledger.history():
             if "crc" in row and row["bytes"] and row.get("piece", 0) < self.piece:
                 known.setdefault(row.get("piece", 0), row)
@@ -248,13 +271,13 @@ class Footing:
             self.piece += 1
         self._found(0, self.destination.size(), True)
 
-    def _look_for_pieces(self, whole):
+    def _look_for_pieces(self, last: Value, whole: bool) -> None:
         """The destination is another file than it was, or has less in it."""
-        where, last = self.destination, self.ledger.last
+        where = self.destination
         rows = self._rows(self.piece)
         place = pieces.find(where, rows) if rows else None
         if place is None:
-            self._look_for_older(whole)
+            self._look_for_older(last, whole)
         elif place.path:
             if place.proved < len(rows):
                 self.piece += 1
@@ -275,9 +298,9 @@ class Footing:
             elif where.size() < end:  # what was there besides the pipes' lines
                 self.piece = last.get("piece", 0)
 
-    def _look_for_older(self, whole):
+    def _look_for_older(self, last: Value, whole: bool) -> None:
         """Nothing is left of the present piece; the destination may be an older one again."""
-        where, last = self.destination, self.ledger.last
+        where = self.destination
         size, piece = where.size(), self.piece
         while piece > 0:
             piece -= 1
@@ -300,7 +323,7 @@ class Footing:
         if size or whole:
             self._found(0, size, whole)
 
-    def _set_back(self, place, rows):
+    def _set_back(self, place: Place, rows: list[Value]) -> None:
         """Of what was recorded only a part is there: all pipes go back to that."""
         known = [row for row in rows[: place.proved] if "part" not in row]  # of all pipes
         rest = rows[rows.index(known[-1]) + 1 :] if known else rows
@@ -325,7 +348,7 @@ class Footing:
         elif not place.path and size > end:
             self._found(end, size, True)
 
-    def _last_line(self, end):
+    def _last_line(self, end: int) -> int:
         """Where the last whole line of the destination ends; it is not before `end`."""
         at = self.destination.size()
         while at > end:
@@ -336,7 +359,7 @@ class Footing:
             at = first
         return end
 
-    def _cut(self, place, end):
+    def _cut(self, place: Place, end: int) -> None:
         """What stands behind `end` is a part of what comes again."""
         path = place.path
         if not place.plain:

@@ -42,17 +42,19 @@ class FS:
     preadv = staticmethod(os.preadv)
     pwrite = staticmethod(os.pwrite)
     rename = staticmethod(os.rename)
-    stat = staticmethod(os.stat)
     unlink = staticmethod(os.unlink)
     write = staticmethod(os.write)
 
-    @staticmethod
-    def open(path: str, flags: int, mode: int = 0o600) -> int:
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         """os.open with close-on-exec, without following a symbolic link in the last place
         when the file may be written."""
         if flags & (os.O_WRONLY | os.O_RDWR):
             flags |= os.O_NOFOLLOW
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, mode)
+
+    def stat(self, path: str) -> os.stat_result:
+        """os.stat."""
+        return os.stat(path)
 
     @staticmethod
     def position(fd: int) -> int:

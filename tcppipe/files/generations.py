@@ -1,16 +1,19 @@
 """Where generations are found: the origin's rotated siblings, compressed ones as well."""
 
+from __future__ import annotations
+
 import fnmatch
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tcppipe.files.compressed import UNITS, CompressedReader
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import FS, REAL
 from tcppipe.files.reader import Broken as Broken
 from tcppipe.files.reader import Reader
 from tcppipe.files.reader import kind_of as kind_of
-from tcppipe.rotated import FOREIGN, arrange, is_rotated, split
+from tcppipe.rotated import FOREIGN, Rank, arrange, is_rotated, split
 
 
 class Sibling(NamedTuple):
@@ -18,11 +21,11 @@ class Sibling(NamedTuple):
 
     name: str  # its path
     mtime: int  # nanoseconds
-    file: tuple  # device and inode
+    file: tuple[int, int]  # device and inode
     changed: float  # seconds since 1970: when anything was done to it
 
 
-def open_reader(path, fs=REAL, step=None):
+def open_reader(path: str, fs: FS = REAL, step: int | None = None) -> Reader:
     """The Reader that fits a file's name.  step: bytes of content after which a compressed one
     raises Busy; None: never."""
     if os.path.splitext(path)[1] in UNITS:
@@ -30,7 +33,14 @@ def open_reader(path, fs=REAL, step=None):
     return Reader(path, fs)
 
 
-def siblings(path, olddir=None, fs=REAL, patterns=(), known=None, rank=None):
+def siblings(
+    path: str,
+    olddir: str | None = None,
+    fs: FS = REAL,
+    patterns: Iterable[str] = (),
+    known: str | None = None,
+    rank: Rank[Sibling] | None = None,
+) -> list[str]:
     """The paths of the files beside `path`, PATH.*, PATH-*, and `patterns`, that can be read.
 
     Those with rotated names come first, the oldest first of all; behind them, by time, what may
@@ -45,13 +55,20 @@ def siblings(path, olddir=None, fs=REAL, patterns=(), known=None, rank=None):
     return [sibling.name for sibling in arrange(rotated, path, rank, cursor) + others]
 
 
-def stem(path):
+def stem(path: str) -> str:
     """What the names of files begin with that have something to do with `path`."""
     base = os.path.basename(path)
     return base.split(".")[0] or base
 
 
-def beside(path, olddir=None, fs=REAL, patterns=(), every=False, like=None):
+def beside(
+    path: str,
+    olddir: str | None = None,
+    fs: FS = REAL,
+    patterns: Iterable[str] = (),
+    every: bool = False,
+    like: str | None = None,
+) -> list[Sibling]:
     """The Siblings of `path` in no order: PATH.*, PATH-* and what patterns fit.
 
     every: all files of its directory and of olddir.  like: those whose names begin so as well.
@@ -59,7 +76,7 @@ def beside(path, olddir=None, fs=REAL, patterns=(), every=False, like=None):
     looked at for now is not to be taken for missing.
     """
     base = os.path.basename(path)
-    found = set()
+    found: set[str] = set()
     for directory in {os.path.dirname(path) or "/", olddir or os.path.dirname(path) or "/"}:
         try:
             names = fs.listdir(directory)
@@ -71,11 +88,11 @@ def beside(path, olddir=None, fs=REAL, patterns=(), every=False, like=None):
                 found.add(os.path.join(directory, name))
     found.update(_matching(patterns, fs))
     found.discard(path)
-    names = {os.path.basename(full) for full in found}
+    bases = {os.path.basename(full) for full in found}
     rows = []
     for full in found:
         stem, extension = split(os.path.basename(full))
-        if extension and stem in names:
+        if extension and stem in bases:
             continue
         try:
             status = fs.stat(full)
@@ -94,7 +111,7 @@ def beside(path, olddir=None, fs=REAL, patterns=(), every=False, like=None):
     return rows
 
 
-def _matching(patterns, fs):
+def _matching(patterns: Iterable[str], fs: FS) -> Iterator[str]:
     """The paths that patterns fit; wildcards stand in the last part of a pattern."""
     for pattern in patterns:
         directory, wanted = os.path.split(pattern)

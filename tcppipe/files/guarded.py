@@ -9,14 +9,19 @@ who may write logs there could have written it.
 Reads only.  Keeps nothing; a restart trusts what it finds then.
 """
 
+from __future__ import annotations
+
 import errno
 import fnmatch
 import os
 import re
 import stat
 import time
+from collections.abc import Iterator, Sequence
 
+from tcppipe.errors import reason
 from tcppipe.files.fs import FS
+from tcppipe.process.trouble import Say
 from tcppipe.rotated import is_rotated
 
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
@@ -29,7 +34,7 @@ DATED = re.compile(r"(?<!\d)((?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])|1\d{9})")  # i
 class Untrusted(PermissionError):
     """A file that somebody put there who must not decide what is read."""
 
-    def __init__(self, cause, path):
+    def __init__(self, cause: str, path: str) -> None:
         super().__init__(errno.EACCES, cause, path)
 
 
@@ -40,16 +45,18 @@ class Guarded(FS):
     before it was resolved, if that may be a link: when it is turned to another file, that is said.
     """
 
-    def __init__(self, path, say, patterns=(), named=None):
+    def __init__(
+        self, path: str, say: Say, patterns: Sequence[str] = (), named: str | None = None
+    ) -> None:
         self._path = path
         self._named = None if named == path else named
         self._named_at = 0.0  # when the next word about it is due
         self._say = say
-        self._owner = None  # whom the first file belongs to
+        self._owner: int | None = None  # whom the first file belongs to
         self._patterns = patterns
-        self._told = set()
+        self._told: set[tuple[str, str]] = set()
 
-    def meet(self):
+    def meet(self) -> None:
         """Take the file that stands there now, if there is one, for the first."""
         try:
             status = os.lstat(self._target())
@@ -58,48 +65,48 @@ class Guarded(FS):
         if not stat.S_ISLNK(status.st_mode):
             self._owner = status.st_uid
 
-    def open(self, path, flags, mode=0o600):
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         """os.open, but no part of the path may be a link, nor the file a stranger's."""
         assert not flags & (os.O_WRONLY | os.O_RDWR)
         try:
             return self._open(path, flags)
         except Untrusted as error:
             if path != self._path:
-                self._tell(path, error.strerror)
+                self._tell(path, reason(error))
             raise
 
-    def stat(self, path):
+    def stat(self, path: str) -> os.stat_result:
         """os.lstat: a link is no regular file."""
         if path == self._path and self._named is not None:
-            self._look_at_the_name()
+            self._look_at_the_name(self._named)
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode) and path != self._path:
             if is_rotated(path, self._path, self._patterns):
                 self._tell(path, "a symbolic link is not followed")
         return status
 
-    def _look_at_the_name(self):
+    def _look_at_the_name(self, named: str) -> None:
         now = time.monotonic()
-        real = os.path.realpath(self._named)
+        real = os.path.realpath(named)
         if real == self._path or not os.path.exists(real):
             self._named_at = 0.0
         elif now >= self._named_at:
             self._named_at = now + REMIND
             self._say(
                 "warning",
-                f"{self._path}: {self._named} leads to {real} now, which is not sent; "
+                f"{self._path}: {named} leads to {real} now, which is not sent; "
                 "start again; a link that is turned time and again is a pointer, see --pointer",
             )
 
-    def _target(self):
+    def _target(self) -> str:
         return self._path
 
-    def _tell(self, path, cause):
+    def _tell(self, path: str, cause: str) -> None:
         if (path, cause) not in self._told:
             self._told.add((path, cause))
             self._say("error", f"{path}: not read: {cause}")
 
-    def _open(self, path, flags):
+    def _open(self, path: str, flags: int) -> int:
         """Open it, and check whose it is."""
         *above, last = [part for part in path.split("/") if part]
         directory = os.open("/", _DIRECTORY)
@@ -120,7 +127,7 @@ class Guarded(FS):
         finally:
             os.close(directory)
 
-    def _check(self, status, directory, path):
+    def _check(self, status: os.stat_result, directory: os.stat_result, path: str) -> None:
         """Raise Untrusted for a file that one who writes logs here could not have written."""
         if self._owner is None and path in (self._path, self._target()):
             self._owner = status.st_uid
@@ -144,35 +151,36 @@ class Pointed(Guarded):
 
     pointing = True
 
-    def __init__(self, path, say, patterns):
+    def __init__(self, path: str, say: Say, patterns: Sequence[str]) -> None:
         super().__init__(path, say, patterns)
-        self._seen = None  # what the last answer depends on: …
-        self._newest = None  # … the path of the file that the pointer should lead to
-        self._passed = None  # (what the pointer was, key of the newest file) once it was overtaken
+        self._seen: tuple[int, int, list[int]] | None = None  # what the last answer depends on: …
+        self._newest: str | None = None  # … the path of the file that the pointer should lead to
+        # (what the pointer was, key of the newest file) once it was overtaken
+        self._passed: tuple[tuple[int, int], list[int]] | None = None
 
     @property
-    def leads_to_a_dated_file(self):
+    def leads_to_a_dated_file(self) -> bool:
         """True when the pointer is a symbolic link that may be followed."""
         try:
             return os.path.islink(self._path) and self._pointed() is not None
         except Untrusted:
             return False
 
-    def stat(self, path):
+    def stat(self, path: str) -> os.stat_result:
         """The file that the pointer leads to; others as they are."""
         return super().stat(self._target() if path == self._path else path)
 
-    def _open(self, path, flags):
+    def _open(self, path: str, flags: int) -> int:
         return super()._open(self._target() if path == self._path else path, flags)
 
-    def _target(self):
+    def _target(self) -> str:
         pointed = self._pointed()
         seen = self._state()
         if seen is None or seen != self._seen:
             self._newest, self._seen = self._overtaking(pointed), seen
         return self._newest or pointed
 
-    def _pointed(self):
+    def _pointed(self) -> str:
         """What the pointer leads to: a path, its own when it is no symbolic link."""
         try:
             link = os.readlink(self._path)
@@ -184,7 +192,7 @@ class Pointed(Guarded):
             return target
         raise Untrusted(f"leads to {target}, which its pattern does not fit", self._path)
 
-    def _fits(self, path):
+    def _fits(self, path: str) -> bool:
         directory, name = os.path.split(path)
         return any(
             directory == os.path.dirname(pattern)
@@ -192,7 +200,7 @@ class Pointed(Guarded):
             for pattern in self._patterns
         )
 
-    def _state(self):
+    def _state(self) -> tuple[int, int, list[int]] | None:
         """Changes when the pointer is turned, or a name comes or goes; None: it may have."""
         try:
             pointer = os.lstat(self._path)
@@ -203,7 +211,7 @@ class Pointed(Guarded):
             return None
         return pointer.st_ino, pointer.st_ctime_ns, tops
 
-    def _overtaking(self, pointed):
+    def _overtaking(self, pointed: str) -> str | None:
         """The newest file, if it was begun after the one that the pointer leads to; or None."""
         try:
             pointer = os.lstat(self._path)
@@ -230,7 +238,7 @@ class Pointed(Guarded):
         )
         return newest
 
-    def _dated(self):
+    def _dated(self) -> Iterator[tuple[list[int], str, os.stat_result]]:
         """(date, path, stat result) of the files that the patterns fit."""
         for directory in {os.path.dirname(pattern) for pattern in self._patterns}:
             try:
@@ -249,16 +257,16 @@ class Pointed(Guarded):
                     yield _date(full), full, status
 
 
-def _date(path):
+def _date(path: str) -> list[int]:
     """The numbers in a file's name."""
     return [int(run) for run in re.findall(r"\d+", os.path.basename(path))]
 
 
-def _same(one, other):
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
-def _opened(name, flags, directory, path):
+def _opened(name: str, flags: int, directory: int, path: str) -> int:
     try:
         return os.open(name, flags, dir_fd=directory)
     except OSError as error:
@@ -270,12 +278,12 @@ def _opened(name, flags, directory, path):
         raise OSError(error.errno, error.strerror, path) from None
 
 
-def _is_ours(directory):
+def _is_ours(directory: os.stat_result) -> bool:
     """True when nobody but us, or root, can put a name into a directory."""
     return directory.st_uid in (0, os.geteuid()) and not directory.st_mode & 0o022
 
 
-def resolve(path):
+def resolve(path: str) -> str:
     """The path without links, as os.path.realpath has it, of a name that we were not told.
 
     Raises Untrusted when it leads through a link that was made neither by root, nor by us, nor
@@ -313,5 +321,5 @@ def resolve(path):
     return at
 
 
-def _parts(path):
+def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]

@@ -5,6 +5,8 @@ ones hold it for one turn each.  The kernel hands it on in the order of asking.
 A crash lets go of it.  The file itself means nothing.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -16,7 +18,7 @@ from tcppipe.process.owner import is_at
 POLL = 0.002  # seconds between two attempts of one who may not be kept waiting
 
 
-def lock(path, patience=0.0, who=""):
+def lock(path: str, patience: float | None = 0.0, who: str = "") -> int:
     """Hold the lock in the file `path`: a descriptor to close.
 
     patience: seconds to wait for it; None: for as long as it takes.  who: tells the others.
@@ -41,14 +43,14 @@ def lock(path, patience=0.0, who=""):
         os.close(fd)  # somebody has removed it: the others lock another one
 
 
-def _must_be_plain(fd):
+def _must_be_plain(fd: int) -> None:
     """Somebody else's file, linked to this name, is not to be written to."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         raise OSError(errno.EINVAL, "Not a regular file with one name")
 
 
-def _take(fd, until):
+def _take(fd: int, until: float | None) -> None:
     if until is None:
         fcntl.flock(fd, fcntl.LOCK_EX)
         return
@@ -62,7 +64,7 @@ def _take(fd, until):
         time.sleep(POLL)
 
 
-def holder(path):
+def holder(path: str) -> str:
     """Who holds the lock for longer than a turn, in words."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -74,7 +76,7 @@ def holder(path):
         os.close(fd)
 
 
-def _holder(fd):
+def _holder(fd: int) -> str:
     """The name that was written last, if its process is still there."""
     pid, _, name = os.pread(fd, 4096, 0).partition(b"\n")
     try:
@@ -86,6 +88,5 @@ def _holder(fd):
     return os.fsdecode(name.rstrip(b"\n")) or "another pipe"
 
 
-def no_lock(_path, _patience=0.0):
+def no_lock(_path: str, _patience: float | None = 0.0) -> None:
     """For who has the lock already: nothing to close."""
-    return None

@@ -6,10 +6,14 @@ that may not be read has nothing in it.  When one cannot be read for now (no des
 nobody knows: OSError.  Links are followed as guarded.resolve() does.
 """
 
+from __future__ import annotations
+
 import errno
 import fnmatch
 import os
 import stat
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from tcppipe.conf.pipelist import MAGIC
 from tcppipe.errors import reason
@@ -21,7 +25,9 @@ NOTHING_THERE = (
 )  # fmt: skip
 
 
-def expand(pattern, directories, refused=None, pointer=False):
+def expand(
+    pattern: str, directories: set[str], refused: list[str] | None = None, pointer: bool = False
+) -> list[str]:
     """The real paths of the regular files that an absolute pattern fits, in order.
 
     directories: a set; those that were looked into are added, missing ones as well.
@@ -38,7 +44,7 @@ def expand(pattern, directories, refused=None, pointer=False):
                     if _safely(entry.is_dir)]  # fmt: skip
         else:
             tops = [os.path.join(top, part) for top in tops]
-    found = []
+    found: list[str | None] = []
     for top in tops:
         if MAGIC.search(last):
             found += _files(top, last, directories, refused)
@@ -49,7 +55,7 @@ def expand(pattern, directories, refused=None, pointer=False):
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
-def _fitting(directory, wanted, directories):
+def _fitting(directory: str, wanted: str, directories: set[str]) -> list[os.DirEntry[str]]:
     directories.add(directory)
     try:
         with os.scandir(directory) as entries:
@@ -66,18 +72,20 @@ def _fitting(directory, wanted, directories):
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _files(directory, wanted, directories, refused):
+def _files(
+    directory: str, wanted: str, directories: set[str], refused: list[str]
+) -> Iterator[str | None]:
     real = _resolved(directory, refused)
     if real is None:
         return
     for entry in _fitting(directory, wanted, directories):
         if _safely(entry.is_symlink):
             yield _real(entry.path, directories, refused)
-        elif _safely(lambda entry=entry: entry.is_file(follow_symlinks=False)):
+        elif _safely(partial(entry.is_file, follow_symlinks=False)):
             yield os.path.join(real, entry.name)
 
 
-def _real(path, directories, refused):
+def _real(path: str, directories: set[str], refused: list[str]) -> str | None:
     """The real path of a regular file, or None.  Where a link leads to, something may come."""
     real = _resolved(path, refused)
     if real is None:
@@ -89,14 +97,15 @@ def _real(path, directories, refused):
         return None
 
 
-def _pointer(path, _directories, refused):
+def _pointer(path: str, _directories: set[str], refused: list[str]) -> str | None:
     """The path of a name that leads to a file; where it leads to is the pipe's business."""
     top = _resolved(os.path.dirname(path), refused)
-    there = top is not None and _safely(lambda: stat.S_ISREG(os.stat(path).st_mode))
-    return os.path.join(top, os.path.basename(path)) if there else None
+    if top is None or not _safely(lambda: stat.S_ISREG(os.stat(path).st_mode)):
+        return None
+    return os.path.join(top, os.path.basename(path))
 
 
-def _resolved(path, refused):
+def _resolved(path: str, refused: list[str]) -> str | None:
     try:
         return resolve(path)
     except Untrusted as error:
@@ -106,14 +115,14 @@ def _resolved(path, refused):
     return None
 
 
-def _safely(question):
+def _safely(question: Callable[[], bool]) -> bool:
     try:
         return question()
     except OSError:
         return False
 
 
-def fits(pattern, path):
+def fits(pattern: str, path: str) -> bool:
     """True when a pattern means this path, by the rules of glob(7)."""
     wanted, given = pattern.split("/"), path.split("/")
     return len(wanted) == len(given) and all(
@@ -122,7 +131,7 @@ def fits(pattern, path):
     )
 
 
-def signature(directory):
+def signature(directory: str) -> tuple[int, int, int] | None:
     """Changes when a name comes or goes in a directory; None when it is missing."""
     try:
         status = os.stat(directory)
@@ -131,7 +140,7 @@ def signature(directory):
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def rotated_from(path, origins):
+def rotated_from(path: str, origins: Collection[str]) -> bool:
     """True when a path is that of a rotated file, or of a compressed one, of one of `origins`."""
     directory, name = os.path.split(path)
     for at, letter in enumerate(name):

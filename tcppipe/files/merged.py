@@ -19,19 +19,23 @@ A turn is taken in a thread (files/turns): waiting for the lock, the disk or a s
 the loop.
 """
 
+from __future__ import annotations
+
 import hashlib
 import zlib
 from contextlib import suppress
 
-from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN
+from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Bytes, Generation
 from tcppipe.errors import ConfigError, SyncFailed
 from tcppipe.files import words
 from tcppipe.files.blocked import blocked
 from tcppipe.files.claims import Claims
+from tcppipe.files.destination import Destination
 from tcppipe.files.footing import Footing
-from tcppipe.files.fs import REAL
+from tcppipe.files.fs import FS, REAL
 from tcppipe.files.lock import lock
-from tcppipe.files.sharedledger import SharedLedger
+from tcppipe.files.rolling import Hash
+from tcppipe.files.sharedledger import Hold, SharedLedger
 from tcppipe.files.sharedrecords import (
     before,
     done_record,
@@ -40,9 +44,12 @@ from tcppipe.files.sharedrecords import (
     others,
     proved_generation,
 )
-from tcppipe.files.turns import Turns
-from tcppipe.files.unmerged import Unmerged
-from tcppipe.wire.events import Complete, Have, Holding, Why
+from tcppipe.files.spelling import Value
+from tcppipe.files.turns import LockedTurns
+from tcppipe.files.unmerged import Ranges, Unmerged
+from tcppipe.files.workers import Workers
+from tcppipe.process.trouble import Say
+from tcppipe.wire.events import Begin, Complete, End, Gap, Have, Holding, Why
 
 LONGEST = 8 << 20  # bytes of one line that are held back; a longer one goes in pieces …
 LONGEST_LATE = 1 << 20  # … as a late one does, each of them a line
@@ -66,52 +73,73 @@ class MergedCopy:
     some Workers.  hold: the function files.lock.lock.
     """
 
-    def __init__(self, destination, shared, key, say, fs=REAL, own=None, worker=None, hold=lock):
+    unmarked = False  # each record is its own mark
+    marked = True
+    behind = 0  # a digest is made of what comes, and not of what stands here
+
+    def __init__(
+        self,
+        destination: Destination,
+        shared: str,
+        key: str,
+        say: Say,
+        fs: FS = REAL,
+        own: str | None = None,
+        worker: Workers | None = None,
+        hold: Hold = lock,
+    ) -> None:
         self.destination = destination
         self.fs = fs
         self.end = 0  # of the generation, bytes held back included
         self.durable = 0  # the generation's bytes below are recorded, and there
         self.generation = UNKNOWN
         self.dirty = False  # what is recorded was told
-        self.unmarked = False  # each record is its own mark
-        self.marked = True
-        self.behind = 0  # a digest is made of what comes, and not of what stands here
         self._say = say
         self._key = key
         self._own = own
         self._ledger = SharedLedger(shared, key, self._note, fs, hold)
-        self._turns = Turns(destination.path, self._ledger, say, worker)
+        self._turns = LockedTurns(destination.path, self._ledger, say, worker)
         self._footing = Footing(destination, self._ledger, key, self._turns.note)
         self._claims = Claims(destination, self._ledger)
-        self._unmerged = None  # the pipe as it was before it was merged, until it goes on
-        self._begun = False
-        self._lines = False  # version 1
+        # the pipe as it was before it was merged, until it goes on
+        self._unmerged: Unmerged | None = None
+        self._begun = self._lines = False  # lines: version 1
         self._gathered = bytearray()  # what comes behind `durable`
-        self._head = None  # the generation's first bytes, below it; None: known by the record
+        # the generation's first bytes, below it; None: known by the record
+        self._head: bytes | None = None
         self._before = b""  # its bytes just below
-        self._sha = None  # the digest of all that came, from offset 0 on; or None
+        # the digest of all that came, from offset 0 on; or None
+        self._sha: Hash[bytes] | None = None
         self._checked = False  # the source says what it has read: nothing else is appended
         self._unchecked = bytearray()  # what it has not said yet
         self._crc = 0  # CRC-32 of what came since the Begin
-        self._late = None, b""  # of which generation the beginning of a late line is held back
-        self._finished = None  # the End that was recorded last, and the answer to it
+        # of which generation the beginning of a late line is held back
+        self._late: tuple[tuple[int, ...] | None, bytes] = None, b""
+        # the End that was recorded last, and the answer to it
+        self._finished: tuple[End, tuple[int, bytes]] | None = None
 
-    def _note(self, level, text):
+    def _note(self, level: str, text: str) -> None:
         """What the ledger has to say of itself."""
         self._turns.note(level, text, self._ledger.path)
 
     @property
-    def syncing(self):
+    def syncing(self) -> bool:
         """True while a turn is under way."""
         return self._turns.present is not None
 
     @property
-    def previous(self):
+    def _ours(self) -> Value:
+        """The pipe's last record, which there is."""
+        assert self._ledger.state is not None
+        return self._ledger.state
+
+    @property
+    def previous(self) -> Generation:
         """The generation before."""
         return (self._before_this() or [Complete(UNKNOWN, 0)])[-1].generation
 
     @property
-    def past(self):
+    def past(self) -> list[Complete]:
         """The generations that are here to their end, as Complete, oldest first."""
         record, complete = self._ledger.state, self._ledger.complete
         if record is None or record.get("gone"):
@@ -124,14 +152,14 @@ class MergedCopy:
         # a crash came between the two records
         return [*others(complete, generation), Complete(generation, length)]
 
-    def _before_this(self):
+    def _before_this(self) -> list[Complete]:
         """Those of them that came before the one that was recorded last."""
         record = self._ledger.state
         if record is None or record.get("gone"):
             return self.past
         return before(self.past, generation_of(record), record["closed"])
 
-    def open(self):
+    def open(self) -> None:
         """Open the destination.  Raises Blocked or ConfigError."""
         if self.destination.fd < 0:
             with blocked(self.destination.path, "cannot open"):
@@ -139,13 +167,13 @@ class MergedCopy:
 
     # --- the agreement
 
-    def offer(self, sender):
+    def offer(self, sender: bytes) -> Have:
         """What was recorded of this pipe, as a Have.  Raises Waiting until it is known, Blocked."""
         self.open()
         self._begun, self._gathered = False, bytearray()
         return self._turns.take("offer", "cannot read", lambda _turn: self._offer(sender))
 
-    def _offer(self, sender):
+    def _offer(self, sender: bytes) -> Have:
         self._footing.be_ready(whole=True)
         record = self._ledger.state
         self.end = self.durable = 0
@@ -162,7 +190,7 @@ class MergedCopy:
             bytes.fromhex(record["tail"]), *(row[-1] if row else Complete(UNKNOWN, 0)),
         )  # fmt: skip
 
-    def _offer_unmerged(self, sender):
+    def _offer_unmerged(self, sender: bytes) -> Have:
         """There is no record of this pipe: it may not have been merged until now."""
         self._let_go()
         found = Unmerged(self.destination, self._own, self._ledger, self._turns.note)
@@ -171,18 +199,18 @@ class MergedCopy:
             self._unmerged = found
         return have
 
-    def _let_go(self):
+    def _let_go(self) -> None:
         if self._unmerged is not None:
             self._unmerged.close()
             self._unmerged = None
 
-    def prove(self, ranges):
+    def prove(self, ranges: Ranges) -> tuple[bytes, ...]:
         """Digests of what was offered: of a share there are none."""
         if self._unmerged is not None:
             return self._unmerged.prove(ranges)
         return tuple(NO_DIGEST for _ in ranges)
 
-    def begin(self, begin, sender=b"", checked=False):
+    def begin(self, begin: Begin, sender: bytes = b"", checked: bool = False) -> None:
         """Make ready for a generation's bytes from begin.offset on.  Raises Waiting, Blocked.
 
         checked: compare() will be called behind them, and nothing is appended before that.
@@ -200,7 +228,7 @@ class MergedCopy:
         self._begun, self._late, self.dirty = True, (None, b""), True
         self._checked, self._unchecked, self._crc = checked, bytearray(), 0
 
-    def _begin(self, begin, sender):
+    def _begin(self, begin: Begin, sender: bytes) -> bytes:
         held = b""
         if self._unmerged is not None:
             if begin.why == Why.RESUMED:
@@ -219,12 +247,12 @@ class MergedCopy:
         self._ledger.write(new)
         return b""
 
-    def _set_back(self):
+    def _set_back(self) -> SyncFailed:
         return SyncFailed(f"{self.destination.path}: holds less than was sent; goes on from there")
 
     # --- the stream
 
-    def append(self, offset, data):
+    def append(self, offset: int, data: Bytes) -> None:
         """Take bytes of the generation, which wait for their turn.  Raises Waiting, Blocked."""
         if len(self._gathered) >= MOST and not self.synced():
             self.begin_sync()
@@ -235,7 +263,7 @@ class MergedCopy:
         else:
             self._gather(data)
 
-    def compare(self, offset, crc):
+    def compare(self, offset: int, crc: int) -> None:
         """The source has read bytes with this CRC-32 from the Begin up to `offset`.
 
         Raises SyncFailed when they are not those that came.
@@ -249,26 +277,26 @@ class MergedCopy:
         self._gather(self._unchecked)
         self._unchecked, self._crc = bytearray(), crc_here
 
-    def _gather(self, data):
+    def _gather(self, data: Bytes) -> None:
         self._gathered += data
         self.end += len(data)
         if self._sha is not None:
             self._sha.update(data)
 
-    def _ripe(self, all_of_it=False):
+    def _ripe(self, all_of_it: bool = False) -> int:
         """How many of the gathered bytes are whole lines."""
         whole = self._gathered.rfind(b"\n", 0, LONGEST) + 1
         if not whole and (all_of_it or len(self._gathered) > LONGEST):
             whole = min(LONGEST, len(self._gathered))
         return whole
 
-    def begin_sync(self, worker=None, all_of_it=False):
+    def begin_sync(self, worker: Workers | None = None, all_of_it: bool = False) -> None:
         """Append the whole lines that have gathered; synced() tells when it is done."""
         if self._turns.present is None and (whole := self._ripe(all_of_it)):
             text = bytes(self._gathered[:whole])
             self._turns.begin("put", "cannot append", lambda _turn: self._put(text), worker)
 
-    def synced(self):
+    def synced(self) -> bool:
         """True when the turn that was begun is over.  Raises Blocked and SyncFailed.
 
         Blocked also when it takes long.
@@ -279,7 +307,7 @@ class MergedCopy:
         self._put_done(self._turns.end().result)
         return True
 
-    def _put_done(self, to):
+    def _put_done(self, to: int) -> None:
         count = to - self.durable
         text = bytes(self._gathered[:count])
         del self._gathered[:count]
@@ -287,7 +315,7 @@ class MergedCopy:
         self._before = (self._before + text)[-WINDOW:]
         self.durable = to
 
-    def sync(self):
+    def sync(self) -> int:
         """Append all whole lines that have gathered; the offset below which they are there.
 
         In version 1 what is answered is all that came, so all of it is appended, and the rest of a
@@ -299,7 +327,7 @@ class MergedCopy:
                 raise self._turns.waiting()
         return self.durable
 
-    def _put(self, text, closed=False):
+    def _put(self, text: bytes, closed: bool = False) -> int:
         """In a turn: append lines of the generation; the offset behind them."""
         self._footing.be_ready()
         if self._lines:
@@ -307,19 +335,24 @@ class MergedCopy:
             return self.durable + len(text)
         record = self._ledger.state
         done = -1 if record is None else record["to"] - self.durable
-        if not 0 <= done <= len(text) or generation_of(record).key != self.generation.key:
+        if (
+            record is None
+            or not 0 <= done <= len(text)
+            or generation_of(record).key != self.generation.key
+        ):
             raise self._set_back()
         claimed, note = self._claims.take(text[done:], self._footing.piece)
         if claimed:
             self.destination.sync()
             new = self._next(record, claimed, text[: done + claimed])
             self._ledger.write({**new, "bytes": 0, **note})
-            record, done = self._ledger.state, done + claimed
+            record, done = self._ours, done + claimed
         if done < len(text) or closed != record["closed"]:
             self._append(record, text, done, closed)
-        return self._ledger.state["to"]
+        to: int = self._ours["to"]
+        return to
 
-    def _append(self, record, text, done, closed):
+    def _append(self, record: Value, text: bytes, done: int, closed: bool) -> None:
         lines = text[done:]
         new = {**self._next(record, len(lines), text), "closed": closed}
         if lines:
@@ -327,7 +360,7 @@ class MergedCopy:
             self._claims.end()
         self._footing.write(new, lines, closed)
 
-    def _next(self, record, count, text):
+    def _next(self, record: Value, count: int, text: bytes) -> Value:
         """The record behind another one: the pipe is `count` bytes further, behind `text`."""
         new = {key: value for key, value in record.items() if key not in PASSING}
         new["to"] += count
@@ -341,13 +374,13 @@ class MergedCopy:
 
     # --- late bytes, ends and gaps
 
-    def append_late(self, generation, offset, data):
+    def append_late(self, generation: Generation | None, offset: int, data: Bytes) -> None:
         """Append lines that were added to a generation after its end.  Raises Waiting, Blocked."""
         self.synced()
         of = generation.key if generation else self._late_of(offset)
-        known = self._ledger.lengths.get(of)
+        known = self._ledger.lengths.get(of) if of is not None else None
         held = self._late[1] if self._late[0] == of else b""
-        if known is None or offset > known + len(held):
+        if of is None or known is None or offset > known + len(held):
             self._say(*words.dropped(self.destination.path, len(data)))
             return
         text = held + bytes(data)[max(0, known + len(held) - offset) :]
@@ -360,7 +393,7 @@ class MergedCopy:
             )
         self._late = of, text[whole:]
 
-    def _late_of(self, offset):
+    def _late_of(self, offset: int) -> tuple[int, ...] | None:
         """Which of the generations before this connection may have grown from an offset on."""
         for complete in reversed(self._ledger.complete):
             of = complete.generation.key
@@ -369,7 +402,7 @@ class MergedCopy:
                 return of
         return None
 
-    def _put_late(self, late, lines):
+    def _put_late(self, late: Value, lines: bytes) -> None:
         self._footing.be_ready()
         missing = late["to"] - self._ledger.lengths.get(tuple(late["of"]), 0)
         record = self._ledger.state
@@ -377,23 +410,24 @@ class MergedCopy:
             new = {**self._next(record, 0, b""), "late": late}
             self._footing.write(new, lines[len(lines) - missing :], closed=True)
 
-    def look(self):
+    def look(self) -> None:
         """Each turn looks for itself."""
 
-    def mark(self):
+    def mark(self) -> None:
         """Each record is its own mark."""
 
-    def rest(self, limit):
+    def rest(self, limit: int) -> None:
         """No digest is made of what stands here."""
 
-    def finish(self, end):
+    def finish(self, end: End) -> tuple[int, bytes]:
         """The generation is complete: its last line is appended as it is.
 
         Raises Waiting until it is done, Blocked and SyncFailed.
         """
         if self._finished is not None and self._finished[0] is end:
             return self._finished[1]
-        if not self.syncing or self._turns.present.what == "put":
+        present = self._turns.present
+        if present is None or present.what == "put":
             self.sync()
         digest = self._sha.digest() if self._sha is not None else NO_DIGEST
         text = bytes(self._gathered)
@@ -405,14 +439,14 @@ class MergedCopy:
         self._finished = end, (to, digest)
         return self._finished[1]
 
-    def _finish(self, text, end, digest):
+    def _finish(self, text: bytes, end: End, digest: bytes) -> int:
         to = self._put(text, closed=True)
         known = digest if digest != NO_DIGEST else end.digest
-        complete = Complete(proved_generation(self._ledger.state), to, known)
+        complete = Complete(proved_generation(self._ours), to, known)
         self._ledger.write(done_record(self._key, complete, digest != NO_DIGEST))
         return to
 
-    def gap(self, gap):
+    def gap(self, gap: Gap) -> None:
         """Record bytes that nobody can read any more.  Raises Waiting, Blocked."""
         self.synced()
         why = gap.reason.decode(errors="replace")
@@ -422,7 +456,7 @@ class MergedCopy:
         self._turns.take(("gap", gap), what, lambda _turn: self._ledger.write(record))
         self._say(*words.lost(self.destination.path, gap, why))
 
-    def reopen(self):
+    def reopen(self) -> None:
         """Open the destination by its name again.  Raises Waiting, Blocked."""
         self.synced()
         if self._turns.busy:  # one that is over may wait for an action behind us
@@ -431,12 +465,12 @@ class MergedCopy:
             if self._begun and self.destination.moved():
                 self.destination.open()
 
-    def begin_lines(self):
+    def begin_lines(self) -> None:
         """Make ready for version 1, which tells no offsets: whole lines, nobody's."""
         self.open()
         self._lines, self._begun = True, True
 
-    def close(self, clean):
+    def close(self, clean: bool) -> None:
         """Let go of everything; what is held back was never acknowledged."""
         if not self._turns.stop(STOP):
             return

@@ -4,12 +4,19 @@ The destination may have been rotated, copied and truncated, compressed, moved t
 or restored from a backup since.  Reads; writes nothing.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+from tcppipe.files.destination import Destination
 from tcppipe.files.generations import Broken, open_reader, siblings
+from tcppipe.files.reader import Reader
+from tcppipe.files.rolling import Read
+from tcppipe.files.spelling import Value
 from tcppipe.rotated import is_rotated
 
 UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, None)
@@ -22,18 +29,18 @@ class Place:
     asked about tell what stands there.  size: bytes of its content.
     """
 
-    def __init__(self, path, size, proved, dev, ino):
+    def __init__(self, path: str, size: int, proved: int, dev: int, ino: int) -> None:
         self.path, self.size, self.proved = path, size, proved
         self.dev, self.ino = dev, ino
         self.plain = ino != 0
 
 
-def find(destination, rows):
+def find(destination: Destination, rows: list[Value]) -> Place | None:
     """Where the bytes are that the records `rows` tell of, in their order: a Place, or None.
 
     The destination itself is looked at first, then its rotated files, the newest first.
     """
-    best = None
+    best: Place | None = None
     for path, reader in _readers(destination):
         count = proved(reader.read, rows)
         if count and (best is None or count > best.proved):
@@ -43,7 +50,7 @@ def find(destination, rows):
     return best
 
 
-def proved(read, rows):
+def proved(read: Read, rows: list[Value]) -> int:
     """How many of these records, from the first one on, tell what `read` reads."""
     for count, row in enumerate(rows):
         if not holds(read, row):
@@ -51,7 +58,7 @@ def proved(read, rows):
     return len(rows)
 
 
-def holds(read, row, at=None):
+def holds(read: Read, row: Value, at: int | None = None) -> bool:
     """True when the bytes that a record tells of stand at its place."""
     at = row["at"] if at is None else at
     crc, end = 0, at + row["bytes"]
@@ -67,7 +74,7 @@ def holds(read, row, at=None):
     return crc == row["crc"]
 
 
-def _readers(destination):
+def _readers(destination: Destination) -> Iterator[tuple[str, Destination | Reader]]:
     """(path or "", reader) of the destination and of the files beside it; to be used at once."""
     if destination.size():
         yield "", destination
@@ -86,7 +93,9 @@ def _readers(destination):
             reader.close()
 
 
-def since(destination, path, known):
+def since(
+    destination: Destination, path: str, known: Collection[Value]
+) -> Iterator[tuple[str, int, int, int]]:
     """(path, size, device, inode) of a rotated file and of those that came after it, in order.
 
     known: records of bytes that stand in older ones: a file that has such is none of them.
@@ -100,7 +109,7 @@ def since(destination, path, known):
     return reversed(found)
 
 
-def newest(destination):
+def newest(destination: Destination) -> tuple[str, int, int, int] | None:
     """(path, size, device, inode) of the newest rotated file, or None."""
     for name, reader in _readers(destination):
         if name and is_rotated(name, destination.path):
@@ -108,15 +117,15 @@ def newest(destination):
     return None
 
 
-def _size(reader):
+def _size(reader: Destination | Reader) -> int:
     try:
-        return reader.status()[0] if hasattr(reader, "status") else reader.size()
+        return reader.status()[0] if isinstance(reader, Reader) else reader.size()
     except Broken:
         return 0
 
 
 @contextmanager
-def opened(destination, row):
+def opened(destination: Destination, row: Value) -> Iterator[tuple[str, Read] | tuple[None, None]]:
     """(path, read) of the file that a record names by its numbers; (None, None): it is not here."""
     if (row["dev"], row["ino"]) == (destination.dev, destination.ino):
         yield destination.path, destination.read

@@ -6,22 +6,24 @@ local file tells which of the two is valid: an empty or missing one was begun an
 With a ledger it is there for people, and for a way back to the original.
 """
 
+from __future__ import annotations
+
 import os
 
-from tcppipe.files.fs import REAL, open_new
+from tcppipe.files.fs import FS, REAL, open_new
 from tcppipe.wire import pull1
 
 
 class Pointer:
     """The pointer file at `path` (str, absolute).  Methods raise OSError."""
 
-    def __init__(self, path, fs=REAL):
+    def __init__(self, path: str, fs: FS = REAL) -> None:
         self.path = path
         self.fs = fs
         directory, name = os.path.split(path)
         self._beside = os.path.join(directory, f".{name}.new")
 
-    def read(self, local_size):
+    def read(self, local_size: int) -> int:
         """The inode, or 0; local_size: of the local file, to finish what a crash left undone."""
         beside = self._content(self._beside)
         if beside is not None:
@@ -31,11 +33,11 @@ class Pointer:
                 self.fs.unlink(self._beside)
         return self.inode()
 
-    def inode(self):
+    def inode(self) -> int:
         """The inode that stands in the file, or 0."""
         return pull1.parse_pointer(self._content(self.path) or b"")
 
-    def _content(self, path):
+    def _content(self, path: str) -> bytes | None:
         try:
             fd = self.fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -48,7 +50,7 @@ class Pointer:
         finally:
             self.fs.close(fd)
 
-    def prepare(self, inode):
+    def prepare(self, inode: int) -> None:
         """Write the next inode beside, durably."""
         self.fs.makedirs(os.path.dirname(self.path))
         fd = open_new(self.fs, self._beside, 0o644)
@@ -59,12 +61,12 @@ class Pointer:
             self.fs.close(fd)
         self.fs.sync_directory(os.path.dirname(self.path))
 
-    def commit(self):
+    def commit(self) -> None:
         """What was prepared is valid from now on."""
         self.fs.rename(self._beside, self.path)
         self.fs.sync_directory(os.path.dirname(self.path))
 
-    def write(self, inode):
+    def write(self, inode: int) -> None:
         """Both at once."""
         self.prepare(inode)
         self.commit()

@@ -4,17 +4,21 @@ It holds a descriptor, so a file that is renamed or deleted afterwards can still
 its end.  Reads only.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import stat
+from typing import Protocol
 
 from tcppipe.cursor import HEAD, NO_DIGEST, Generation
 from tcppipe.errors import ConfigError
-from tcppipe.files.fs import REAL
-from tcppipe.files.rolling import Rolling, digest_of
+from tcppipe.files.fs import FS, REAL
+from tcppipe.files.rolling import Read, Rolling, digest_of
+from tcppipe.wire.events import Complete
 
 
-def kind_of(mode):
+def kind_of(mode: int) -> str:
     """What a file is that is not a regular one, in a word for a message."""
     kinds = {
         stat.S_IFDIR: "a directory",
@@ -27,6 +31,23 @@ def kind_of(mode):
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
+class Digested(Protocol):
+    """The digest of a file's beginning, up to `offset`, made in steps."""
+
+    @property
+    def offset(self) -> int:
+        """So many bytes are in it."""
+
+    def advance(self, end: int, budget: int, /) -> bool:
+        """Take more, `budget` bytes at most; True when `end` is reached."""
+
+    def moved(self, read: Read) -> None:
+        """The same bytes are read from elsewhere from now on."""
+
+    def digest(self) -> bytes:
+        """Of what was taken."""
+
+
 class Reader:
     """An open file that a generation is, or was, in.
 
@@ -34,14 +55,15 @@ class Reader:
     """
 
     compressed = False
-    holding = False  # there are bytes that are not to be read yet
     sure = True  # it is known to be a generation of its own
     ended = 0  # the number of those that were read to their end, with it
-    reopened = None  # the complete generation that it goes on with
-    beside = None  # what stood beside the live file when it was last known not to be truncated
-    unseen = None  # an Absent, for the generation that it was made of if that proves to be another
+    reopened: Complete | None = None  # the complete generation that it goes on with
+    # what stood beside the live file when it was last known not to be truncated
+    beside: frozenset[str] | None = None
+    # for the generation that it was made of if that proves to be another
+    unseen: Absent | None = None
 
-    def __init__(self, path, fs=REAL, fd=None):
+    def __init__(self, path: str, fs: FS = REAL, fd: int | None = None) -> None:
         self.path = path
         self.fs = fs
         self.fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK) if fd is None else fd
@@ -56,15 +78,20 @@ class Reader:
         self.igen = self.inode_generation = fs.inode_generation(self.fd)
         self.born = max(0, status.st_mtime_ns)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {self.ino}>"
 
-    def status(self):
+    @property
+    def holding(self) -> bool:
+        """True when there are bytes that are not to be read yet."""
+        return False
+
+    def status(self) -> tuple[int, int]:
         """(size in bytes, modification time in nanoseconds)."""
         now = self.fs.fstat(self.fd)
         return now.st_size, now.st_mtime_ns
 
-    def read(self, length, offset):
+    def read(self, length: int, offset: int) -> bytes:
         """`length` bytes from `offset` on; fewer only where the file ends."""
         data = self.fs.pread(self.fd, length, offset)
         while data and len(data) < length:
@@ -74,7 +101,7 @@ class Reader:
             data += more
         return data
 
-    def fill(self, view, offset, least):
+    def fill(self, view: memoryview, offset: int, least: int) -> int:
         """Read into `view` (a memoryview) from `offset` on: how many bytes, `least` of them or
         more unless the file ends before."""
         count = self.fs.preadv(self.fd, [view], offset)
@@ -85,42 +112,42 @@ class Reader:
             count += more
         return count
 
-    def digest(self, first, length):
+    def digest(self, first: int, length: int) -> bytes:
         """The SHA-256 of a range; NO_DIGEST when the file is shorter."""
         if first < 0:
             return NO_DIGEST
         return digest_of(self.read, first, length) or NO_DIGEST
 
-    def generation(self, head=None):
+    def generation(self, head: bytes | None = None) -> Generation:
         """What identifies it, by its first bytes: those given, or as they are now."""
         head = self.read(HEAD, 0) if head is None else head[:HEAD]
         digest = hashlib.sha256(head).digest() if head else NO_DIGEST
         return Generation(self.dev, self.ino, self.igen, self.born, len(head), digest)
 
-    def is_named(self):
+    def is_named(self) -> bool:
         """True when some name leads to the file."""
         return self.fs.fstat(self.fd).st_nlink > 0
 
-    def rolling(self):
+    def rolling(self) -> Digested:
         """What makes the digest of its beginning."""
-        return Rolling(self.read)
+        return Rolling(self.read, hashlib.sha256())
 
-    def again(self):
+    def again(self) -> Reader:
         """A new Reader of the same open file, which has become another generation."""
         return Reader(self.path, self.fs, self.fs.dup(self.fd))
 
-    def has_writer(self):
+    def has_writer(self) -> bool | None:
         """Whether a process has it open for writing: True, False, or None when nobody tells.
 
         Only for files that have already left their name (see FS.has_writer).
         """
         return self.fs.has_writer(self.fd)
 
-    def descriptors(self):
+    def descriptors(self) -> list[int]:
         """The numbers of the descriptors that it holds."""
         return [self.fd]
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the descriptor."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -131,7 +158,7 @@ class Broken(OSError):
     """A compressed file's content is not what a compressor writes: it will not get better."""
 
 
-def is_open(reader, status):
+def is_open(reader: Reader, status: os.stat_result | None) -> bool:
     """True when a reader's open file is the one of a stat result."""
     return status is not None and reader.file == (status.st_dev, status.st_ino)
 
@@ -147,28 +174,36 @@ class Absent:
     born = 0
     sure = False
     ended = 0
-    reopened = beside = None
+    reopened: Complete | None = None
+    beside: frozenset[str] | None = None
 
     fd = -1
 
-    def __init__(self, path, trouble, passing, file=None, mtime=0):
+    def __init__(
+        self,
+        path: str,
+        trouble: str,
+        passing: bool,
+        file: tuple[int, int] | None = None,
+        mtime: int = 0,
+    ) -> None:
         self.path = path
         self.mtime = mtime
         self.trouble = trouble
         self.passing = passing
         self.file = file
-        self.since = None  # when its turn came
+        self.since: float | None = None  # when its turn came
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Absent {self.path}: {self.trouble}>"
 
-    def generation(self, _head=None):
+    def generation(self, _head: bytes | None = None) -> Generation:
         """What is known of it."""
         return Generation(*(self.file or (0, 0)))
 
-    def descriptors(self):
+    def descriptors(self) -> list[int]:
         """None is held."""
         return []
 
-    def close(self):
+    def close(self) -> None:
         """Nothing is held."""

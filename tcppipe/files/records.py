@@ -3,22 +3,27 @@
 A line that a crash has torn, or that is damaged, is no record.
 """
 
+from __future__ import annotations
+
 import json
 import zlib
+from typing import Any
+
+Record = dict[str, Any]  # what JSON has
 
 
-def body(record):
+def body(record: Record) -> bytes:
     """The JSON of a record, as bytes."""
     return json.dumps(record, separators=(",", ":")).encode()
 
 
-def render(record):
+def render(record: Record) -> bytes:
     """The line of a record, as bytes."""
     text = body(record)
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def checked(line):
+def checked(line: bytes) -> bytes | None:
     """The JSON in a line without its newline, or None when the line is no record."""
     crc, blank, text = line.partition(b" ")
     try:
@@ -27,12 +32,13 @@ def checked(line):
         return None
 
 
-def parse_body(text):
+def parse_body(text: bytes) -> Record:
     """The record that checked() has found to be whole."""
-    return json.loads(text)
+    record: Record = json.loads(text)
+    return record
 
 
-def parse(line):
+def parse(line: bytes) -> Record | None:
     """The record in a line, a dictionary, or None when it is torn or no record."""
     text = checked(line[:-1]) if line.endswith(b"\n") else None
     try:

@@ -1,39 +1,66 @@
 """A digest over the beginning of a file that is made beside the stream, not in its way."""
 
+from __future__ import annotations
+
 import hashlib
 import zlib
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from tcppipe.cursor import Bytes
 
 CHUNK = 1 << 16  # bytes read at a time
+
+
+D = TypeVar("D", covariant=True)
+Read = Callable[[int, int], bytes]  # (length, offset)
+
+
+class Hash(Protocol[D]):
+    """What takes bytes, as hashlib has it."""
+
+    def update(self, data: Bytes, /) -> None:
+        """Take more bytes."""
+
+    def digest(self) -> D:
+        """The digest of all of them."""
+
+    def copy(self) -> Hash[D]:
+        """Another that has taken the same."""
 
 
 class Crc32:
     """A CRC-32 as hashlib has its digests."""
 
-    def __init__(self, value=0):
+    def __init__(self, value: int = 0) -> None:
         self._value = value
 
-    def update(self, data):
+    def update(self, data: Bytes) -> None:
         """Take more bytes."""
         self._value = zlib.crc32(data, self._value)
 
-    def digest(self):
+    def digest(self) -> int:
         """The CRC-32 of all of them, a number."""
         return self._value
 
+    def copy(self) -> Crc32:
+        """Another that has taken the same."""
+        return Crc32(self._value)
 
-class Rolling:
+
+class Rolling(Generic[D]):
     """The digest of what `read(length, offset)` reads, from one offset up to another.
 
-    digest: a SHA-256 of nothing, or what else has taken the bytes below `offset` by now.
+    digest: what has taken the bytes below `offset` by now.
     The bytes below `offset` must not have changed since they were read.
     """
 
-    def __init__(self, read, digest=None, offset=0):
+    def __init__(self, read: Read, digest: Hash[D], offset: int = 0) -> None:
         self._read = read
-        self._digest = digest or hashlib.sha256()
+        self._digest = digest
         self.offset = offset
 
-    def advance(self, end, budget):
+    def advance(self, end: int, budget: int) -> bool:
         """Read on towards `end`, `budget` bytes at most; True when `end` is reached.
 
         Raises OSError.  False as well when the file has fewer bytes than that.
@@ -47,15 +74,15 @@ class Rolling:
             budget -= len(data)
         return self.offset == end
 
-    def moved(self, read):
+    def moved(self, read: Read) -> None:
         """The same bytes are read from elsewhere from now on."""
         self._read = read
 
-    def digest(self):
+    def digest(self) -> D:
         """The digest of what was taken."""
         return self._digest.digest()
 
-    def hashed(self):
+    def hashed(self) -> Hash[D]:
         """What has taken it, to go on with."""
         return self._digest.copy()
 
@@ -65,18 +92,18 @@ class Digests:
     steps.  found: those that are made; None for a range that is not there in full.
     """
 
-    def __init__(self, read, ranges):
+    def __init__(self, read: Read, ranges: Sequence[tuple[int, int]]) -> None:
         self.ranges = ranges
-        self.found = []
+        self.found: list[bytes | None] = []
         self._read = read
-        self._rolling = None
+        self._rolling: Rolling[bytes] | None = None
 
-    def advance(self, budget):
+    def advance(self, budget: int) -> bool:
         """Read on, `budget` bytes at most; True when all are made.  Raises OSError."""
         while len(self.found) < len(self.ranges) and budget > 0:
             first, length = self.ranges[len(self.found)]
             if self._rolling is None:
-                self._rolling = Rolling(self._read, offset=first)
+                self._rolling = Rolling(self._read, hashlib.sha256(), first)
             before = self._rolling.offset
             whole = self._rolling.advance(first + length, budget)
             took = self._rolling.offset - before
@@ -87,7 +114,7 @@ class Digests:
         return len(self.found) == len(self.ranges)
 
 
-def digest_of(read, first, length):
+def digest_of(read: Read, first: int, length: int) -> bytes | None:
     """The SHA-256 of [first, first + length), or None when there are fewer bytes."""
     sha = hashlib.sha256()
     end = first + length

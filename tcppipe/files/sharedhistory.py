@@ -3,9 +3,13 @@
 Records are dictionaries, each with its number `n`, oldest first.
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
 
 from tcppipe.cursor import NO_DIGEST
+from tcppipe.files.spelling import Value
 
 DENSE = 2000  # records at the ledger's end that are all kept when it is rewritten
 REMEMBERED = 1000  # complete generations of a pipe
@@ -14,23 +18,23 @@ FOUND = 16  # records of bytes that no other record tells of
 NUMBER = re.compile(rb'[{,]"n":(\d+)[,}]')
 
 
-def number(body):
+def number(body: bytes | None) -> int:
     """A record's number; 0 where it has none."""
     found = NUMBER.search(body or b"")
     return int(found[1]) if found else 0
 
 
-def goes_back(body):
+def goes_back(body: bytes) -> bool:
     """True when a record changes what older ones have told, so that all are read again."""
     return body.startswith(b'{"rewind":') or (b'"bytes":0,' in body and b'"n":' not in body)
 
 
-def last_append(kept):
+def last_append(kept: Sequence[Value]) -> Value | None:
     """The last record of bytes at the end of the destination, or None."""
     return next((row for row in reversed(kept) if row.get("bytes") and "hole" not in row), None)
 
 
-def is_undone(kept, record, body):
+def is_undone(kept: Sequence[Value], record: Value, body: bytes) -> bool:
     """True for how the first version of this ledger tells that an append is not there: the pipe is
     again what it was before that."""
     last = last_append(kept)
@@ -39,18 +43,18 @@ def is_undone(kept, record, body):
     return {**last["before"], "bytes": 0, "before": None, "n": record["n"]} == record
 
 
-def back(kept, number):
+def back(kept: Sequence[Value], number: int) -> list[Value]:
     """The records up to a number; a pipe that had none by then goes back to its first one."""
     older = [row for row in kept if row["n"] <= number or "gap" in row]
     known = {row["pipe"] for row in older if "pipe" in row}
-    first = {}
+    first: dict[str, Value] = {}
     for row in kept:
         if "pipe" in row and row["pipe"] not in known:
             first.setdefault(row["pipe"], row)
     return older + [_before(row) for row in first.values()]
 
 
-def _before(row):
+def _before(row: Value) -> Value:
     """A pipe's state before it appended what a record tells of."""
     if not row["bytes"]:
         return row
@@ -59,7 +63,7 @@ def _before(row):
     return {**row, **nothing, "to": row["to"] - lines, "bytes": 0, "closed": False}
 
 
-def thinned(rows, synced):
+def thinned(rows: Sequence[Value], synced: int) -> list[Value]:
     """The records that are worth keeping, oldest first.
 
     At those without `part` all pipes can go on: their states are there, too.
@@ -70,7 +74,7 @@ def thinned(rows, synced):
         row["n"] for row in rows
         if row["n"] <= dense and row.get("bytes") and "crc" in row and "part" not in row
     ]  # fmt: skip
-    points = []
+    points: list[int] = []
     for at, number in enumerate(older):  # the first one, and others as far apart as they are old
         behind = older[at + 1] if at + 1 < len(older) else dense
         if not points or behind - points[-1] > (last - behind) // 2:
@@ -82,7 +86,7 @@ def thinned(rows, synced):
     for kind, first, most in (("found", 1, FOUND), ("gap", 0, NOTES)):
         numbers = [row["n"] for row in rows if kind in row]
         keep.update(numbers[:first] + numbers[-most:])
-    done = {}
+    done: dict[str, list[int]] = {}
     for row in rows:
         if "done" in row:
             done.setdefault(row["done"], []).append(row["n"])
@@ -100,6 +104,6 @@ def thinned(rows, synced):
     return kept
 
 
-def _is_state(row, number):
+def _is_state(row: Value, number: int) -> bool:
     """True for a pipe's state up to a number."""
     return "pipe" in row and row["n"] <= number

@@ -20,18 +20,26 @@ is made anew the next time.  A damaged line costs no more than itself: it is kep
 LEDGER.damaged, and the bytes that it told of are found again.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 
 from tcppipe.cursor import Generation
 from tcppipe.files import records
 from tcppipe.files import sharedhistory as history
-from tcppipe.files.fs import REAL, open_new
+from tcppipe.files.fs import FS, REAL, open_new
 from tcppipe.files.lock import lock
 from tcppipe.files.sharedlines import SharedLines
 from tcppipe.files.sharedrecords import others
+from tcppipe.files.spelling import Value
+from tcppipe.process.trouble import Say
 from tcppipe.wire.events import Complete
 
 COMPACT = 2 << 20  # bytes; a longer ledger is rewritten, if that may make it half as long
+
+
+Hold = Callable[[str, float | None], int | None]  # of a path and how long to wait: a descriptor
 
 
 class SharedLedger:
@@ -44,7 +52,7 @@ class SharedLedger:
     of them is by now, by its four numbers.  Raises OSError.
     """
 
-    def __init__(self, path, key, say, fs=REAL, hold=lock):
+    def __init__(self, path: str, key: str, say: Say, fs: FS = REAL, hold: Hold = lock) -> None:
         self.path = path
         self.fs = fs
         self._key = key
@@ -52,23 +60,25 @@ class SharedLedger:
         self._say = say
         self._hold = hold
         self.lock_path = path + ".lock"
-        self._lock = None
-        self._fd = -1
-        self._file = None
-        self._limit = COMPACT
+        self._lock: int | None = None
+        self._fd, self._limit = -1, COMPACT
+        self._file: tuple[int, int] | None = None
         self._nameless = True  # whoever made or replaced it may have died before its name lasted
         self._forget()
 
-    def _forget(self):
+    def _forget(self) -> None:
         self._good = self.number = self.synced = 0
-        self.state = None
+        self.state: Value | None = None
         self.appended = 0  # the number of our pipe's last record that tells of bytes
-        self.found, self.claims = [], []
         self.lacks = False  # lines are damaged or missing
-        self.complete, self.lengths = [], {}
-        self._last = None  # a record, or its body that nobody has looked into yet
+        self.found: list[Value] = []
+        self.claims: list[tuple[int, int, int]] = []
+        self.complete: list[Complete] = []
+        self.lengths: dict[tuple[int, ...], int] = {}
+        # a record, or its number and its body that nobody has looked into yet
+        self._last: Value | tuple[int, bytes] | None = None
 
-    def hold(self, patience=None):
+    def hold(self, patience: float | None = None) -> SharedLedger:
         """Take the lock, and read what the others have recorded since; a context."""
         self._lock = self._hold(self.lock_path, patience)
         try:
@@ -78,29 +88,29 @@ class SharedLedger:
             raise
         return self
 
-    def release(self):
+    def release(self) -> None:
         """Hand on the lock."""
         fd, self._lock = self._lock, None
         if fd is not None:
             self.fs.close(fd)
 
-    def __enter__(self):
+    def __enter__(self) -> SharedLedger:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     @property
-    def last(self):
+    def last(self) -> Value | None:
         """The last record that tells of bytes in the destination, or None."""
-        if isinstance(self._last, bytes):
-            number, body = self._number_of_last, self._last
+        if isinstance(self._last, tuple):
+            number, body = self._last
             self._last = {"n": number, **records.parse_body(body)}
         return self._last
 
     # --- reading
 
-    def _catch_up(self):
+    def _catch_up(self) -> None:
         try:
             status = self.fs.stat(self.path)
         except FileNotFoundError:
@@ -109,7 +119,7 @@ class SharedLedger:
             self._open()
         self._read()
 
-    def _open(self):
+    def _open(self) -> None:
         self.close()
         self._forget()
         self._fd = self.fs.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
@@ -117,13 +127,13 @@ class SharedLedger:
         self._file = status.st_dev, status.st_ino
         self._nameless = True
 
-    def _content(self, offset):
+    def _content(self, offset: int) -> bytes:
         rest = bytearray()
         while data := self.fs.pread(self._fd, 1 << 20, offset + len(rest)):
             rest += data
         return bytes(rest)
 
-    def _read(self):
+    def _read(self) -> None:
         """Take the lines that were written since."""
         new = self._content(self._good)
         *lines, torn = new.split(b"\n")
@@ -142,7 +152,7 @@ class SharedLedger:
         self._good += len(new) - len(torn)
         self.number = max([self.number, *map(history.number, bodies[-1:])])
 
-    def _again(self):
+    def _again(self) -> None:
         """Read all of it: what was recorded behind some record does not count any more."""
         self._forget()
         content = self._content(0)
@@ -154,18 +164,18 @@ class SharedLedger:
         bodies = map(records.checked, content[: self._good].split(b"\n"))
         self.number = max([self.number, *map(history.number, bodies)])
 
-    def _glance(self, body):
+    def _glance(self, body: bytes) -> None:
         """Take a record; what other pipes record in every turn is not looked into."""
         others = body.startswith(b'{"pipe":') and not body.startswith(self._own)
         if others and b'"n":' in body and b'"claims":' not in body:
             self.number += 1
             if b'"bytes":0,' not in body:
-                self._last, self._number_of_last = body, self.number
+                self._last = self.number, body
             return
         record = records.parse_body(body)
         self._take({"n": self.number + 1, **record})
 
-    def _take(self, record):
+    def _take(self, record: Value) -> None:
         number = self.number = record["n"]
         if "pipe" in record:
             if record["pipe"] == self._key:
@@ -185,7 +195,8 @@ class SharedLedger:
             if "hole" not in record:
                 self._last = record
         elif record.get("done") == self._key:
-            generation = Generation(*record["generation"][:5], bytes.fromhex(record["head"]))
+            generation = Generation(*record["generation"][:5])
+            generation = generation._replace(head=bytes.fromhex(record["head"]))
             digest = bytes.fromhex(record["digest"])
             self.complete = others(self.complete, generation, record["length"])
             self.complete.append(Complete(generation, record["length"], digest))
@@ -194,19 +205,18 @@ class SharedLedger:
                 self.lengths.pop(old.generation.key, None)
             del self.complete[: -history.REMEMBERED]
 
-    def history(self):
+    def history(self) -> list[Value]:
         """All records that count, as dictionaries with their numbers, oldest first."""
         return SharedLines(self._content(0)).rows
 
-    def untold(self):
+    def untold(self) -> list[Value]:
         """Records of bytes whose own lines are damaged or missing, and that were not found yet."""
         return list(SharedLines(self._content(0)).untold()) if self.lacks else []
 
-    def _keep_aside(self, lines):
-        self._say(
-            "critical", f"{self.path}: {len(lines)} damaged lines, kept in {self.path}.damaged"
-        )
-        fd = self.fs.open(self.path + ".damaged", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    def _keep_aside(self, lines: list[bytes]) -> None:
+        kept = self.path + ".damaged"
+        self._say("critical", f"{self.path}: {len(lines)} damaged lines, kept in {kept}")
+        fd = self.fs.open(kept, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
             if self.fs.fstat(fd).st_size < COMPACT:
                 self.fs.write_all(fd, b"".join(line + b"\n" for line in lines))
@@ -215,7 +225,7 @@ class SharedLedger:
 
     # --- writing
 
-    def write(self, record, durable=True):
+    def write(self, record: Value, durable: bool = True) -> None:
         """Add a record, which gets its number here.  What cannot be written changes nothing."""
         record = {**record, "n": self.number + 1}
         line = records.render(record)
@@ -240,21 +250,22 @@ class SharedLedger:
         if self._good > self._limit:
             self._compact()
 
-    def _sync_name(self):
+    def _sync_name(self) -> None:
         if self._nameless:
             self.fs.sync_directory(os.path.dirname(self.path))
             self._nameless = False
 
-    def proved(self):
+    def proved(self) -> None:
         """The last record's bytes are durable."""
-        if self.synced < self.last["n"]:
+        last = self.last
+        if last is not None and self.synced < last["n"]:
             try:
-                self.write({"ok": self.last["n"]}, durable=False)
+                self.write({"ok": last["n"]}, durable=False)
             except OSError:
                 pass  # the next one looks for himself
             self.synced = self.last["n"] if self.last is not None else 0
 
-    def _compact(self):
+    def _compact(self) -> None:
         """Rewrite the ledger without what nobody goes back to; if that fails, another time."""
         self._limit = self._good + COMPACT // 2
         try:
@@ -265,7 +276,7 @@ class SharedLedger:
         except OSError:
             pass  # either of the two is whole, and tells the same
 
-    def _replace(self, lines):
+    def _replace(self, lines: bytes) -> None:
         """Put a new file in the place of the ledger; the others notice by its number."""
         beside = self.path + ".new"
         fd = open_new(self.fs, beside, 0o640, os.O_APPEND)
@@ -282,7 +293,7 @@ class SharedLedger:
         self._nameless = True
         self.fs.close(old)
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:

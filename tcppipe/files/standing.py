@@ -7,30 +7,41 @@ the ledger, or torn since.  Device and inode only tell where to look first; what
 of the bytes proves the file.  Writes nothing but the undoing of late bytes that are not complete.
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple
 
 from tcppipe.cursor import NO_DIGEST, UNKNOWN
 from tcppipe.errors import Busy, LinkLost
 from tcppipe.files.aside import Beside, is_compressed
+from tcppipe.files.destination import Destination
 from tcppipe.files.generations import Broken
-from tcppipe.files.proofs import Scan, begun_with, file_key, holds, proofs_of
-from tcppipe.files.rolling import digest_of
+from tcppipe.files.ledger import Ledger
+from tcppipe.files.proofs import Evidence, Scan, begun_with, file_key, holds, proofs_of
+from tcppipe.files.reader import Reader
+from tcppipe.files.rolling import Read, digest_of
+from tcppipe.files.stretches import Run, Stretch
 from tcppipe.files.told import in_file, is_told, newest_first, past_of
+from tcppipe.process.trouble import Say
 from tcppipe.rotated import is_rotated
 from tcppipe.wire.events import Complete, Have, Holding
 
 STEP = 2 << 20  # bytes of a compressed file that are read before others have their turn
 
 
-class Part(NamedTuple):
+File = Destination | Reader
+
+
+class Offered(NamedTuple):
     """A part of what is offered: the generation's bytes from `offset` on stand in a file."""
 
     offset: int
     place: int
     length: int
-    read: object  # read(length, place)
+    read: Read
     path: str = ""
 
 
@@ -44,25 +55,28 @@ class Standing:
     say: a function (level, text).  Methods raise OSError.
     """
 
-    def __init__(self, destination, ledger, say, mirror=False):
+    def __init__(
+        self, destination: Destination, ledger: Ledger, say: Say, mirror: bool = False
+    ) -> None:
         self.destination = destination
         self._mirror = mirror
         self.ledger = ledger
         self.here = False
-        self.old = None
-        self.later = []
-        self.back = None
+        self.old: Reader | None = None
+        self.later: list[Offered] = []
+        self.back: tuple[Stretch, bool] | None = None
         self.unproved = False  # nothing but the name says that it stands here
-        self.stretch = None  # the Stretch that was offered …
+        self.stretch: Stretch | None = None  # the Stretch that was offered …
         self._size = 0  # … and the size of its file
-        self.past = []  # the generations that are here to their end, as Complete, oldest first
+        # the generations that are here to their end, as Complete, oldest first
+        self.past: list[Complete] = []
         self._say = say
-        self._parts = []  # what was offered
-        self._open = []  # Readers that they need
-        self._scan = None
-        self.beside = Beside(destination, say, ledger)
+        self._parts: list[Offered] = []  # what was offered
+        self._open: list[Reader] = []  # Readers that they need
+        self._scan: Scan | None = None
+        self.beside = Beside(destination.path, destination.fs, say, ledger)
 
-    def offer(self, sender):
+    def offer(self, sender: bytes) -> Have:
         """What is here, as a Have; sender: the key of the source.  Raises Busy, too."""
         if self._scan is None:
             self.release()
@@ -78,7 +92,7 @@ class Standing:
             self._take(stretch, self.destination)
         return self._offer(run, stretch, sender)
 
-    def _offer_unrecorded(self):
+    def _offer_unrecorded(self) -> Have:
         """Of nothing is known that it stands here: all of the destination may; or of its newest
         rotated file, if it was rotated since."""
         size = self.destination.size()
@@ -86,10 +100,10 @@ class Standing:
         if newest is not None:
             self._open, self.unproved = [newest], True
             size = newest.status()[0]
-            self._parts = [Part(0, 0, size, newest.read)]
+            self._parts = [Offered(0, 0, size, newest.read)]
         return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
 
-    def _offer(self, run, stretch, sender):
+    def _offer(self, run: Run, stretch: Stretch, sender: bytes) -> Have:
         ledger, mark = self.ledger, run.mark
         clean = ledger.clean and not self.later and self.back is None
         closed = run.ended is not None
@@ -107,7 +121,7 @@ class Standing:
         if damaged:
             text = "damaged below what was durable, or restored from a backup"
             self._say("critical", f"{self.destination.path}: {text}; compared with the origin")
-            closed = closed and end >= run.ended[0]
+            closed = closed and run.ended is not None and end >= run.ended[0]
         self.past = past_of(ledger, run, closed)
         previous = self.past[:-1] if closed else self.past
         return Have(
@@ -119,7 +133,7 @@ class Standing:
 
     # --- which file it is
 
-    def _find(self):
+    def _find(self) -> tuple[Run, Stretch]:
         """(the Run, the Stretch) that stand here, and sets what tells where."""
         run = self.ledger.runs[-1]
         stretch = run.stretches[-1]
@@ -151,7 +165,7 @@ class Standing:
                 return run, stretch
         return self._take_copy() or (run, stretch)
 
-    def _take_plain(self, proofs, stretch):
+    def _take_plain(self, proofs: list[Evidence], stretch: Stretch) -> bool:
         """Find the plain file that some proof is about; the newest proof counts most."""
         if not proofs:
             return False
@@ -170,7 +184,7 @@ class Standing:
                 reader.close()
         return False
 
-    def _take_numbers(self, stretch):
+    def _take_numbers(self, stretch: Stretch) -> bool:
         """The same where nothing is known of the bytes yet: by device and inode."""
         if self._stands_in(stretch, self.destination, self.destination.size()):
             self._take(stretch, self.destination)
@@ -184,32 +198,32 @@ class Standing:
                     return self._take_rotated(stretch, reader)
         return False
 
-    def _stands_in(self, stretch, file, size):
+    def _stands_in(self, stretch: Stretch, file: File, size: int) -> bool:
         """True when a file has the stretch's inode and was not truncated, as far as can be seen."""
         if not self._is_number(stretch, file) or size < stretch.at:
             return False
         # nothing stands there: where a sync has failed, something did
         return size > stretch.at or not (self.ledger.unsynced or (not size and self.copied()))
 
-    def _take_copy(self):
+    def _take_copy(self) -> tuple[Run, Stretch] | None:
         """(Run, Stretch) as a copy of the destination has them that was made before somebody
         truncated it; or None."""
         copies = list(self._copies())
-        own = self._is_number(self.ledger.stretch, self.destination)
+        own = self._is_number(_last(self.ledger), self.destination)
         try:
             for reader in copies:
                 if reader.status()[0]:
                     return self._take_older(reader, own) or self._take_likely(reader)
-            if copies and self._is_number(self.ledger.stretch, self.destination):
+            if copies and own:
                 return self._take_beginning()
         finally:
             for reader in copies:
                 reader.close()
         return None
 
-    def _take_likely(self, reader):
+    def _take_likely(self, reader: Reader) -> tuple[Run, Stretch] | None:
         """The last stretch begins in this file, as far as anybody knows here; or None."""
-        run, stretch = self.ledger.runs[-1], self.ledger.stretch
+        run, stretch = self.ledger.runs[-1], _last(self.ledger)
         if stretch.at:
             return None
         emptied = self._is_number(stretch, self.destination) and stretch.beside is not None
@@ -217,7 +231,7 @@ class Standing:
         self._take_rotated(stretch, reader)
         return run, stretch
 
-    def _take_beginning(self):
+    def _take_beginning(self) -> tuple[Run, Stretch] | None:
         """What was the first to stand in the destination's file: the copy was made before."""
         run, one = in_file(self.ledger)[0]
         if one.at:
@@ -228,14 +242,14 @@ class Standing:
             self.back = (one, run.ended is not None and run.ended[0] <= one.first)
         return run, one
 
-    def _copies(self):
+    def _copies(self) -> Iterator[Reader]:
         """Readers of the plain files that came beside the destination since something stands in
         its file, the newest first."""
         begun = [stretch for run in self.ledger.runs for stretch in run.stretches]
         beside = in_file(self.ledger)[0][1].beside
         for reader in self.beside.plain():
             before = (reader.dev, reader.ino, reader.igen) == beside
-            if self._is_number(self.ledger.stretch, reader):
+            if self._is_number(_last(self.ledger), reader):
                 reader.close()  # itself, renamed since
             elif before or any(self._is_number(stretch, reader) for stretch in begun):
                 reader.close()
@@ -243,7 +257,7 @@ class Standing:
             else:
                 yield reader
 
-    def _is_number(self, stretch, file):
+    def _is_number(self, stretch: Stretch, file: File) -> bool:
         """True when the file has the stretch's inode.
 
         A start of the machine may give its file system another device number.
@@ -252,19 +266,20 @@ class Standing:
         reused = stretch.igen and file.igen not in (0, stretch.igen)
         return same_device and stretch.ino == file.ino and not reused
 
-    def _take_rotated(self, stretch, reader):
+    def _take_rotated(self, stretch: Stretch, reader: Reader) -> bool:
         self.destination.open_piece(reader.path, (reader.dev, reader.ino))
         self._take(stretch, self.destination)
         self._look_later(reader.path, stretch)
         return True
 
-    def _take(self, stretch, file):
+    def _take(self, stretch: Stretch, file: File) -> None:
         """The stretch stands in this file from its place on."""
         self.here = file is self.destination
-        size = self._size = file.size() if self.here else file.status()[0]
-        self._parts = [Part(stretch.first, stretch.at, max(0, size - stretch.at), file.read)]
+        size = file.size() if isinstance(file, Destination) else file.status()[0]
+        self._size = size
+        self._parts = [Offered(stretch.first, stretch.at, max(0, size - stretch.at), file.read)]
 
-    def _take_compressed(self, proofs):
+    def _take_compressed(self, proofs: list[Evidence]) -> bool:
         """Find it in a compressed file, which is read once, in steps: raises Busy."""
         known = hashlib.sha256(repr([proof[1:4] for proof in proofs]).encode()).hexdigest()[:16]
         while True:
@@ -282,7 +297,7 @@ class Standing:
             if self._take_scanned(scan, known):
                 return True
 
-    def _take_scanned(self, scan, known):
+    def _take_scanned(self, scan: Scan, known: str) -> bool:
         key = file_key(scan.reader)
         self.ledger.note("piece", file=list(key), asked=known, holds=scan.best is not None)
         if scan.best is None:
@@ -291,12 +306,12 @@ class Standing:
         stretch = scan.best.stretch
         self.old = scan.reader
         self._parts = [
-            Part(stretch.first, stretch.at, max(0, scan.size - stretch.at), scan.read)
+            Offered(stretch.first, stretch.at, max(0, scan.size - stretch.at), scan.read)
         ]  # fmt: skip
         self._look_later(scan.reader.path, stretch)
         return True
 
-    def _unread(self, known):
+    def _unread(self, known: str) -> Iterator[Reader]:
         """Readers of the compressed files of which is not known that they hold something else."""
         for path in reversed(self.beside.names()):
             if not is_compressed(path, self.destination.path):
@@ -310,7 +325,7 @@ class Standing:
                 continue
             yield reader
 
-    def _take_older(self, file, own=False):
+    def _take_older(self, file: File, own: bool = False) -> tuple[Run, Stretch] | None:
         """The destination as it was before: a file that was restored from a backup older than the
         ledger, or a copy of it; (Run, Stretch) or None.
 
@@ -322,7 +337,7 @@ class Standing:
                 if own and not self._is_number(stretch, self.destination):
                     continue
                 if proof.length and holds(file.read, proof):
-                    if file is self.destination:
+                    if isinstance(file, Destination):
                         self._take(stretch, file)
                     else:
                         self._take_rotated(stretch, file)
@@ -333,7 +348,7 @@ class Standing:
                     return run, stretch
         return None
 
-    def _end_at_next(self, run, stretch):
+    def _end_at_next(self, run: Run, stretch: Stretch) -> None:
         """What stands behind the beginning of the stretch after it is not of this one."""
         at = run.stretches.index(stretch) + 1
         if at < len(run.stretches):
@@ -341,7 +356,7 @@ class Standing:
             most = run.stretches[at].first - part.offset
             self._parts = [part._replace(length=max(0, min(part.length, most)))]
 
-    def _look_later(self, found, stretch):
+    def _look_later(self, found: str, stretch: Stretch) -> None:
         """Newer files that hold something: the ledger is older than they are, or somebody else
         has written there.  The origin tells.  What the ledger knows is not newer than it is."""
         path = self.destination.path
@@ -355,16 +370,16 @@ class Standing:
             size = 0 if is_told(self.ledger, reader, stretch) else reader.status()[0]
             if size and (reader.dev, reader.ino) != (self.destination.dev, self.destination.ino):
                 self._open.append(reader)
-                self.later.append(Part(offset, 0, size, reader.read, name))
+                self.later.append(Offered(offset, 0, size, reader.read, name))
                 offset += size
             elif size and self.old is not None and name == path:
-                self.later.append(Part(offset, 0, size, self.destination.read, name))
+                self.later.append(Offered(offset, 0, size, self.destination.read, name))
                 reader.close()
             else:
                 reader.close()
         self._parts += self.later
 
-    def copied(self, size=None):
+    def copied(self, size: int | None = None) -> bool:
         """True when somebody has made a copy of the destination since the last stretch was begun.
 
         size: only when it has so many bytes, which are durable then.
@@ -378,7 +393,7 @@ class Standing:
                     return True
         return False
 
-    def _may_be_torn(self, run):
+    def _may_be_torn(self, run: Run) -> bool:
         """True when bytes that are not durable may not be what was written, or not by us."""
         if self.rebooted or self.ledger.unsynced or self.unproved or run.untouched:
             return True
@@ -386,17 +401,17 @@ class Standing:
         return size > 0 and self.destination.read(1, size - 1) == b"\0"
 
     @property
-    def rebooted(self):
+    def rebooted(self) -> bool:
         """True when the machine was started anew since the ledger was written last."""
         return self.ledger.boot != self.destination.fs.boot()
 
     # --- its bytes
 
-    def digest(self, first, length):
+    def digest(self, first: int, length: int) -> bytes:
         """The SHA-256 of bytes of the current stretch; NO_DIGEST when they are not all there."""
         return digest_of(self.read, first, length) or NO_DIGEST
 
-    def read(self, length, offset):
+    def read(self, length: int, offset: int) -> bytes:
         """Bytes of what was offered, or else of the current stretch, by their offset."""
         for part in self._parts:
             if part.offset <= offset < part.offset + part.length:
@@ -409,20 +424,20 @@ class Standing:
             offset += stretch.at - stretch.first
         return self.destination.read(length, offset)
 
-    def check(self):
+    def check(self) -> None:
         """Raises LinkLost when somebody has changed the destination since it was offered."""
         if self.here and self.destination.size() != self._size:
             text = "was truncated or written to by somebody while it was compared; connects anew"
             raise LinkLost(f"{self.destination.path}: {text}")
 
-    def part_of(self, offset):
-        """The Part of `later` in which an offset stands, behind its first byte; or None."""
+    def part_of(self, offset: int) -> Offered | None:
+        """The Offered of `later` in which an offset stands, behind its first byte; or None."""
         for part in self.later:
             if part.offset < offset <= part.offset + part.length:
                 return part
         return None
 
-    def undo_late(self):
+    def undo_late(self) -> bool:
         """Late bytes behind which the stream has not gone on may be incomplete: they come again.
 
         True when there were such.
@@ -435,9 +450,10 @@ class Standing:
         self.ledger.note("late_undone")
         return True
 
-    def release(self):
+    def release(self) -> None:
         """Let go of what was offered: what stands in the destination counts from now on."""
-        for reader in [*self._open, self.old, self._scan and self._scan.reader]:
+        scanned = self._scan.reader if self._scan is not None else None
+        for reader in [*self._open, self.old, scanned]:
             if reader is not None:
                 reader.close()
         self._open, self._parts, self.later = [], [], []
@@ -445,14 +461,19 @@ class Standing:
         self.old = self._scan = self.back = None
 
 
-def _gone(destination, end):
+def _last(ledger: Ledger) -> Stretch:
+    """The last Stretch, which there is."""
+    return ledger.runs[-1].stretches[-1]
+
+
+def _gone(destination: Destination, end: int) -> tuple[str, str]:
     """What is said when what was delivered is not there any more."""
     text = f"what was delivered does not stand here any more; goes on from offset {end}"
     level = "critical" if destination.size() else "warning"
     return level, f"{destination.path}: {text}"
 
 
-def _is_doubtful(standing, run, end):
+def _is_doubtful(standing: Standing, run: Run, end: int) -> bool:
     """True when the ledger is damaged, or may be older than the copy."""
     ledger = standing.ledger
     if ledger.doubtful or standing.later:

@@ -8,12 +8,14 @@ by one write of always the same length, so no crash leaves it empty - which woul
 for the whole file again.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 import zlib
 
 from tcppipe.cursor import NO_DIGEST, Cursor, Generation
-from tcppipe.files.fs import REAL, open_new
+from tcppipe.files.fs import FS, REAL, open_new
 
 LENGTH = 512  # bytes; one sector
 
@@ -21,14 +23,14 @@ LENGTH = 512  # bytes; one sector
 class StatusFile:
     """The status file at `path` (str); `original`: where the original program kept it."""
 
-    def __init__(self, path, original=None, fs=REAL):
+    def __init__(self, path: str, original: str | None = None, fs: FS = REAL) -> None:
         self.path = path
         self.original = original
         self.fs = fs
         self._fd = -1
-        self._last = None
+        self._last: Cursor | None = None
 
-    def read(self):
+    def read(self) -> tuple[Cursor | None, bool]:
         """(Cursor or None, whether the whole file is asked for again).
 
         An empty file asks for the whole origin; anything unreadable is as if missing.
@@ -39,7 +41,7 @@ class StatusFile:
                 return (None, True) if not content else (parse(content), False)
         return None, False
 
-    def _content(self, path):
+    def _content(self, path: str) -> bytes | None:
         try:
             fd = self.fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
@@ -53,7 +55,7 @@ class StatusFile:
         finally:
             self.fs.close(fd)
 
-    def save(self, cursor, about=""):
+    def save(self, cursor: Cursor, about: str = "") -> None:
         """Write the cursor, if it is another than the last one.  Raises OSError."""
         if cursor == self._last:
             return
@@ -65,7 +67,7 @@ class StatusFile:
             self.fs.pwrite(self._fd, content, 0)
         self._last = cursor
 
-    def _gone(self):
+    def _gone(self) -> bool:
         """True when the name no longer leads to the file that we write."""
         here = self.fs.fstat(self._fd)
         try:
@@ -74,7 +76,7 @@ class StatusFile:
             return True
         return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
 
-    def _make(self, content):
+    def _make(self, content: bytes) -> None:
         self.close()
         self.fs.makedirs(os.path.dirname(self.path))
         beside = self.path + ".new"
@@ -88,23 +90,23 @@ class StatusFile:
             raise
         self._fd = fd
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self.fs.close(fd)
 
 
-def render(cursor, about=""):
+def render(cursor: Cursor, about: str = "") -> bytes:
     """A status file's content: LENGTH bytes."""
     generation = cursor.generation
-    numbers = " ".join(str(number) for number in generation[:5])
+    numbers = " ".join(str(number) for number in (*generation.key, generation.head_len))
     text = f"{cursor.offset}\n{numbers} {generation.head.hex()}\n"
-    text = f"{text}{zlib.crc32(text.encode()):08x}\n{about}".encode(errors="replace")
-    return text[: LENGTH - 1].ljust(LENGTH - 1) + b"\n"
+    line = f"{text}{zlib.crc32(text.encode()):08x}\n{about}".encode(errors="replace")
+    return line[: LENGTH - 1].ljust(LENGTH - 1) + b"\n"
 
 
-def parse(content):
+def parse(content: bytes) -> Cursor | None:
     """The Cursor in a status file's content, or None; an original's has an UNKNOWN generation."""
     lines = content.split(b"\n")
     if not lines[0].strip().isdigit() or len(lines[0]) > 19:
@@ -115,8 +117,9 @@ def parse(content):
     try:
         if int(lines[2], 16) != zlib.crc32(b"\n".join(lines[:2]) + b"\n"):
             return None
-        *numbers, head = lines[1].split()
-        generation = Generation(*(int(number) for number in numbers), bytes.fromhex(head.decode()))
+        *words, head = lines[1].split()
+        dev, ino, igen, born, head_len = map(int, words)
+        generation = Generation(dev, ino, igen, born, head_len, bytes.fromhex(head.decode()))
     except (ValueError, TypeError):
         return None
     if len(generation.head) != len(NO_DIGEST):

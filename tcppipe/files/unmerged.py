@@ -4,15 +4,19 @@ other, so that it goes on exactly where it was.
 What is carried over is durable before the other ledger is left; a crash in between does it again.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.errors import Busy
 from tcppipe.files.copy import PROOF, Copy
 from tcppipe.files.destination import Destination
-from tcppipe.files.footing import Footing
-from tcppipe.files.fs import REAL
+from tcppipe.files.footing import Footing, Remark
+from tcppipe.files.fs import FS, REAL
 from tcppipe.files.ledger import Ledger
 from tcppipe.files.lock import no_lock
 from tcppipe.files.rolling import digest_of
@@ -25,11 +29,18 @@ from tcppipe.files.sharedrecords import (
     others,
     proved_generation,
 )
+from tcppipe.files.spelling import Value
 from tcppipe.files.stretches import Mark, Stretch
-from tcppipe.wire.events import Have, Holding, Why
+from tcppipe.files.until import Until, since_left
+from tcppipe.process.trouble import Say
+from tcppipe.wire.events import Begin, Complete, Have, Holding, Why
 
 LONGEST = 1 << 20  # bytes of a line that is held back when its pipe becomes merged
 WINDOW = 1024  # bytes below the cursor whose digest proves the origin later
+
+
+R = TypeVar("R")
+Ranges = tuple[tuple[int, int], ...]
 
 
 class Unmerged:
@@ -38,31 +49,40 @@ class Unmerged:
     Used in a turn.  note: a function (level, text).
     """
 
-    def __init__(self, destination, own, shared, note):
+    def __init__(
+        self, destination: Destination, own: str | None, shared: SharedLedger, note: Remark
+    ) -> None:
         self._destination = destination
         self._own = own
         self._shared = shared
         self._note = note
-        self._copy = self._have = self._where = None
+        self._copy: Copy | None = None
+        self._have = Have(Holding.NOTHING)
+        self._where: Until | None = None
 
-    def offer(self, sender):
+    def offer(self, sender: bytes) -> Have:
         """What its own ledger tells, as a Have; NOTHING if that is nothing."""
         self._have = Have(Holding.NOTHING)
         if self._own is not None and exists(self._own, self._destination.fs):
-            where = self._where = _Until(self._destination, self._shared)
-            self._copy = Copy(where, self._own, self._say, self._destination.fs)
-            self._have = self._until_done(lambda: self._copy.offer(sender))
+            where = self._where = Until(self._destination, self._shared)
+            copy = self._copy = Copy(where, self._own, self._say, self._destination.fs)
+            self._have = self._until_done(lambda: copy.offer(sender))
         if self._have.holding != Holding.RECORDED:
             self.close()
             return Have(Holding.NOTHING)
         return self._have
 
     @property
-    def others(self):
+    def others(self) -> bool:
         """True when others have appended to the file since."""
-        return self._where.others
+        return self._where is not None and self._where.others
 
-    def _until_done(self, step):
+    @property
+    def _known(self) -> Copy:
+        assert self._copy is not None
+        return self._copy
+
+    def _until_done(self, step: Callable[[], R]) -> R:
         """In a turn nobody waits for us: a long step is made at once."""
         while True:
             try:
@@ -70,19 +90,19 @@ class Unmerged:
             except Busy:
                 pass
 
-    def _say(self, level, text):
+    def _say(self, level: str, text: str) -> None:
         self._note(level, text.partition(": ")[2])
 
-    def prove(self, ranges):
+    def prove(self, ranges: Ranges) -> tuple[bytes, ...]:
         """Digests of what was offered."""
-        return self._copy.prove(ranges)
+        return self._known.prove(ranges)
 
-    def carry_over(self, begin, sender, key):
+    def carry_over(self, begin: Begin, sender: bytes, key: str) -> bytes:
         """The pipe goes on from what was agreed, in the shared ledger.
 
         Returns the beginning of a line, which is held back from now on.
         """
-        copy, have = self._copy, self._have
+        copy, have = self._known, self._have
         held = self._unfinished(begin.offset)
         to = begin.offset - len(held)
         head_len = min(HEAD, to) if have.first == 0 else 0
@@ -107,15 +127,15 @@ class Unmerged:
         self._shared.write(record)
         return held
 
-    def _digests(self, ranges):
-        return self._until_done(lambda: self._copy.prove(ranges))
+    def _digests(self, ranges: Ranges) -> tuple[bytes, ...]:
+        return self._until_done(lambda: self._known.prove(ranges))
 
-    def _unfinished(self, offset):
+    def _unfinished(self, offset: int) -> bytes:
         """The beginning of a line below an offset, if nothing of others stands behind it."""
         where, have = self._destination, self._have
         place = where.size() - (have.end - offset)
         length = min(place, offset - have.first, LONGEST)
-        if self._copy.destination.size() != where.size() or where.moved() or length <= 0:
+        if self._known.destination.size() != where.size() or where.moved() or length <= 0:
             return b""
         text = where.read(length, place - length)
         (digest,) = self._digests(((offset - length, length),))
@@ -125,14 +145,14 @@ class Unmerged:
         begins = length == place or where.read(1, place - length - 1) == b"\n"
         return text[whole:] if whole or begins else b""
 
-    def _take_back(self, held):
+    def _take_back(self, held: bytes) -> None:
         """Cut off the beginning of a line that is held back from now on."""
         where = self._destination
         size = where.size() - len(held)
         if where.read(len(held), size) == held:
             where.cut(size)
 
-    def _correct(self):
+    def _correct(self) -> None:
         """What was found is less by now."""
         last, size = self._shared.last, self._destination.size()
         if last is None:
@@ -141,14 +161,16 @@ class Unmerged:
         if same and "found" in last and last["at"] <= size < last["at"] + last["bytes"]:
             self._shared.write({**last, "bytes": size - last["at"]})
 
-    def close(self):
+    def close(self) -> None:
         """Let go of its ledger."""
         if self._copy is not None:
             self._copy.close(False)
             self._copy = None
 
 
-def leave(destination, shared, own, key, say, fs=REAL):
+def leave(
+    destination: Destination, shared: str, own: str, key: str, say: Say, fs: FS = REAL
+) -> None:
     """The pipe `key` is not merged any more: its ledger `own` goes on where the shared one says.
 
     The lock on the destination is the caller's.  Raises OSError and SyncFailed.
@@ -179,16 +201,12 @@ def leave(destination, shared, own, key, say, fs=REAL):
         ledger.close()
 
 
-def _since_left(ledger):
-    """The records of bytes since the pipe was merged last."""
-    number = ledger.state["n"] if ledger.state is not None else 0
-    return [row for row in ledger.history() if row["n"] > number and row.get("bytes")]
-
-
-def _stands_between(destination, own, ledger, footing, key):
+def _stands_between(
+    destination: Destination, own: str, ledger: SharedLedger, footing: Footing, key: str
+) -> Value | None:
     """The pipe was away while others appended behind what it had written for itself: the record of
     where it has got to; None when nobody did."""
-    if all("found" in row for row in _since_left(ledger)):
+    if all("found" in row for row in since_left(ledger)):
         return None
     before = Unmerged(destination, own, ledger, footing.note)
     have = before.offer(b"")
@@ -201,7 +219,9 @@ def _stands_between(destination, own, ledger, footing, key):
     return {**record, "closed": have.closed}
 
 
-def _write_own(where, own, record, past, fs):
+def _write_own(
+    where: Destination, own: str, record: Value, past: Iterable[Complete], fs: FS
+) -> None:
     """Put a new ledger of its own in the place of what the pipe had before it was merged: that
     would tell of bytes among which others' stand now.  The old one is kept as OWN.before."""
     beside = own + ".new"
@@ -211,7 +231,7 @@ def _write_own(where, own, record, past, fs):
     try:
         for complete in past:
             head = complete.generation.head.hex()
-            ledger.note("complete", generation=list(complete.generation[:5]), head=head,
+            ledger.note("complete", generation=[*complete.generation.key, complete.generation.head_len], head=head,
                         length=complete.length, sha256=complete.digest.hex(), dev=0, ino=0,
                         computed=True)  # fmt: skip
         _tell(ledger, where, record, fs)
@@ -223,57 +243,25 @@ def _write_own(where, own, record, past, fs):
     fs.sync_directory(os.path.dirname(own))
 
 
-def _tell(ledger, where, record, fs):
+def _tell(ledger: Ledger, where: Destination, record: Value, fs: FS) -> None:
     """The pipe's generation goes on at the end of the destination."""
     generation, size = proved_generation(record), where.size()
     length = min(PROOF, size)
-    below = digest_of(where.read, size - length, length) if length else NO_DIGEST
+    below = (digest_of(where.read, size - length, length) if length else None) or NO_DIGEST
     place = (size, where.dev, where.ino, int(Why.NEXT), b"", fs.boot(), where.igen, length, below)
     ledger.begin(Stretch(generation, record["to"], *place))
     tail = bytes.fromhex(record["tail"])
-    ledger.note_mark(Mark(record["to"], *generation[4:], record["tail_len"], tail))
+    ledger.note_mark(
+        Mark(record["to"], generation.head_len, generation.head, record["tail_len"], tail)
+    )
     if record["closed"]:  # told as a complete one already
         ledger.note("end", length=record["to"], sha256=NO_DIGEST.hex(), again=True)
     ledger.note_clean()
 
 
-def exists(path, fs=REAL):
+def exists(path: str, fs: FS = REAL) -> bool:
     """True when there is something in a file."""
     try:
         return bool(fs.stat(path).st_size)
     except FileNotFoundError:
         return False
-
-
-class _Until(Destination):
-    """A destination as it was before others appended to it.
-
-    shared: the shared ledger, whose records since the pipe wrote here for itself tell of that; more
-    come between two turns of the pipe.
-    """
-
-    def __init__(self, where, shared):
-        super().__init__(where.path, where.mode, where.owner, where.fs, where.durable)
-        self._shared = shared
-
-    def _here(self):
-        """Those of them that tell of this file."""
-        here = self.dev, self.ino
-        return [row for row in _since_left(self._shared) if (row["dev"], row["ino"]) == here]
-
-    @property
-    def others(self):
-        """True when others have appended to it."""
-        return any("found" not in row for row in self._here())
-
-    def size(self):
-        """The bytes that were there before."""
-        size = super().size()
-        places = [row["at"] for row in self._here() if "found" not in row]
-        return min([size, *places[:1]])  # what was found before is the pipe's
-
-    def cut(self, size):
-        """Only what nobody has appended to is cut."""
-        if self.others:
-            return "nothing"
-        return super().cut(size)

@@ -15,14 +15,14 @@ from collections.abc import Iterable
 
 from tcppipe.errors import reason
 from tcppipe.files.fs import FS, REAL
-from tcppipe.files.names import Coming
+from tcppipe.files.names import Coming, Untold
 from tcppipe.files.notifiers import InotifyFile, Nothing
 from tcppipe.process.trouble import Say
 
 AGAIN = 60.0  # seconds until notification that could not be had is asked for again
 
 
-class Wakeup:
+class Wakeup(Untold):
     """The best notification of a file that can be had for now.
 
     Where there is none, for want of memory, watches or whatever else, that is said once, the

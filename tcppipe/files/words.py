@@ -3,12 +3,17 @@
 Each is (level, text) for say(); whoever says it knows what is done about it.
 """
 
-from tcppipe.cursor import NO_DIGEST
+from __future__ import annotations
+
+from tcppipe.cursor import NO_DIGEST, Generation
+from tcppipe.wire.events import End, Gap
 
 SHOWN = 16  # letters of a digest
 
 
-def completed(path, end, length, digest, generation):
+def completed(
+    path: str, end: End, length: int, digest: bytes, generation: Generation
+) -> tuple[str, str]:
     """A generation is here to its end.  digest: that of what stands here."""
     if NO_DIGEST in (digest, end.digest):
         return "info", f"{path}: complete, {length} bytes, not compared as a whole"
@@ -22,14 +27,14 @@ def completed(path, end, length, digest, generation):
     )
 
 
-def lost(path, gap, why):
+def lost(path: str, gap: Gap, why: str) -> tuple[str, str]:
     """Bytes of the origin can be had no more."""
     if gap.last:
         return "critical", f"{path}: bytes {gap.first} to {gap.last} are lost at the origin: {why}"
     return "critical", f"{path}: bytes from {gap.first} on are lost at the origin: {why}"
 
 
-def dropped(path, count):
+def dropped(path: str, count: int) -> tuple[str, str]:
     """Late bytes came of a generation that nothing is known of."""
     return (
         "critical",

@@ -7,11 +7,15 @@ disks do not answer, there is always somebody for the rest.
 Does not know what the work is.  A crash leaves what work under way leaves: any part of it.
 """
 
+from __future__ import annotations
+
 import _thread
 import errno
 import os
 import time
 from _queue import Empty, SimpleQueue  # of the module queue, which loads much more
+from _thread import LockType
+from collections.abc import Callable
 from math import inf
 
 from tcppipe.process import report
@@ -29,14 +33,14 @@ class Job:
     is a bug, and said.
     """
 
-    def __init__(self, work):
-        self.error = OSError(errno.EIO, "The sync did not end")
-        self.began = None  # when a thread began with it
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.error: OSError | None = OSError(errno.EIO, "The sync did not end")
+        self.began: float | None = None  # when a thread began with it
         self._work = work
         self._ended = _thread.allocate_lock()
         self._ended.acquire()
 
-    def do(self):
+    def do(self) -> None:
         """Do it, here and now."""
         try:
             self._work()
@@ -51,11 +55,11 @@ class Job:
             self._ended.release()
 
     @property
-    def done(self):
+    def done(self) -> bool:
         """True when it has ended."""
         return not self._ended.locked()
 
-    def wait(self):
+    def wait(self) -> None:
         """Wait for its end."""
         self._ended.acquire()
         self._ended.release()
@@ -67,23 +71,23 @@ class Workers:
     idle: seconds that a thread without work stays.
     """
 
-    def __init__(self, most=1, idle=0.0):
+    def __init__(self, most: int = 1, idle: float = 0.0) -> None:
         self._most = most
         self._idle = idle
         self._threads = 0
-        self._waiting = SimpleQueue()
-        self._under_way = set()
+        self._waiting: SimpleQueue[Job] = SimpleQueue()
+        self._under_way: set[Job] = set()
         self._lock = _thread.allocate_lock()  # for the numbers of the threads and what they do
         self._retry_at = 0.0
         self._told, self._tell = os.pipe()
         os.set_blocking(self._told, False)
         os.set_blocking(self._tell, False)
 
-    def fileno(self):
+    def fileno(self) -> int:
         """The descriptor that is readable when a job has ended."""
         return self._told
 
-    def start(self, work):
+    def start(self, work: Callable[[], object]) -> Job:
         """Begin `work`, a function that may raise OSError: a Job."""
         job = Job(work)
         with self._lock:
@@ -94,7 +98,7 @@ class Workers:
             self._begin()
         return job
 
-    def _begin(self):
+    def _begin(self) -> bool:
         """Begin a thread; False when none can be had."""
         begun = _thread.allocate_lock()
         begun.acquire()
@@ -107,16 +111,16 @@ class Workers:
             self._run()  # then the loop waits this time
         return alive
 
-    def due(self, now):
+    def due(self, now: float) -> float:
         """When tend() has something to do."""
         if self._waiting.empty():
             return inf
         with self._lock:
             free = self._threads - self._stuck(now)
-            ripe = [at for job in self._under_way if (at := job.began + STUCK) > now]
+            ripe = [at for began in self._begun if (at := began + STUCK) > now]
         return max(self._retry_at, min(ripe, default=now + STUCK) if free > 0 else now)
 
-    def tend(self, now):
+    def tend(self, now: float) -> bool:
         """Get threads in the place of those that do not come back.  False: there are none."""
         if self._waiting.empty() or now < self._retry_at:
             return True
@@ -131,11 +135,16 @@ class Workers:
                 return False
         return True
 
-    def _stuck(self, now):
+    def _stuck(self, now: float) -> int:
         """How many threads do not count for now.  With the lock held."""
-        return sum(now >= job.began + STUCK for job in self._under_way)
+        return sum(now >= began + STUCK for began in self._begun)
 
-    def _run(self, begun=None):
+    @property
+    def _begun(self) -> list[float]:
+        """When what is under way was begun."""
+        return [job.began for job in self._under_way if job.began is not None]
+
+    def _run(self, begun: LockType | None = None) -> None:
         with self._lock:
             self._threads += 1
         if begun is not None:
@@ -150,7 +159,7 @@ class Workers:
                 self._threads -= 1
             raise
 
-    def _do(self, job):
+    def _do(self, job: Job) -> None:
         try:
             job.began = time.monotonic()
             with self._lock:
@@ -167,7 +176,7 @@ class Workers:
             except OSError:  # it is full, so it is readable; or we are closed
                 pass
 
-    def _next(self, idle):
+    def _next(self, idle: float) -> Job | None:
         """What is to be done next; None: nothing for long, and the thread is not counted."""
         while True:
             with self._lock:
@@ -180,7 +189,7 @@ class Workers:
                         self._threads -= 1
                         return None
 
-    def drain(self):
+    def drain(self) -> None:
         """Forget what was told so far."""
         try:
             while len(os.read(self._told, 4096)) == 4096:

@@ -1138,7 +1138,7 @@ def test_a_file_beside_it_that_nobody_may_read(place, name):
         def open(path, flags, mode=0o600):
             if path == place.path + name:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-            return FS.open(path, flags, mode)
+            return FS().open(path, flags, mode)
 
     copied(place, 2000).close(clean=True)
     os.rename(place.path, place.path + ".2")
@@ -1157,7 +1157,7 @@ def test_a_piece_that_can_only_be_read(place):
         def open(path, flags, mode=0o600):
             if path.endswith(".1") and flags & os.O_RDWR:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
-            return FS.open(path, flags, mode)
+            return FS().open(path, flags, mode)
 
     copied(place, 2000).close(clean=False)
     os.rename(place.path, place.path + ".1")

@@ -8,7 +8,8 @@ import pytest
 
 from tcppipe.errors import ConfigError
 from tcppipe.files.aside import free_name
-from tcppipe.files.destination import Destination, look_up_owner
+from tcppipe.files.destination import Destination
+from tcppipe.files.owners import look_up_owner
 
 
 @pytest.fixture
