@@ -214,7 +214,7 @@ def _answer(forward: Forward, name: str) -> str:
     """What a resolver says of a name, as a line of our pipe has it."""
     try:
         return " ".join(map(str, forward(name))) or "! no address"
-    except (OSError, UnicodeError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         return "! " + " ".join(reason(error).encode("ascii", "replace").decode().split())
 
 

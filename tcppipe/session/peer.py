@@ -12,6 +12,11 @@ from tcppipe.wire.brief import brief
 from tcppipe.wire.frames import Reader, encode
 
 
+def reason_of(failure: ev.Failure) -> str:
+    """Why the other side closes, in its words."""
+    return failure.reason.decode(errors="replace").strip() or "closed, no reason given"
+
+
 class Peer(Session):
     """One side of a version 2 connection.  table: which event may come in which state.
     waits, goes_on: what the other side does, in words.

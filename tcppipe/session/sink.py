@@ -24,7 +24,7 @@ from tcppipe.session.actions import (
     Send,
 )
 from tcppipe.session.contract import SinkSession
-from tcppipe.session.peer import Peer
+from tcppipe.session.peer import Peer, reason_of
 from tcppipe.wire import events as ev
 from tcppipe.wire import packing
 from tcppipe.wire.frames import MAX_COMPLETE, MAX_DATA, MINOR, encode
@@ -161,7 +161,7 @@ class Sink(Peer, SinkSession):
         return [Note(gap)]
 
     def _on_failure(self, failure: ev.Failure) -> list[Action]:
-        raise LinkLost(failure.reason.decode(errors="replace"))
+        raise LinkLost(reason_of(failure))
 
     def _offered(self) -> ev.Have:
         if self._have is None:

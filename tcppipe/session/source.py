@@ -15,7 +15,7 @@ from tcppipe.session import news, states
 from tcppipe.session.actions import Action, Asks, Save, Say, Search, Send, Settle
 from tcppipe.session.agree import REOPENS, agree
 from tcppipe.session.contract import SourceSession
-from tcppipe.session.peer import Peer
+from tcppipe.session.peer import Peer, reason_of
 from tcppipe.session.plan import Plan
 from tcppipe.wire import events as ev
 from tcppipe.wire.frames import MAX_DATA, MINOR, data_header, encode, packed_header
@@ -193,7 +193,7 @@ class Source(Peer, SourceSession):
         return [Settle()]
 
     def _on_failure(self, failure: ev.Failure) -> list[Action]:
-        reason = failure.reason.decode(errors="replace")
+        reason = reason_of(failure)
         raise LinkLost(reason) if failure.retry else Refused(reason)
 
     # --- the agreement

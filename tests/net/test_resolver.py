@@ -314,6 +314,22 @@ def test_why_there_is_no_answer(children):
     assert names.failures == {}
 
 
+@pytest.mark.parametrize("answer", ["1.2.3.4.5", "", "::g"])
+def test_an_answer_that_is_no_address(children, capfd, answer):
+    """Whatever a library gives back, the other names have their answers, and it is said of this."""
+
+    def forward(name):
+        return [resolver.plain(answer if name == "bad" else "192.0.2.1")]
+
+    names = resolver.HostNames(forward=forward)
+    fd = names.start(["bad", "good"])
+    children.append(names.pid)
+    collect_all(names, fd)
+    assert list(names.failures) == ["bad"] and "not appear to be" in names.failures["bad"]
+    assert names.addresses("good")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("end", ["close", "die"])
 def test_look_up_ends_with_whoever_began_it(end, hang):
     """A look-up that hangs ends at once when its parent listens no more, or is gone."""

@@ -570,6 +570,8 @@ def test_a_failure_says_whether_to_retry():
         sending().receive(encode(ev.Failure(False, b"no entry")), 0.0)
     with pytest.raises(LinkLost, match="restart") as caught:
         sending().receive(encode(ev.Failure(True, b"restart")), 0.0)
+    with pytest.raises(LinkLost, match="no reason given"):
+        sending().receive(encode(ev.Failure(True, b" ")), 0.0)
     assert type(caught.value) is LinkLost
 
 
