@@ -241,12 +241,12 @@ class Chain:
         """True when a file that was opened under the origin's name has not come back to it."""
         return all(r.file != live.file for r in self.held()) and not self.history.knows(live.file)
 
-    def know(self, older, strays):
+    def know(self, older, strays, begun):
         """Siblings that are older than whatever comes next, {(device, inode): generation}, and the
-        others that may have to do with the origin."""
+        others that may have to do with the origin; begun: but these may be copies under way."""
         self._older, self._strays, self._listed = older, strays, None
         for reader in self.readers:
-            reader.beside = older, strays
+            reader.beside = _without_files((older, strays), begun)
 
     def strays(self, older):
         """Those others that are there now, for know()."""
@@ -274,18 +274,22 @@ class Chain:
             self.verified()  # nothing of it was read
             return False
         known = self._beside()
-        missed = self._copied_before(live)
-        live.beside = known
+        missed, begun = self._copied_before(live)
+        live.beside = _without_files(known, begun)
         self._take_older(missed)
         self.readers = [*missed, live]
         return bool(missed)
+
+    def is_beginning(self, reader, live):
+        """True when a plain file holds no more than the live one: it may be copied just now."""
+        return not reader.compressed and _is_beginning(reader, live, 0, b"")
 
     def overtaken(self):
         """Nothing was read of the live file yet.  True when it was copied and truncated before
         that: a file has come that, by its first bytes, was not delivered."""
         if self.live.beside is None:
             return False
-        missed = self._copied_before(self.live)
+        missed, _begun = self._copied_before(self.live)
         try:
             return any(self._seems_new(reader) for reader in missed)
         finally:
@@ -300,16 +304,18 @@ class Chain:
         return bool(head) and not self.history.may_hold(head, size)
 
     def _copied_before(self, live):
-        """Readers of what was copied from the live file before it was truncated."""
-        missed, status = [], self.stat()
+        """(Readers of what was copied from the live file before it was truncated, the files of
+        copies that may be under way)."""
+        missed, begun, status = [], set(), self.stat()
         until = None if is_open(live, status) else live
         with self.opening():
             for reader in self._missed(status, live.beside, until=until):
                 if _is_beginning(reader, live, 0, b""):
+                    begun.add(reader.file)
                     reader.close()
                 else:
                     missed.append(reader)
-        return missed
+        return missed, begun
 
     def remember(self):
         """What stands beside the live file now is older than whatever comes after it."""
@@ -649,17 +655,19 @@ class Chain:
         first = copy or self.readers[0]
         status = self.stat()
         was_live = self.live is not None and self.live.file == renewed.file
-        missed = []
+        missed, begun = [], set()
         known = self._beside()
         with self.opening():
             before = self.readers[0].beside
             until = None if copy is not None or is_open(renewed, status) else renewed
             for reader in self._missed(status, before, copy, until) if before is not None else ():
                 if _is_beginning(reader, copy, offset, head):
+                    if _is_beginning(reader, renewed, 0, b""):
+                        begun.add(reader.file)
                     reader.close()
                 else:
                     missed.append(reader)
-        renewed.beside = known
+        renewed.beside = _without_files(known, begun)
         if was_live:
             self.live = renewed if is_open(renewed, status) else None
         self._take_older([copy, *missed] if copy is not None else missed)
@@ -793,6 +801,12 @@ def _outside(order, new):
     moved."""
     old = [at for at, sibling in enumerate(order) if sibling not in new]
     return order[: old[0]] + order[old[-1] + 1 :] if old else order
+
+
+def _without_files(known, files):
+    """What was beside a file, without these."""
+    older, strays = known
+    return {file: igen for file, igen in older.items() if file not in files}, strays
 
 
 def _without(readers, copy):

@@ -217,12 +217,15 @@ class Places:
         chosen[0].sure = True
         chosen += [reader for reader in chain.readers if reader not in self._held]
         kept = [*late, *chosen]
+        begun = set()
         for reader in readers.values():
             if reader not in kept:
+                if live is not None and chain.is_beginning(reader, live):
+                    begun.add(reader.file)
                 reader.close()
         chain.hold(kept, chain.live if chain.live in chosen else None)
         chain.readers = chosen
-        chain.know(self._older, self._strays)
+        chain.know(self._older, self._strays, begun)
         self._readers = {}
 
 

@@ -514,6 +514,39 @@ def test_truncated_before_anything_was_read(told, way, times, ends, listens):
     assert not told.reasons
 
 
+@pytest.mark.parametrize("share", [0, 5, 40])
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "is read"])
+def test_a_copy_that_is_being_made_while_somebody_looks(told, share, waits):
+    """What it holds by then is the beginning of the live file; it is not an old file for that."""
+    told.listen()
+    told.write(b"more of the first\n" * 100)
+    first = LINE % 1 + b"more of the first\n" * 100
+    expected = [first, *lines(2, 3)]
+    if waits:
+        os.rename(told.path, told.path + "-20261124")
+        told.next()
+        expected.append(*lines(4))
+        told.take(told.follower.next(told.now))
+        told.follower.chain.look()
+    else:
+        told.take(told.follower.next(told.now, 100))
+    shutil.copyfile(told.path, told.path + "-20261125")
+    os.truncate(told.path, 0)
+    told.next()
+    under_way = told.path + "-20261126"
+    with open(told.path, "rb") as file:
+        told.write(file.read(share), under_way)
+    told.now += 5
+    for _ in range(3 if waits else 1):  # until it is seen that there was a copy
+        told.take(told.follower.next(told.now, 20))
+    shutil.copyfile(told.path, under_way)
+    os.truncate(told.path, 0)
+    told.touch()
+    told.next()
+    assert [data for data in told.listen(60) if data] == expected
+    assert not told.reasons
+
+
 @pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
 def test_an_old_file_that_is_unpacked_is_no_copy_of_the_live_one(told, listens):
     """Somebody looks at a log of last week, while the new one is empty yet."""
