@@ -22,11 +22,11 @@ def read(path: str) -> str:
     """The text of the file `path`, without a byte order mark.  Raises Unreadable."""
     try:
         with open(path, "rb", opener=_open) as file:
-            data = file.read(MOST + 1)
+            if os.fstat(file.fileno()).st_size > MOST:
+                raise OSError(errno.EFBIG, f"larger than {MOST >> 20} MiB")
+            data = file.read()  # with a size given, memory is taken for all of that
     except OSError as error:
         raise Unreadable(f"{path}: cannot read: {reason(error)}") from None
-    if len(data) > MOST:
-        raise Unreadable(f"{path}: cannot read: larger than {MOST >> 20} MiB")
     return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
 
 

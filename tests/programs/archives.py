@@ -10,7 +10,7 @@ import shlex
 import signal
 from pathlib import Path
 
-from stage import CHECKOUT, append, children, content, size, wait_until
+from stage import CHECKOUT, append, children, content, is_marked, size, wait_until
 
 from tcppipe.process import paths
 
@@ -289,13 +289,8 @@ def is_killed(world):
 
 def never_marks(world):
     """kill -9, and nothing was marked since the start."""
-    assert not is_marked(world)
+    assert not is_marked(world.ledger)
     world.kill()
-
-
-def is_marked(world):
-    """True when something is known to be durable; a mark at 0 tells what was to begin."""
-    return re.search(rb'"mark":\{"offset":[1-9]', content(world.ledger)) is not None
 
 
 ENDS = (ends_in_order, is_killed, never_marks)
@@ -316,7 +311,7 @@ class Story:
         world.write()
         world.arrives()
         if self.marked:
-            wait_until(lambda: is_marked(world), "no mark")
+            wait_until(lambda: is_marked(world.ledger), "no mark")
 
     def goes_on(self, rotations=1):
         """Much happens."""

@@ -40,6 +40,11 @@ def wait_until(condition, what, seconds=PATIENCE):
         time.sleep(POLL)
 
 
+def is_marked(ledger):
+    """True when something is known to be durable; a mark at offset 0 tells what is about to begin."""
+    return re.search(rb'"mark":\{"offset":[1-9]', content(ledger)) is not None
+
+
 def forget_faketime(pid):
     """Remove what a killed faketime leaves: it would not start again under the same number."""
     for name in ("faketime_shm", "sem.faketime_sem"):

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from stage import append, content, wait_until
+from stage import append, content, is_marked, wait_until
 
 FIRST = b"one\ntwo\nthree\n"
 
@@ -79,7 +79,7 @@ def test_copytruncated_destination_while_down(pipe, killed, packed):
     compresses the copy).  Nothing comes twice: copy and destination together are the origin."""
     pipe.up()
     (ledger,) = pipe.stage.state_dir.glob("*.ledger")
-    wait_until(lambda: b'"mark"' in content(ledger), "no mark")
+    wait_until(lambda: is_marked(ledger), "no mark")
     if killed:
         pipe.client.kill()
         pipe.server.kill()
@@ -169,7 +169,7 @@ def test_deleted_destination(pipe):
     to a file that nobody can see, but to a new one."""
     pipe.up()
     (ledger,) = pipe.stage.state_dir.glob("*.ledger")
-    wait_until(lambda: b'"mark"' in content(ledger), "no mark")
+    wait_until(lambda: is_marked(ledger), "no mark")
     os.unlink(pipe.copy)
     pipe.append(b"four\n")
     pipe.arrives(b"four\n")

@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from stage import append, content, sha256, size, wait_for_bytes, wait_until
+from stage import append, content, is_marked, sha256, size, wait_for_bytes, wait_until
 
 FIRST = b"one\ntwo\nthree\n"
 
@@ -674,7 +674,7 @@ def test_destination_removed(pipe):
     """The copy is removed under the server. After HUP it is made again, without what was in it."""
     pipe.up()
     (ledger,) = pipe.stage.state_dir.glob("*.ledger")
-    wait_until(lambda: b'"mark"' in content(ledger), "no mark")
+    wait_until(lambda: is_marked(ledger), "no mark")
     pipe.copy.unlink()
     pipe.server.hup()
     wait_until(pipe.copy.exists, "no new copy")
