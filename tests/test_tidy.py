@@ -53,7 +53,6 @@ NOT_YET = {
         "tcppipe.files.standing",
     },
     "short_functions": {
-        "tcppipe.drivers.numbers.Files.serve",
         "tcppipe.files.generations.beside",
     },
     "few_branches": {

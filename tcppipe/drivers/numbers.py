@@ -166,15 +166,7 @@ class Files(Service):
             raise PeerError(f"{link.peer}: {error}") from None
         path = os.fsdecode(name)
         if path not in self.numbers.files:
-            if version2:
-                link.send(pull1.answer(True, 0, v2=True))
-                link.send(
-                    encode(
-                        Failure(True, b"the configuration of gen_numbers there has no such file")
-                    )
-                )
-                link.drain(1.0)
-            raise Refused(f"{link.peer}:{report.name(path)}: refused: not in {self.path}")
+            raise self._refused(link, path, version2)
         origin, patterns, fs = self._origins[path]
         held = numbers.holds_nuls(self.numbers.files[path])
         follower = Follower(Chain(origin, None, fs, patterns, held))
@@ -201,6 +193,15 @@ class Files(Service):
         finally:
             link.drain(1.0)
         return 0
+
+    def _refused(self, link: Link, path: str, version2: bool) -> Refused:
+        """There is no such file: a client that can understand it is told so, as one to try again."""
+        if version2:
+            link.send(pull1.answer(True, 0, v2=True))
+            why = b"the configuration of gen_numbers there has no such file"
+            link.send(encode(Failure(True, why)))
+            link.drain(1.0)
+        return Refused(f"{link.peer}:{report.name(path)}: refused: not in {self.path}")
 
 
 def _found(path: str, glob: str, say: Say) -> Origin:
