@@ -24,6 +24,7 @@ from tcppipe.wire.events import Why
 LIKELY = 64  # so many equal bytes at the beginning of a file are no chance
 UNTOLD = 16 << 20  # bytes of which nobody knows whose they are that are searched for late ones
 PROOF = 1024  # bytes by which a copy of the destination is known
+REWRITTEN_AT_ONCE = 8 << 20  # bytes that offer() writes again before others have their turn
 HASHED_AT_ONCE = 2 << 20  # bytes of a digest that finish() makes before others have their turn
 
 
@@ -54,6 +55,7 @@ class Copy:
         self._finished = None  # the End that was recorded last, and the answer to it
         self._digest = None
         self._proving = None  # the Digests that prove() is making
+        self._offered = self._again = None  # while what is suspect is written again: how far it is
         self._suspect = False  # what is not known to be durable has to be written again
         self._failed = self._disturbed = False  # a sync has failed; somebody truncated the file
         self._complete = None  # the generation that ended last, and its SHA-256 as it goes on
@@ -109,14 +111,20 @@ class Copy:
     # --- the agreement
 
     def offer(self, sender):
-        """What is here, as a Have; sender: the key of the source.  Raises Blocked."""
+        """What is here, as a Have; sender: the key of the source.
+
+        Raises Busy while there is more to do, and Blocked.
+        """
         self.open()
         self._begun = False
-        with blocked(self.destination.path, "cannot read"):
-            have = self._standing.offer(sender)
-        self._suspect = not self._ledger.clean and not self._standing.rebooted
+        if self._offered is None:
+            with blocked(self.destination.path, "cannot read"):
+                self._offered = self._standing.offer(sender)
+            self._suspect = not self._ledger.clean and not self._standing.rebooted
+            self._again = self._first_suspect() if self._suspect and self._standing.here else None
         with blocked(self.destination.path, "cannot write again"):
             self._write_again()
+        have, self._offered = self._offered, None
         self.end = have.end
         return have
 
@@ -204,14 +212,27 @@ class Copy:
             raise self._not_synced(error) from None
 
     def _write_again(self):
-        """What is not known to be on the disk is written once more, in its place.
+        """What is not known to be on the disk is written once more, in its place, a part at a time.
 
         After a failed sync the kernel counts the bytes as written and the next sync succeeds;
         who has seen it fail may have been killed.  A start of the machine leaves only what is
         on the disk.  Before it is compared: what could be read then may be forgotten soon after.
         """
-        if not self._suspect or not self._standing.here:
+        size = self.destination.size()
+        if self._again is None or self._again >= size:
             return
+        last = min(size, self._again + REWRITTEN_AT_ONCE)
+        self.destination.rewrite(self._again, last)
+        if last == size:
+            self.destination.sync()
+        self._again = last
+        if last < size:
+            raise Busy(
+                f"{self.destination.path}: is written again, as far as it may not be on the disk"
+            )
+
+    def _first_suspect(self):
+        """The place from which on nothing is known to be on the disk."""
         mark, first = self._ledger.mark.offset, None
         for stretch in reversed(self._ledger.stretches):
             if (stretch.dev, stretch.ino) != (self.destination.dev, self.destination.ino):
@@ -223,9 +244,7 @@ class Copy:
             stretch, known = self._standing.stretch, self._standing.back is None
             first = 0 if stretch is None else stretch.at
             first += max(0, mark - stretch.first) if stretch is not None and known else 0
-        if first < self.destination.size():
-            self.destination.rewrite(first)
-            self.destination.sync()
+        return first
 
     def _set_aside(self):
         """In a mirror: the generation before gets a name of its own, if it stands here."""
@@ -389,7 +408,7 @@ class Copy:
             keep = part.place + offset - part.offset
             self._cut(offset, keep)
             if self._suspect:
-                self.destination.rewrite(part.place)
+                self.destination.rewrite(part.place, self.destination.size())
             self._stretch(generation, part.offset, part.place, Why.RESUMED)
             self.end, self._size = offset, keep
         else:
@@ -616,7 +635,7 @@ class Copy:
             rest = data[len(before) :]
             while rest:
                 rest = rest[aside.append(rest)[1] :]
-            aside.rewrite(place)
+            aside.rewrite(place, aside.size())
             aside.sync()
         finally:
             aside.close()

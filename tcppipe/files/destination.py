@@ -215,10 +215,10 @@ class Destination:
         self.open()
         return name
 
-    def rewrite(self, first: int) -> None:
-        """Bring what stands from a place on to the disk once more: see FS.overwrite."""
+    def rewrite(self, first: int, last: int) -> None:
+        """Bring what stands between two places to the disk once more: see FS.overwrite."""
         if self.writable:
-            self.fs.rewrite(self.fd, first, self.size())
+            self.fs.rewrite(self.fd, first, last)
 
     def cut(self, size: int) -> str:
         """Cut the file to `size` bytes; what is cut off is kept beside it.

@@ -878,6 +878,24 @@ def test_what_is_not_known_to_be_durable_is_written_again_and_then_compared(plac
     assert len(fs.rewritten) == 2
 
 
+def test_much_that_is_written_again_lets_others_have_their_turn(place, monkeypatch):
+    """offer() does it in parts and says that it is busy: with a gigabyte and a slow disk the source
+    would take us for dead, and the next one would begin anew.  Each part is written once."""
+    monkeypatch.setattr(copies, "REWRITTEN_AT_ONCE", 3000)
+    copy = begun(place)
+    copy.append(0, DATA)
+    fs, have = Rewriting(), None
+    copy = place.open(fs)
+    while have is None:
+        try:
+            have = copy.offer(ME)
+        except Busy as busy:
+            assert "is written again" in str(busy)
+    parts = [(at, min(at + 3000, len(DATA))) for at in range(0, len(DATA), 3000)]
+    assert fs.rewritten[1:] == parts and len(parts) > 2
+    assert have.end == len(DATA)
+
+
 def test_a_long_digest_lets_others_have_their_turn(place, monkeypatch):
     """finish() makes it in parts, and says that it is busy."""
     monkeypatch.setattr(copies, "HASHED_AT_ONCE", 3000)
