@@ -17,6 +17,7 @@ from pathlib import Path
 import growth
 import others
 import ours
+import restarts
 import runs
 import thin
 from contest import Missing
@@ -24,9 +25,9 @@ from ground import Ground, Late
 from table import Results, machine
 
 HERE = Path(__file__).parent
-TESTS = {**runs.TESTS, **thin.TESTS}
+TESTS = {**runs.TESTS, **thin.TESTS, **restarts.TESTS}
 PEERS = [
-    ours.CPair, ours.Tcppipe, ours.Fetch, ours.Many, ours.Thin,
+    ours.CPair, ours.Tcppipe, ours.Fetch, ours.Many, ours.Thin, ours.Unchecked, ours.FetchUnchecked,
     others.Rsyslog, others.Relp, others.SyslogNg, others.Socat, others.Rsync,
 ]  # fmt: skip
 TROUBLE = (Late, Missing, RuntimeError, OSError, subprocess.SubprocessError)

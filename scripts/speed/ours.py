@@ -35,8 +35,9 @@ class Tcppipe(Peer):
     """The push pair: tcppiped, and a tcppipe for each pipe."""
 
     name = title = "tcppipe"
-    tests = {*FOLLOWING, "thin", "start", "limit"}
+    tests = {*FOLLOWING, "thin", "start", "limit", "restart"}
     options = ()
+    patch = ""  # the folder of patched/ with what is done to the programs
 
     @classmethod
     def check(cls, tools):
@@ -50,7 +51,7 @@ class Tcppipe(Peer):
 
     def environment(self):
         return {
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": patched(self.patch) if self.patch else str(CHECKOUT),
             "TCPPIPE_RUN_DIR": str(self.folder / "run"),
             "TCPPIPE_STATE_DIR": str(self.folder / "state"),
         }
@@ -116,7 +117,7 @@ class Fetch(Tcppipe):
 
     name = "fetch"
     title = "gen_numbers, fetch_logs"
-    tests = FOLLOWING
+    tests = {*FOLLOWING, "restart"}
 
     def listen(self):
         for side in ("run", "state", "snmp"):
@@ -139,6 +140,29 @@ class Fetch(Tcppipe):
 
     def established(self):
         self.says(self.folder / "source.log", b": established, version ", len(self.pipes))
+
+
+class Unchecked(Tcppipe):
+    """The push pair without the check of every acknowledgement."""
+
+    name = "unchecked"
+    title = "tcppipe, nothing checked"
+    tests = {"bulk", "latency"}
+    patch = "unchecked"
+
+
+class FetchUnchecked(Fetch):
+    """The pull pair likewise."""
+
+    name = "fetch-unchecked"
+    title = "gen_numbers, fetch_logs, nothing checked"
+    tests = {"bulk", "latency"}
+    patch = "unchecked"
+
+
+def patched(name):
+    """The PYTHONPATH with which our programs are patched so."""
+    return f"{CHECKOUT}/scripts/speed/patched/{name}:{CHECKOUT}"
 
 
 def program(name):

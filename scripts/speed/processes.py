@@ -26,7 +26,8 @@ class Group:
     def __init__(self, logfile, prefix=(), env=None):
         self._logfile = logfile
         self._prefix = prefix
-        self._env = {**os.environ, **(env or {})}
+        self.env = {**os.environ, **(env or {})}
+        self.last = []  # the argv that was started last
         self._running = []
         self._used = 0.0  # seconds of processor time of those that have been reaped
 
@@ -35,9 +36,10 @@ class Group:
         with open(self._logfile, "ab") as log:
             process = subprocess.Popen(
                 [str(word) for word in (*self._prefix, *argv)], stdin=stdin,
-                stdout=stdout or log, stderr=log, env=self._env, preexec_fn=_die_with_me,
+                stdout=stdout or log, stderr=log, env=self.env, preexec_fn=_die_with_me,
             )  # fmt: skip
         self._running.append(process)
+        self.last = argv
         return process
 
     def ended(self):

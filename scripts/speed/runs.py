@@ -87,6 +87,8 @@ def bulk(peer_class, ground, scale):
         result["MB/s of the stream"] = again["MB/s"]
         result["CPU s/GiB of the stream"] = again["CPU s/GiB"]
         result["CPU s/GiB with the rest after it"] = again["CPU s/GiB with rest"]
+        result["of it at the source"] = again["source"]
+        result["of it at the sink"] = again["sink"]
         result["identical"] &= again["identical"]
     else:
         result["CPU s/GiB of the stream"] = result["CPU s/GiB from the command"]
@@ -144,6 +146,7 @@ def renamed(peer_class, ground, scale, texts, wanted, net=None):
             os.link(text, name)
         time.sleep(scale.rest)
         ground.warm(size * len(texts))
+        sides = peer.sources.cpu(), peer.sinks.cpu()
         before, started = peer.cpu(), time.monotonic()
         for name, (origin, _) in zip(ready, peer.pipes):
             os.rename(name, origin)
@@ -159,6 +162,8 @@ def renamed(peer_class, ground, scale, texts, wanted, net=None):
             "MB/s": (whole - had) / (last - first) / 1e6 if had < whole else whole / last / 1e6,
             "CPU s/GiB": used / whole * 2**30,
             "CPU s/GiB with rest": rested / whole * 2**30,
+            "source": (peer.sources.cpu() - sides[0]) / whole * 2**30,
+            "sink": (peer.sinks.cpu() - sides[1]) / whole * 2**30,
         }
 
 

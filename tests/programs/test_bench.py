@@ -41,6 +41,26 @@ def test_what_was_measured_was_copied(stage):
     assert not list(stage.path.glob("tcppipe-bench-*"))
 
 
+def test_a_sink_that_ends_and_is_started_again(stage):
+    """In order and by kill -9: the copy is what was written, and little is written again, but where the
+    ledger has no marks; there all is."""
+    done = bench(stage, "--peers", "tcppipe,fetch", "--only", "restart")
+    assert done.returncode == 0, done.stderr
+    for title in ("tcppipe", "gen_numbers, fetch_logs"):
+        (row,) = re.findall(rf"^\| {title} \| (yes \| \d.*) \|$", done.stdout, re.M)
+        figures = row.split(" | ")
+        assert len(figures) == 13, row
+        assert float(figures[6]) < 1 and float(figures[10]) >= 16, row
+
+
+def test_what_the_check_costs_can_be_measured(stage):
+    """Both pairs run without it, too."""
+    done = bench(stage, "--peers", "unchecked,fetch-unchecked", "--only", "bulk")
+    assert done.returncode == 0, done.stderr
+    for title in ("tcppipe, nothing checked", "gen_numbers, fetch_logs, nothing checked"):
+        assert cells(done.stdout, title)[-1] == "yes"
+
+
 def test_who_is_missing_is_named(stage):
     """A contestant that cannot run here stands in the table as missing, with what to do."""
     empty = stage.path / "empty"
