@@ -87,10 +87,6 @@ NOT_YET = {
     "fields_have_names": {
         "tcppipe.files.chain",
         "tcppipe.files.copy",
-        "tcppipe.files.places",
-    },
-    "public_things_are_explained": {
-        "tcppipe.files.chain.Unseen.trouble",
     },
 }
 

@@ -53,7 +53,7 @@ class Unseen(Absent):
 
     @trouble.setter
     def trouble(self, _text):
-        pass
+        """It is always told in the same words."""
 
 
 class Chain:

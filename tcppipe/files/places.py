@@ -128,7 +128,8 @@ class Places:
 
     def _shows(self, reader, generation, least):
         length, head = generation.head_len, reader.read(HEAD, 0)
-        drawn = generation.igen and reader.generation(b"")[:3] == generation[:3]
+        same = reader.generation(b"").key[:3] == generation.key[:3]
+        drawn = generation.igen and same
         if not drawn and length < min(least, len(head)):
             return False
         if not drawn and length < SHORT and not is_like(reader.path, self.chain.path):
