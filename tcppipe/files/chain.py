@@ -672,19 +672,30 @@ class Chain:
             self.live = renewed if is_open(renewed, status) else None
         self._take_older([copy, *missed] if copy is not None else missed)
         rest = _without(self.readers[1:], copy)
-        if renewed is self.live:
-            self.readers = [first, *missed, *rest, renewed]
-        else:
-            place = self._place_of(renewed, [*missed, *rest])
-            row = [*missed, *rest]
-            row.insert(place, renewed)
-            self.readers = [first, *(reader for reader in row if reader is not self.live)]
-            self.readers += [self.live] if self.live in rest else []
+        row = self._merged(first, rest, missed)
+        if renewed is not self.live:
+            row.insert(self._place_of(renewed, row), renewed)
+        row = [reader for reader in row if reader is not self.live]
+        self.readers = [first, *row, *([self.live] if self.live in (renewed, *rest) else [])]
         self._forget_copies()
         try:
             self.remember()
         except OSError:
             pass  # the next look does it
+
+    def _merged(self, first, rest, missed):
+        """What follows the first one as one row: what was held already, and what was found behind
+        it, by the names that they have now."""
+        places = {reader.file: place for place, reader in enumerate([first, *rest])}
+        order = arrange(self.rotated(), self.path, lambda sibling: places.get(sibling.file))
+        files = [sibling.file for sibling in order]
+        row, at = list(rest), 0
+        for reader in missed:
+            behind = files[files.index(reader.file) + 1 :] if reader.file in files else files
+            at = next((n for n in range(at, len(row)) if row[n].file in behind), len(row))
+            row.insert(at, reader)
+            at += 1
+        return row
 
     def _place_of(self, renewed, readers):
         """Where in a row a file belongs that has left its name since it was truncated."""
@@ -709,7 +720,8 @@ class Chain:
                 fits = {}
                 for sibling in siblings:
                     copy = self._open_copy(sibling) if sibling.file not in held else None
-                    if copy is not None and _is_copy(copy, offset, head, below):
+                    copied = copy is not None and _is_copy(copy, offset, head, below)
+                    if copied and self.history.find(copy, self.digests.of, self._exists) is None:
                         fits[sibling] = copy
                 for sibling, copy in fits.items():
                     if not any(_is_shorter(copy, other) for other in fits.values()):
@@ -734,7 +746,8 @@ class Chain:
         """(What has come since the file was known not to be truncated, what was there before).
 
         Of those that have come, the oldest first: what came after it comes after its copy; behind
-        them what may be anybody's copy.  Of the others the youngest first.
+        them what may be anybody's copy.  Of the others the youngest first, if what was read is
+        enough to know them by: many files begin alike.
         """
         older, strays = self.readers[0].beside or (None, ())
         rotated = arrange(self.rotated(), self.path)
@@ -742,7 +755,8 @@ class Chain:
         others = [s for s in self._likely() if not self._is_rotated(s)] if offset >= SHORT else []
         others = [s for s in others if (s.file, s.name) not in strays]
         others.sort(key=lambda sibling: sibling.changed, reverse=True)
-        return [s for s in rotated if s not in before] + others, before[::-1]
+        since = [sibling for sibling in rotated if sibling not in before]
+        return since + others, before[::-1] if offset >= SHORT else []
 
     def _forget_copies(self):
         for copy in self._copies.values():

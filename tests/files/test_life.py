@@ -22,7 +22,10 @@ from tcppipe.session.agree import agree
 from tcppipe.wire.events import Begin, End, Gap, Holding, Why
 
 RUNS = int(os.environ.get("LIFE_RUNS", "60"))
-SEEDS = [int(os.environ["LIFE_SEED"])] if "LIFE_SEED" in os.environ else list(range(RUNS))
+WRONG_ONCE = {165, 169, 199, 211, 219, 251}
+SEEDS = sorted({*range(RUNS), *WRONG_ONCE})
+if "LIFE_SEED" in os.environ:
+    SEEDS = [int(os.environ["LIFE_SEED"])]
 ME = b"s" * 16
 KEPT = 40  # rotated files; more than any life has, so none is deleted unread
 
@@ -398,6 +401,12 @@ def explained(copy, generations, after=-1):
     """True when a copy is made of one beginning each of some generations, in their order."""
     if not copy:
         return True
+    for number in range(after + 1, len(generations)):  # a beginning that tells no number
+        for n in range(1, 5):
+            short = len(copy) > n and generations[number].startswith(copy[:n])
+            if short and copy[n : n + 4].isdigit() and copy[n + 4 : n + 5] == b":":
+                if explained(copy[n:], generations, number):
+                    return True
     if not copy[:4].isdigit() or copy[4:5] != b":":
         return False
     number = int(copy[:4])
