@@ -155,6 +155,9 @@ class Standing:
             if older is not None:
                 return older
             if later and self._is_number(stretch, self.destination):
+                copied = self._take_copy() if _is_cut(self.destination, stretch, later[-1]) else None
+                if copied is not None:
+                    return copied
                 self._take(stretch, self.destination)  # damaged; the origin tells from where on
                 return run, stretch
             if not stretch.at:  # what stands below a stretch would have proved the file
@@ -481,3 +484,8 @@ def _is_doubtful(standing: Standing, run: Run, end: int) -> bool:
     if run.mark.offset:
         return end > run.mark.offset and (ledger.clean or run.ended is not None)
     return standing.unproved or standing.copied()
+
+
+def _is_cut(destination: Destination, stretch: Stretch, mark: Mark) -> bool:
+    """True when somebody has truncated a destination, and then perhaps written to it."""
+    return destination.size() < stretch.at + mark.offset - stretch.first

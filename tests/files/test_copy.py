@@ -1225,6 +1225,23 @@ def test_pieces_of_old_generations_are_not_newer_than_the_ledger(place):
     assert (have.generation.ino, have.first, have.end, have.doubtful) == (18, 0, 300, False)
 
 
+def test_truncated_under_load_and_written_to(place):
+    """The same when somebody else writes to the destination before we come back: his bytes stay, and
+    the copy is found all the same."""
+    copy = begun(place)
+    copy.append(0, DATA[:300])
+    shutil.copyfile(place.path, place.path + ".1")
+    copy.append(300, DATA[300:900])
+    copy.sync()
+    copy.mark()
+    os.truncate(place.path, 0)
+    place.append(b"foreign\n")
+    copy, begin = place.connect(DATA)
+    assert begin.offset == 300
+    copy.append(300, DATA[300:])
+    assert beside(place) == {"a.log": b"foreign\n" + DATA[300:], "a.log.1": DATA[:300]}
+
+
 def write_again(place, data):
     """Somebody puts other content into the destination's file."""
     with open(place.path, "wb") as file:
