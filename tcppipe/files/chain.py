@@ -535,8 +535,7 @@ class Chain:
         reader = self.readers[0]
         if not reader.sure and not isinstance(reader, Absent):
             entry = self.history.find(reader, self.digests.of, self._exists)
-            empty = reader.compressed and reader.status()[0] == 0
-            if (entry is not None or empty) and reader is not self.live:
+            if reader is not self.live and (entry is not None or self._is_nothing_new(reader)):
                 self.readers.pop(0).close()
                 if entry is not None and reader.unseen is not None:
                     self.readers.insert(0, reader.unseen)
@@ -545,6 +544,19 @@ class Chain:
             again = entry is not None and entry.generation.born == reader.status()[1]
             reader.reopened = entry if again or (entry is not None and entry.length) else None
         return True
+
+    def _is_nothing_new(self, reader):
+        """True for a packed file in which nothing is, and for what somebody has copied from one
+        that has just ended, before that was rotated.  Raises Busy."""
+        size = reader.status()[0]
+        if size < HEAD:
+            return reader.compressed and not size
+        ended = [r for r in (*self._done, *self.watched) if r.file != reader.file]
+        return any(
+            size < other.status()[0]
+            and self.digests.of(other, 0, size) == self.digests.of(reader, 0, size)
+            for other in ended
+        )
 
     def _exists(self, generation, kind=None):
         """True when an ended generation's own file is still there, and holds it.

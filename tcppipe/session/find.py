@@ -169,12 +169,21 @@ def _find_undurable(situation: Situation) -> Asks[Candidate | None]:
     if alike is not None:
         return alike
     proved = (yield from _find_proved(situation)) if have.generation.head_len else None
-    if proved is not None:
+    if proved is not None and (yield from _has_its_turn(situation, proved)):
         return proved
     following = yield from _find_next(situation)
     if following is not None and (yield from _is_rewritten(have, following)):
         return None
     return following
+
+
+def _has_its_turn(situation: Situation, candidate: Candidate) -> Asks[bool]:
+    """True when a file has the inode, or is the first that is not complete: others may begin alike,
+    and one that cannot be read may be it."""
+    if is_of(candidate, situation.have.generation):
+        return True
+    row = yield from row_of(situation, None)
+    return not row.is_taken and (yield from row.after())[0] is candidate
 
 
 def _find_alike(situation: Situation) -> Asks[Candidate | None]:

@@ -675,3 +675,20 @@ def test_what_came_back_comes_whole_over_a_new_connection(told):
     again(told, 0, 0)
     told.listen(60)
     assert told.listen(60) == [b"before\n", LINE % 1 + b"more\n", LINE % 2]
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
+def test_a_copy_of_a_part_is_no_generation(told, listens):
+    """Somebody copies the log under a rotated name, it grows, is rotated and packed, all between two
+    looks."""
+    told.write(b"more of the first\n" * 100)
+    told.listen()
+    if not listens:
+        told.follower.chain.told = Untold()
+    told.copy(told.path + ".7")
+    told.write(b"the rest of it\n" * 9)
+    os.rename(told.path, told.path + "-20260102")
+    told.pack(told.path + "-20260102", told.path + "-20260102.gz")
+    told.next()
+    first = LINE % 1 + b"more of the first\n" * 100 + b"the rest of it\n" * 9
+    assert told.listen(60) == [first, LINE % 2] and not told.reasons

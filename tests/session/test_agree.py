@@ -1294,3 +1294,35 @@ def test_what_may_be_one_of_several_is_no_evidence_of_another_direction():
     plan = world.agree(past=[complete(OLD, 1), complete(b"", 2)])
     assert decided(plan) == ("log.3", Why.RESUMED, 60)
     assert "log.1" in later(plan)
+
+
+def test_bytes_with_which_it_was_about_to_begin_prove_no_later_file():
+    """The file that has its turn cannot be read; a later one begins with the same banner: it is a
+    gap, and what lies between is not passed over."""
+    banner = b"== a banner that is in each of them\n"
+    files = [File("log-20260102", b"one\n", 11, 20), File("log-20260103", b"", 12, 21)]
+    files += [File("log-20260104", b"two\n", 13, 22), File("log-20260105", banner + b"3\n", 14, 23)]
+    files.append(File("log", b"", 15, 30, True))
+    have = recorded(b"", ino=2, generation=generation(banner, 2, 0, 5))
+    world = World(files, b"", have)
+    world.candidates[1] = world.candidates[1]._replace(trouble="cannot be decompressed")
+    plan = world.agree(past=[complete(b"one\n", 1)])
+    assert decided(plan) == ("log-20260104", Why.LOST, 0)
+    assert later(plan) == ["log-20260105", "log"] and len(plan.gaps) == 1
+
+
+def test_what_stood_there_when_we_came_is_older_than_what_is_held_without_a_name():
+    """Nothing was delivered, the files have another device's numbers, and the second generation's
+    packed form is damaged: it is held open, and the first one comes before it."""
+    files = [
+        File("log-20260102.gz", OLD, 0, 1),
+        File("log", NEW, 5, 2),
+        File("log", b"x", 6, 3, True),
+    ]
+    world = World(files, b"", recorded(b"", ino=9))
+    for at, turn in enumerate((-1, 0, 1)):
+        size = world.candidates[at].size if at else None
+        moved = world.candidates[at].generation._replace(dev=2)
+        world.candidates[at] = world.candidates[at]._replace(turn=turn, size=size, generation=moved)
+    plan = world.agree()
+    assert decided(plan) == ("log-20260102.gz", Why.RESUMED, 0)
