@@ -496,7 +496,7 @@ class LoopWorld(World):
         try:
             push1.parse_request(link.read_line(push1.MAX_LINE, self.now + serve.HANDSHAKE))
             copy = self.open_copy()
-            copy.gap = self._noted(copy.gap)
+            copy.gap = self._noted(copy)
             link.send(push1.ready())
             syncer = LaterWorkers(self)
             session = Undecided(self.now)

@@ -59,7 +59,8 @@ class Origin:
         self.history = [Generation()]
         self.aside = []  # paths of the rotated files, the newest first
         self.inodes = {}  # what each inode holds, compressed or not
-        self.spoiled = set()  # inodes that nobody can read, though a gap need not stand for them
+        self.spoiled = set()  # inodes that nobody can read, though a gap need not stand for them …
+        self.deleted = False  # … where complete ones were deleted: it may be one of these
         self._writer = self._old_writer = None
         self._open_writer()
 
@@ -378,6 +379,7 @@ class Origin:
         """What is too old is deleted, read or not."""
         if len(self.aside) > 1:
             self.reach("oldest deleted")
+            self.deleted = True
             self.o.unlink(self.aside.pop())
             self.mourn()
 

@@ -188,7 +188,7 @@ class PullWorld(LoopWorld):
 
     def _make_copy(self, destination, ledger, say, mirror, hold):
         copy = Copy(destination, ledger, say, self.a, mirror, hold)
-        copy.gap = self._noted(copy.gap)
+        copy.gap = self._noted(copy)
         return copy
 
     def _play_more(self, play, say):

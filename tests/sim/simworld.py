@@ -103,6 +103,7 @@ class World(Origin, Archive):
         self.log = []
         self.said = []
         self.gaps = set()  # those that were recorded
+        self.torn = set()  # (where a gap begins, how many bytes stand behind that)
         self.reached = {}
         self.happened = set()  # of EVENTS, those that have reached something
         self._event = None
@@ -263,7 +264,7 @@ class World(Origin, Archive):
         store = Store(link, session, copy, lambda *_: self._claim(store), self._say, syncer)
         self.store = store
         session.durable = self._watched(session.durable, copy)
-        copy.gap = self._noted(copy.gap)
+        copy.gap = self._noted(copy)
 
     def open_copy(self):
         """The sink's copy."""
@@ -280,11 +281,14 @@ class World(Origin, Archive):
 
         return promise
 
-    def _noted(self, gap):
+    def _noted(self, copy):
         """Note which gaps are recorded."""
+        gap = copy.gap
 
         def note(lost):
             gap(lost)
+            if lost.first < copy.end:  # nothing can prove any more what stands there, torn or not
+                self.torn.add((lost.first, copy.end - lost.first))
             self.reach("gap recorded")
             # one that is told again is the same, and so is what more of it is lost since
             named = lost.generation.key if lost.generation.ino else lost.reason
@@ -657,6 +661,7 @@ class World(Origin, Archive):
 
         for generation in self.history:
             data = bytes(generation.data)
+            untold = generation.untold or (self.deleted and self.spoiled)
             after = {}
             for (at, gap), gaps in spots.items():
                 if ours.startswith(data, at):
@@ -666,9 +671,12 @@ class World(Origin, Archive):
                 if generation.gone:
                     same = len(os.path.commonprefix([data, ours[at : at + len(data)]]))
                     free = gap or not generation.seen  # one gap stands for all that follows it
-                    reach(at, True, gaps if free or generation.untold else gaps + 1)
+                    reach(at, True, gaps if free or untold else gaps + 1)
                     for end in range(at + 1, at + same + 1):
-                        reach(end, True, gaps if generation.untold else gaps + 1)
+                        reach(end, True, gaps if untold else gaps + 1)
+                    for first, length in self.torn:
+                        if first <= same:
+                            reach(at + first + length, True, gaps + 1)
             spots = after
         ends = [gaps for (at, _gap), gaps in spots.items() if at == len(ours)]
         return min(ends) if ends else best
@@ -786,10 +794,10 @@ TRAITS = {name for name in EVENTS if not name.isidentifier() or name == "mirror"
 COPIES = {"replace", "copy_beside", "copy_as_rotated", "link_beside"}
 EQUALS = {"begin_equal", "begin_longer"}
 # Nothing but times tells that numbers go up, until some of these files are known; and what cannot
-# be read shows nothing.
+# be read, or is deleted, shows nothing.
 TIMELESS = {
     "touch", "clock_steps", "coarse times", "compress_otherwise", "compress_badly",
-    "compress_strangely", "unreadable",
+    "compress_strangely", "unreadable", "delete_oldest",
 }  # fmt: skip
 QUIET = {"write", "banner", "time_passes", "disk_well", "readable", "backup_copy", "backup_ledger"}
 ALWAYS = {"write", "time_passes", "disk_well", "readable"}
@@ -799,20 +807,11 @@ NOT_YET = {  # what is not lived through yet, and why; --events NAMES lives with
     "clock_steps": "the time of a file decides", "touch": "the time of a file decides",
     "truncate": "torn bytes that nothing can prove any more stay in the copy",
     "archive_moves": "where nothing is marked the whole file is taken for the last stretch",
-    "alter": "a few lives in a thousand", "rotate_back": "a few lives in a thousand",
-    "begin_equal": "a few lives in a thousand", "begin_longer": "a few lives in a thousand",
+    "alter": "a few lives in a thousand",
     "rotate_and_keep": "late bytes are booked before they are there",
     "late": "late bytes are booked before they are there",
-    "compress_otherwise": "the time of a file decides",
-    "compress_badly": "a damaged sibling is passed over in silence",
-    "rotate_zipping": "a compressed file is delivered once more",
-    "replace": "another inode is another generation", "copy_as_rotated": "so is a copy", "delete_oldest": "no gap says so",
-    "unreadable": "passed over in silence",
-    "copytruncate_copy": "what lies between copy and truncation is lost",
-    "copytruncate_twice": "the same, and a negative offset",
-    "compress_strangely": "passed over in silence", "link_beside": "delivered twice",
-    "scheme up": "numbers go down always",
-    "scheme inside": "not found", "scheme tai64n": "not found",
+    "copytruncate_copy": "somebody else writes to it before we are back: a few lives in a thousand",
+    "copytruncate_twice": "the same",
 }  # fmt: skip
 MENU = {name: weight for name, weight in EVENTS.items() if name not in NOT_YET}
 
