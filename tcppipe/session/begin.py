@@ -8,7 +8,7 @@ from tcppipe.cursor import UNKNOWN, Cursor
 from tcppipe.session import compare
 from tcppipe.session.actions import Asks, Candidate, Measure
 from tcppipe.session.find import CHANCE
-from tcppipe.session.known import recognise, size_of
+from tcppipe.session.known import holds, recognise, size_of
 from tcppipe.session.older import Passed, passed
 from tcppipe.session.row import row_of
 from tcppipe.session.situation import Situation, is_held, is_of
@@ -87,8 +87,17 @@ def witnessed(
             offset = yield from _end_of(have, candidate, witness.offset)
         if sure and not (offset and witness.offset):
             continue
+        if sure and (yield from _is_complete(situation, candidate)):
+            continue  # the ledger knows more of it
         return candidate, witness.offset if offset is None else offset, offset is not None
     return None
+
+
+def _is_complete(situation: Situation, candidate: Candidate) -> Asks[bool]:
+    for entry in situation.past:
+        if entry.length and (yield from holds(candidate, entry)):
+            return True
+    return False
 
 
 def is_told(situation: Situation, witness: Cursor) -> bool:

@@ -183,7 +183,7 @@ def _has_its_turn(situation: Situation, candidate: Candidate) -> Asks[bool]:
     if is_of(candidate, situation.have.generation):
         return True
     row = yield from row_of(situation, None)
-    return not row.is_taken and (yield from row.after())[0] is candidate
+    return not row.is_taken_before(candidate) and (yield from row.after())[0] is candidate
 
 
 def _find_alike(situation: Situation) -> Asks[Candidate | None]:

@@ -155,6 +155,12 @@ class Row:
         """True when a file that cannot be read stands for the generation that is looked for."""
         return self._here in self.taken.values()
 
+    def is_taken_before(self, candidate: Candidate) -> bool:
+        """True when such a file comes before a candidate in the row."""
+        order = self.order
+        before = order[: order.index(candidate)] if candidate in order else order
+        return any(self.taken.get(other) == self._here for other in before)
+
     def _find_behind(self) -> Asks[list[Candidate]]:
         order = self.order
         if self.cursor is not None:

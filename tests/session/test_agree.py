@@ -1326,3 +1326,15 @@ def test_what_stood_there_when_we_came_is_older_than_what_is_held_without_a_name
         world.candidates[at] = world.candidates[at]._replace(turn=turn, size=size, generation=moved)
     plan = world.agree()
     assert decided(plan) == ("log-20260102.gz", Why.RESUMED, 0)
+
+
+def test_a_status_file_tells_nothing_of_what_is_complete_under_other_numbers():
+    """The ledger is in doubt, and the status file speaks of a packed file, whose content the ledger
+    has to its end: the status file is the older of the two."""
+    files = [File("log.1.gz", OLD[:800], 0, 1), File("log", NEW, 6, 3, True)]
+    have = recorded(b"", ino=6, doubtful=True)
+    world = World(files, b"", have)
+    world.candidates[0] = world.candidates[0]._replace(size=None)
+    witness = Cursor(generation(OLD[:800], 0, head_len=500), 500)
+    plan = world.agree(witness=witness, past=[complete(OLD[:800], 1)])
+    assert decided(plan) == ("log", Why.RESUMED, 0)
