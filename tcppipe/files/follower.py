@@ -117,6 +117,8 @@ class Follower:
         """Go on from an offset in the first reader; before: its _before(), if it is known."""
         current = self.chain.readers[0]
         before = before or _before(current, offset)
+        for reader in [other for other in self._watched if other.file == current.file]:
+            self._unwatch(reader)  # it has come back, and is read here
         self._leave()
         self.offset = self.size = offset
         self._head, self._below = before

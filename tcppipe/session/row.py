@@ -215,12 +215,14 @@ class Row:
 
         What is shorter than HEAD bytes may be another's: it is a copy if that one has no name now.
         """
-        if candidate.size is not None or is_held(candidate):
+        if candidate.size is not None:
             return False
         long = candidate.generation.head_len >= HEAD
+        if is_held(candidate) and not (long and self.situation.is_nameless(candidate)):
+            return False  # else it was met when nobody knew what it was, and is gone
         for held in self.situation.candidates:
             nameless = self.situation.is_nameless(held)
-            if nameless and held in self._twins.values():
+            if held is candidate or nameless and held in self._twins.values():
                 continue  # it was made to another one
             if not held.live and (nameless or (is_held(held) and long)):
                 if (yield from same_content(held, candidate)):
@@ -232,10 +234,10 @@ class Row:
 
         Of what is shorter than HEAD bytes only names tell.  copies: those that were found.
         """
-        if is_held(candidate):
-            return False
         if (yield from self.is_made_of_held(candidate)):
             return True
+        if is_held(candidate):
+            return False
         live = self.situation.live
         for original in [*([live] if live else []), *self.order]:
             if self._may_be_original(original, candidate) and original not in copies:

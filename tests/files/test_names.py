@@ -15,6 +15,7 @@ from test_life import SEEDS, Heard, some
 from tcppipe.cursor import NO_DIGEST
 from tcppipe.files.chain import Chain
 from tcppipe.files.follower import Follower
+from tcppipe.files.fs import FS
 from tcppipe.files.names import Untold
 from tcppipe.files.wakeup import Wakeup
 from tcppipe.session.actions import Start
@@ -692,3 +693,31 @@ def test_a_copy_of_a_part_is_no_generation(told, listens):
     told.next()
     first = LINE % 1 + b"more of the first\n" * 100 + b"the rest of it\n" * 9
     assert told.listen(60) == [first, LINE % 2] and not told.reasons
+
+
+class Silent(FS):
+    """A file system on which nobody tells who writes to a file."""
+
+    @staticmethod
+    def has_writer(fd):
+        """As some of them have it."""
+
+
+def test_an_empty_file_that_comes_back_is_read_once(told):
+    """Its writer has it open all the time, so it is watched for late bytes when it has ended."""
+    told.listen()
+    told.follower.chain.fs = Silent()
+    os.rename(told.path, told.path + ".1")
+    with open(told.path, "ab") as writer:
+        told.listen(60)
+        told.listen(60)
+        os.rename(told.path, told.path + ".20261125")
+        told.listen(60)
+        told.listen(60)
+        os.rename(told.path + ".20261125", told.path)
+        told.follower.chain.look()
+        writer.write(b"more\n")
+        writer.flush()
+        for _ in range(3):
+            told.listen(60)
+    assert b"".join(told.heard) == LINE % 1 + b"more\n"

@@ -1338,3 +1338,15 @@ def test_a_status_file_tells_nothing_of_what_is_complete_under_other_numbers():
     witness = Cursor(generation(OLD[:800], 0, head_len=500), 500)
     plan = world.agree(witness=witness, past=[complete(OLD[:800], 1)])
     assert decided(plan) == ("log", Why.RESUMED, 0)
+
+
+def test_a_packed_file_that_was_held_and_deleted_is_made_of_what_is_held():
+    """Nobody knew what it was when it was met; both have no name now."""
+    files = [File("log", OLD, 3, 1), File("log", OLD, 0, 1), File("log", NEW, 6, 3, True)]
+    world = World(files, OLD[:2000], recorded(OLD, OLD[:2000], ino=3))
+    for at, turn in enumerate((0, 1, 2)):
+        size = None if at == 1 else world.candidates[at].size
+        world.candidates[at] = world.candidates[at]._replace(size=size, turn=turn)
+    plan = world.agree()
+    assert plan.candidate.generation.ino == 3
+    assert [c.generation.ino for c in plan.later] == [6]
