@@ -23,7 +23,7 @@ from tcppipe.files.ledger import Ledger
 from tcppipe.files.proofs import Evidence, Scan, begun_with, file_key, holds, proofs_of
 from tcppipe.files.reader import Reader
 from tcppipe.files.rolling import Read, digest_of
-from tcppipe.files.stretches import Run, Stretch
+from tcppipe.files.stretches import Mark, Run, Stretch
 from tcppipe.files.told import in_file, is_told, newest_first, past_of
 from tcppipe.process.trouble import Say
 from tcppipe.rotated import is_rotated
@@ -155,7 +155,9 @@ class Standing:
             if older is not None:
                 return older
             if later and self._is_number(stretch, self.destination):
-                copied = self._take_copy() if _is_cut(self.destination, stretch, later[-1]) else None
+                copied = (
+                    self._take_copy() if _is_cut(self.destination, stretch, later[-1]) else None
+                )
                 if copied is not None:
                     return copied
                 self._take(stretch, self.destination)  # damaged; the origin tells from where on
