@@ -169,6 +169,8 @@ class Archive:
     def archive_moves(self):
         """The copies were moved to another disk, inodes and all."""
         self.reach("copies on another disk")
+        if self.mirror and self.dest_rotated:  # nothing proves the rest of a piece
+            self.marks_lost = True
         self.end_sinks()
         self.a.device += 1
         for path in [*self.pieces(), COPY]:
@@ -219,17 +221,29 @@ class Archive:
             self.altered = True  # what was lost can be seen
 
     def ledger_bit(self):
-        """One bit of the ledger turns over."""
+        """One bit of the ledger turns over.  It is not the last line that tells of the present
+        generation: a ledger in which nothing does is a lost one."""
         inode = self.a._names.get(self.ledger)
-        if inode is not None and inode.data:
+        if inode is None or not inode.data:
+            return
+        at = self.rnd.randrange(len(inode.data))
+        number = bytes(inode.data[:at]).count(b"\n")
+        lines = bytes(inode.data).splitlines(keepends=True)
+        if _told_last(lines) == _told_last(lines[:number] + lines[number + 1 :]):
             self.reach("ledger damaged")
             self.end_sinks()
-            at = self.rnd.randrange(len(inode.data))
             inode.data[at] ^= 1 << self.rnd.randrange(8)
             inode.durable = bytes(inode.data)
-            if not self.copied():  # then nothing else tells that there was a pipe: it is a new one
-                for generation in self.history[:-1]:
-                    generation.gone = generation.untold = True
+
+
+def _told_last(lines):
+    """The generation that a ledger tells of last."""
+    told = None
+    for line in lines:
+        record = records.parse(line) or {}
+        for value in record.values():
+            told = value.get("in", value).get("generation", told)
+    return told
 
 
 def _is_piece(path):

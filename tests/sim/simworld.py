@@ -42,6 +42,7 @@ from tcppipe.wire import packing
 __all__ = ["BANNER", "COPY", "LEDGER", "ORIGIN", "Generation", "World", "live", "run"]
 
 STATUS = "/run/log.pipe"
+TORN = re.compile(rb"<[a-z]*( \d*)?>?\Z")
 MARKED = re.compile(rb"<(late|foreign) (\d{6})>\n")
 REAL_STRFTIME = time.strftime
 LONG = (8.0, 15.0, 30.0, 100.0, 400.0)  # seconds for which a process is stopped
@@ -635,8 +636,8 @@ class World(Origin, Archive):
 
     def ours(self):
         """The same without late bytes and those of others, which stand anywhere."""
-        copied = self.copied()
-        return MARKED.sub(b"", copied) if b"<" in copied else copied
+        paths = [*self.pieces(), COPY]
+        return b"".join(_unmarked(self.a.content(path)) for path in paths)
 
     def durable(self):
         """How many bytes of the destination would outlive a power cut."""
@@ -645,8 +646,7 @@ class World(Origin, Archive):
     def _stored(self):
         names = self.a._names
         paths = [path for path in [*self.pieces(), COPY] if path in names]
-        stored = b"".join(names[path].durable for path in paths)
-        return MARKED.sub(b"", stored) if b"<" in stored else stored
+        return b"".join(_unmarked(names[path].durable) for path in paths)
 
     def gaps_in(self, ours, whole):
         """With how many gaps at least these bytes are what was written, or its beginning.
@@ -750,6 +750,11 @@ class World(Origin, Archive):
 
     def story(self, what):
         return "\n".join([f"seed {self.seed}: {what}", *map(str, self.log[-60:])])
+
+
+def _unmarked(data):
+    """A file's content without late lines and others', of which the last may not be whole yet."""
+    return TORN.sub(b"", MARKED.sub(b"", data)) if b"<" in data else data
 
 
 def differ(copied, written):
