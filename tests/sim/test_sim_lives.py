@@ -148,12 +148,12 @@ def buffer_given_back(monkeypatch):
             self._memory[:] = bytes(self.size)  # as MADV_DONTNEED has it
 
     monkeypatch.setattr(buffer.Buffer, "release", release)
-    monkeypatch.setattr(buffer.Buffer, "_in_use", lambda self: False)
+    monkeypatch.setattr(buffer, "_in_use", lambda memory: False)
 
 
 def buffer_used_again(monkeypatch):
     """The next piece is read into memory that a link still looks into."""
-    monkeypatch.setattr(buffer.Buffer, "_in_use", lambda self: False)
+    monkeypatch.setattr(buffer, "_in_use", lambda memory: False)
     monkeypatch.setattr(simworld.Link, "pending", False)
 
 
