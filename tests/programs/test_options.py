@@ -8,6 +8,7 @@ import pytest
 from stage import CHECKOUT
 
 from tcppipe.errors import ConfigError
+from tcppipe.programs import checks
 from tcppipe.programs.options import parse
 
 SPEC = {"f": "file", "h": "host", "p": "port", "n": None, "I": None, "run-dir": "directory"}
@@ -278,3 +279,15 @@ def test_an_owner_that_is_not_here_is_named(stage, owner):
     word = owner.rpartition(":")[2]
     said = f"{stage.conf}:1: owner={owner}: this system has no {what} '{word}'\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_who_asks_for_a_line_is_identified_once(tmp_path, monkeypatch, capsys):
+    """-T HOST:FILE: a name server that answers the first time and not the second one changes
+    nothing of what is printed."""
+    conf = tmp_path / "tcppipe.conf"
+    conf.write_text("127.0.0.1:/a | /b/%h\n")
+    answers = iter(["web1", None])
+    monkeypatch.setattr(checks, "prints", lambda: None)
+    monkeypatch.setattr(checks.identity, "matches", lambda *_: next(answers))
+    assert checks.tcppiped(str(conf), str(tmp_path), "127.0.0.1:/a") == 0
+    assert "/b/web1" in capsys.readouterr().out
