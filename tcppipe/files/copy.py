@@ -17,11 +17,10 @@ from tcppipe.files.destination import Destination
 from tcppipe.files.fs import REAL
 from tcppipe.files.ledger import Ledger
 from tcppipe.files.rolling import Crc32, Digests, Rolling, digest_of
-from tcppipe.files.standing import Standing
+from tcppipe.files.standing import LIKELY, Standing
 from tcppipe.files.stretches import Mark, Stretch
 from tcppipe.wire.events import Why
 
-LIKELY = 64  # so many equal bytes at the beginning of a file are no chance
 UNTOLD = 16 << 20  # bytes of which nobody knows whose they are that are searched for late ones
 PROOF = 1024  # bytes by which a copy of the destination is known
 REWRITTEN_AT_ONCE = 8 << 20  # bytes that offer() writes again before others have their turn
@@ -363,7 +362,7 @@ class Copy:
         there = size - stretch.at
         if not any(data.strip(b"\0") for data in self.destination.pieces(stretch.at)):
             return  # no stranger's: nothing of what was written there came to the disk
-        if offset - stretch.first < (there if marked else min(there, LIKELY)):
+        if offset - stretch.first < (there if marked else min(there, standing.unproved)):
             if self.destination.moved():
                 self.destination.open()
             size, first = self.destination.size(), max(marked, stretch.first)

@@ -42,10 +42,13 @@ def proofs_of(run: Run) -> Iterator[Evidence]:
             head = max(head, (mark.head_len, mark.head))
         if stretch.first == 0 and head[0]:
             yield Evidence(stretch, stretch.at, *head)
-        if stretch.below_len:
-            yield Evidence(
-                stretch, stretch.at - stretch.below_len, stretch.below_len, stretch.below
-            )
+        yield from below(stretch)
+
+
+def below(stretch: Stretch) -> list[Evidence]:
+    """What stands below a stretch in its file, as Evidence."""
+    length = stretch.below_len
+    return [Evidence(stretch, stretch.at - length, length, stretch.below)] if length else []
 
 
 def begun_with(run: Run) -> list[Evidence]:

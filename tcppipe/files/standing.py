@@ -20,7 +20,7 @@ from tcppipe.files.aside import Beside, is_compressed
 from tcppipe.files.destination import Destination
 from tcppipe.files.generations import Broken
 from tcppipe.files.ledger import Ledger
-from tcppipe.files.proofs import Evidence, Scan, begun_with, file_key, holds, proofs_of
+from tcppipe.files.proofs import Evidence, Scan, begun_with, below, file_key, holds, proofs_of
 from tcppipe.files.reader import Reader
 from tcppipe.files.rolling import Read, digest_of
 from tcppipe.files.stretches import Mark, Run, Stretch
@@ -29,6 +29,7 @@ from tcppipe.process.trouble import Say
 from tcppipe.rotated import is_rotated
 from tcppipe.wire.events import Complete, Have, Holding
 
+LIKELY = 64  # so many equal bytes at the beginning of a file are no chance
 STEP = 2 << 20  # bytes of a compressed file that are read before others have their turn
 
 
@@ -65,7 +66,7 @@ class Standing:
         self.old: Reader | None = None
         self.later: list[Offered] = []
         self.back: tuple[Stretch, bool] | None = None
-        self.unproved = False  # nothing but the name says that it stands here
+        self.unproved = 0  # nothing but the name says that it stands here; so many bytes prove it
         self.stretch: Stretch | None = None  # the Stretch that was offered …
         self._size = 0  # … and the size of its file
         # the generations that are here to their end, as Complete, oldest first
@@ -98,7 +99,7 @@ class Standing:
         size = self.destination.size()
         newest = None if size or self._mirror else next(self.beside.plain(), None)
         if newest is not None:
-            self._open, self.unproved = [newest], True
+            self._open, self.unproved = [newest], LIKELY
             size = newest.status()[0]
             self._parts = [Offered(0, 0, size, newest.read)]
         return Have(Holding.UNRECORDED if size else Holding.NOTHING, end=size)
@@ -163,8 +164,10 @@ class Standing:
                 self._take(stretch, self.destination)  # damaged; the origin tells from where on
                 return run, stretch
             if not stretch.at:  # what stands below a stretch would have proved the file
-                self.unproved = True
-                if self._take_plain(begun_with(run), stretch):
+                self.unproved = LIKELY
+                begun = begun_with(run)
+                if self._take_plain(begun, stretch):
+                    self.unproved = min(LIKELY, begun[0].length)
                     return run, stretch
                 self._take(stretch, self.destination)
                 return run, stretch
@@ -207,6 +210,8 @@ class Standing:
         """True when a file has the stretch's inode and was not truncated, as far as can be seen."""
         if not self._is_number(stretch, file) or size < stretch.at:
             return False
+        if not all(holds(file.read, proof) for proof in below(stretch)):
+            return False  # the number is another file's now
         # nothing stands there: where a sync has failed, something did
         return size > stretch.at or not (self.ledger.unsynced or (not size and self.copied()))
 
@@ -232,7 +237,7 @@ class Standing:
         if stretch.at:
             return None
         emptied = self._is_number(stretch, self.destination) and stretch.beside is not None
-        self.unproved = not emptied  # then the origin tells whether it is ours
+        self.unproved = 0 if emptied else LIKELY  # then the origin tells whether it is ours
         self._take_rotated(stretch, reader)
         return run, stretch
 
@@ -462,7 +467,7 @@ class Standing:
             if reader is not None:
                 reader.close()
         self._open, self._parts, self.later = [], [], []
-        self.unproved = False
+        self.unproved = 0
         self.old = self._scan = self.back = None
 
 
@@ -485,7 +490,7 @@ def _is_doubtful(standing: Standing, run: Run, end: int) -> bool:
         return True
     if run.mark.offset:
         return end > run.mark.offset and (ledger.clean or run.ended is not None)
-    return standing.unproved or standing.copied()
+    return bool(standing.unproved) or standing.copied()
 
 
 def _is_cut(destination: Destination, stretch: Stretch, mark: Mark) -> bool:

@@ -316,6 +316,20 @@ def test_somebody_wrote_where_nothing_of_ours_was_yet(place):
     assert "goes on behind that" in place.said_of("warning")[0]
 
 
+def test_the_inode_is_another_files_now(place):
+    """What stands below the generation's first place is not what stood there: whatever the number
+    says, nothing of it is ours, and nothing is cut off."""
+    place.append(b"before " * 20)
+    begun(place, b"")
+    with open(place.path, "r+b") as file:
+        file.write(b"others " * 30)
+    have = place.open().offer(ME)
+    assert (have.first, have.end, have.mark) == (0, 0, 0)
+    copy, begin = place.connect(DATA)
+    copy.append(begin.offset, DATA)
+    assert place.content() == b"others " * 30 + DATA
+
+
 def test_somebody_wrote_behind_our_first_bytes(place):
     """A child is killed before anything was durable: the ledger has told with which bytes the
     generation begins, so these are known, and the file at the origin that they are of."""
