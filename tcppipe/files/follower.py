@@ -174,12 +174,17 @@ class Follower:
         self.chain.remember()
         current.born = max(0, changed)  # it may have been truncated since it was opened
         self._enter(0)
-        self._pending.append(Began(current.generation(b"")))
+        began = Began(current.generation(b""))
+        piece = None
         if size and current is self.chain.live:
             # what is read can be known again, should it be truncated before this goes anywhere
             piece = self._piece(current, limit, size, changed, now)
-            if piece is not None:
-                self._pending.append(piece)
+            if self.chain.overtaken():  # what was read comes behind that
+                self._begun = False
+                return
+        self._pending.append(began)
+        if piece is not None:
+            self._pending.append(piece)
 
     def _absent(self, absent: Absent, now: float) -> None:
         """The turn of a generation that cannot be read.  Raises OSError while it is waited for."""
@@ -208,8 +213,12 @@ class Follower:
         if changed != self._changed and not self._same(current):
             return self._truncated(current, now)
         if changed != self._changed and not self.offset and current is self.chain.live:
-            if self.chain.overtaken():
+            piece = self._piece(current, limit, size, changed, now) if size else None
+            if self.chain.overtaken():  # asked when the first bytes are known
+                self._enter(0)
                 return self._truncated(current, now)
+            if piece is not None:
+                return piece
         if size > self.offset:
             return self._piece(current, limit, size, changed, now)
         if size < self.offset:

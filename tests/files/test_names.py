@@ -548,6 +548,28 @@ def test_a_copy_that_is_being_made_while_somebody_looks(told, share, waits):
     assert not told.reasons
 
 
+@pytest.mark.parametrize("way", [copied_and_truncated, copied_packed_and_truncated])
+def test_truncated_between_the_look_and_the_first_read(told, way):
+    """A busy machine stops a process anywhere: what is read first tells what was before it."""
+    told.listen()
+    told.rotate()
+    told.next()
+    precede = told.follower.chain.precede
+    done = []
+
+    def and_then():
+        found = precede()
+        if not found and not done:
+            done.append(True)
+            way(told, 0)
+            told.next()
+        return found
+
+    told.follower.chain.precede = and_then
+    assert told.listen(60) == lines(1, 2, 3) and done
+    assert not told.reasons
+
+
 @pytest.mark.parametrize("listens", [True, False], ids=["told", "untold"])
 def test_an_old_file_that_is_unpacked_is_no_copy_of_the_live_one(told, listens):
     """Somebody looks at a log of last week, while the new one is empty yet."""
