@@ -45,7 +45,6 @@ RULES = {}
 NOT_YET = {
     "short_modules": {
         "tcppipe.files.chain",
-        "tcppipe.files.copy",
         "tcppipe.files.follower",
         "tcppipe.files.footing",
         "tcppipe.files.guarded",
@@ -74,7 +73,6 @@ NOT_YET = {
         "tcppipe.drivers.fetchers.Fetchers",
         "tcppipe.drivers.server.Server",
         "tcppipe.files.chain.Chain",
-        "tcppipe.files.copy.Copy",
         "tcppipe.files.merged.MergedCopy",
         "tcppipe.files.sharedledger.SharedLedger",
     },
@@ -86,7 +84,6 @@ NOT_YET = {
     },
     "fields_have_names": {
         "tcppipe.files.chain",
-        "tcppipe.files.copy",
     },
 }
 

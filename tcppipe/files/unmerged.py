@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from tcppipe.cursor import HEAD, NO_DIGEST
 from tcppipe.errors import Busy
-from tcppipe.files.copy import PROOF, Copy
+from tcppipe.files.copy import Copy
 from tcppipe.files.destination import Destination
 from tcppipe.files.footing import Footing, Remark
 from tcppipe.files.fs import FS, REAL
 from tcppipe.files.ledger import Ledger
 from tcppipe.files.lock import no_lock
+from tcppipe.files.placed import PROOF
 from tcppipe.files.rolling import digest_of
 from tcppipe.files.sharedledger import SharedLedger
 from tcppipe.files.sharedrecords import (

@@ -15,6 +15,7 @@ import pytest
 
 from tcppipe.cursor import HEAD, NO_DIGEST, UNKNOWN, Generation
 from tcppipe.errors import Blocked, Busy, LinkLost, SyncFailed
+from tcppipe.files import begun as begun_module
 from tcppipe.files import copy as copies
 from tcppipe.files import standing as standings
 from tcppipe.files.copy import Copy
@@ -895,7 +896,7 @@ def test_what_is_not_known_to_be_durable_is_written_again_and_then_compared(plac
 def test_much_that_is_written_again_lets_others_have_their_turn(place, monkeypatch):
     """offer() does it in parts and says that it is busy: with a gigabyte and a slow disk the source
     would take us for dead, and the next one would begin anew.  Each part is written once."""
-    monkeypatch.setattr(copies, "REWRITTEN_AT_ONCE", 3000)
+    monkeypatch.setattr(begun_module, "REWRITTEN_AT_ONCE", 3000)
     copy = begun(place)
     copy.append(0, DATA)
     fs, have = Rewriting(), None
