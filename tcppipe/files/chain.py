@@ -24,6 +24,7 @@ from tcppipe.files.reader import Absent, Broken, Reader, is_open
 from tcppipe.rotated import EXTENSIONS, FOREIGN, arrange, family, is_rotated, shape, split
 
 TRIES = 5  # to look while nothing is renamed, before the next look
+USED_UP = (errno.EMFILE, errno.ENFILE)  # there are no more descriptors
 RESERVE = 4  # descriptors that are left for other things where they are used up
 SHORT = 32  # bytes that prove a file that holds no more, where the name tells nothing
 MOST = 64  # generations held open at once; what comes after is found again by name
@@ -289,7 +290,12 @@ class Chain:
         that: a file has come that, by its first bytes, was not delivered."""
         if self.live.beside is None:
             return False
-        missed, _begun = self._copied_before(self.live)
+        try:
+            missed, _begun = self._copied_before(self.live)
+        except OSError as error:
+            if error.errno not in USED_UP:
+                raise
+            return False  # with so few descriptors nobody can look; what can be read is delivered
         try:
             return any(self._seems_new(reader) for reader in missed)
         finally:
@@ -415,7 +421,7 @@ class Chain:
     def _is_full(self, error, found):
         """True when descriptors are used up: what is not held yet has its turn when those before
         it are done with."""
-        used_up = getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE)
+        used_up = getattr(error, "errno", None) in USED_UP
         if not used_up or not (found or self.readers):
             return False
         self._full = True
