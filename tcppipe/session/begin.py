@@ -85,7 +85,7 @@ def witnessed(
         offset: int | None = witness.offset
         if have.holding != Holding.NOTHING:
             offset = yield from _end_of(have, candidate, witness.offset)
-        if sure and not (offset and witness.offset):
+        if sure and not (offset and witness.offset and have.end > have.first):
             continue
         if sure and (yield from _is_complete(situation, candidate)):
             continue  # the ledger knows more of it

@@ -548,6 +548,14 @@ def test_late_bytes_where_the_ledger_is_older_than_the_copy():
     assert [(candidate.name, length) for candidate, length in plan.late] == [("log.1", len(OLD))]
 
 
+def test_a_status_file_that_nothing_is_compared_with_proves_nothing():
+    """The file is sent once more, which has only begun, and the ledger is in doubt: the status file
+    tells how far the first time had got."""
+    have = recorded(OLD, copy=b"", mark=0, doubtful=True, resent=True)
+    plan = World([LIVE], b"", have).agree(witness=Cursor(generation(OLD), 2000), resend=True)
+    assert decided(plan) == ("log", Why.RESUMED, 0)
+
+
 def test_only_the_sink_knows_which_late_bytes_have_come():
     """The source has sent some, and the sink was killed before it had them."""
     ours = complete(OLD, 1)._replace(length=len(OLD) + 10, digest=b"l" * 32)
