@@ -68,11 +68,24 @@ def _find_proved(situation: Situation) -> Asks[Candidate | None]:
                 return candidate
             proved.append(candidate)
     proved = yield from _without_copies(proved)
+    proved = yield from _most_in_common(have, proved)
     if len(proved) > 1:  # where all are complete, the older ones are gone: the time has to tell
         left = yield from _incomplete(situation, proved)
         later = [c for c in proved if c.mtime >= have.generation.born]
         proved = left or later or proved[-1:]
     return (yield from _oldest(situation, proved))
+
+
+def _most_in_common(have: Have, files: list[Candidate]) -> Asks[list[Candidate]]:
+    """Those of several that have the most in common with what stands behind the mark, if that is
+    much: what is durable may be but the first line, with which many files begin."""
+    low, common = max(have.first, have.mark), {}
+    for candidate in files if len(files) > 1 else ():
+        size = yield from size_of(candidate)
+        high = min(have.end, low if size is None else size)
+        common[candidate] = yield from compare.common(candidate, low, high)
+    most = max(common.values(), default=low)
+    return [c for c in files if common[c] == most] if most >= low + CHANCE else files
 
 
 def _likeliest_first(situation: Situation) -> list[Candidate]:

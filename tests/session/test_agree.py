@@ -1358,3 +1358,17 @@ def test_a_packed_file_that_was_held_and_deleted_is_made_of_what_is_held():
     plan = world.agree()
     assert plan.candidate.generation.ino == 3
     assert [c.generation.ino for c in plan.later] == [6]
+
+
+def test_of_several_that_begin_with_what_is_durable_the_one_that_has_more_in_common():
+    """Only the first line is durable, with which many files begin: what stands behind it tells."""
+    files = [
+        File("log.2", BANNER, 5, 10),
+        File("log.1", BANNER + OLD, 6, 20),
+        File("log", NEW, 7, 30, True),
+    ]
+    copy = BANNER + OLD[:600]
+    have = recorded(BANNER + OLD, copy, mark=len(BANNER), ino=9, torn=True)
+    plan = World(files, copy, have).agree()
+    assert decided(plan) == ("log.1", Why.RESUMED, len(copy))
+    assert later(plan) == ["log"]
