@@ -725,14 +725,14 @@ class Chain:
         files = {sibling.file for sibling in behind}
         return next((at for at, r in enumerate(readers) if r.file in files), len(readers))
 
-    def copy_of(self, reader, offset, head, below):
+    def copy_of(self, reader, offset, head, below, changed):
         """A sibling that holds what `reader` held before it was truncated, or None.
 
         It has the same first bytes (`head`) and the same bytes just below `offset` (`below`).
-        Raises Busy.
+        changed: the time of `reader` when it was read last.  Raises Busy.
         """
         held = {other.file for other in self.readers if other.sure or other is reader}
-        fresh, before = self._likely_copies(offset)
+        fresh, before = self._likely_copies(offset, changed)
         try:
             for siblings in (fresh, *([sibling] for sibling in before)):
                 fits = {}
@@ -760,12 +760,12 @@ class Chain:
         self._copies[sibling.file] = copy
         return copy
 
-    def _likely_copies(self, offset):
+    def _likely_copies(self, offset, changed):
         """(What has come since the file was known not to be truncated, what was there before).
 
         Of those that have come, the oldest first: what came after it comes after its copy; behind
         them what may be anybody's copy.  Of the others the youngest first, if what was read is
-        enough to know them by: many files begin alike.
+        enough to know them by (many files begin alike), or if they were written over since.
         """
         older, strays = self.readers[0].beside or (None, ())
         rotated = arrange(self.rotated(), self.path)
@@ -774,7 +774,8 @@ class Chain:
         others = [s for s in others if (s.file, s.name) not in strays]
         others.sort(key=lambda sibling: sibling.changed, reverse=True)
         since = [sibling for sibling in rotated if sibling not in before]
-        return since + others, before[::-1] if offset >= SHORT else []
+        before = [s for s in before[::-1] if offset >= SHORT or s.mtime >= changed]
+        return since + others, before
 
     def _forget_copies(self):
         for copy in self._copies.values():

@@ -406,7 +406,9 @@ class Follower:
         generation = _generation(self)
         copy = None
         if self.offset:
-            copy = self.chain.copy_of(current, self.offset, self._head, self._below)
+            copy = self.chain.copy_of(
+                current, self.offset, self._head, self._below, self._changed or 0
+            )
         renewed = None
         try:
             renewed = current.again()
