@@ -175,13 +175,14 @@ class Follower:
         current.born = max(0, changed)  # it may have been truncated since it was opened
         self._enter(0)
         began = Began(current.generation(b""))
+        self._begun = False  # until all is known: what fails here is made again from the start
         piece = None
         if size and current is self.chain.live:
             # what is read can be known again, should it be truncated before this goes anywhere
             piece = self._piece(current, limit, size, changed, now)
             if self.chain.overtaken():  # what was read comes behind that
-                self._begun = False
                 return
+        self._begun = True
         self._pending.append(began)
         if piece is not None:
             self._pending.append(piece)
@@ -213,9 +214,15 @@ class Follower:
         if changed != self._changed and not self._same(current):
             return self._truncated(current, now)
         if changed != self._changed and not self.offset and current is self.chain.live:
-            piece = self._piece(current, limit, size, changed, now) if size else None
-            if self.chain.overtaken():  # asked when the first bytes are known
-                self._enter(0)
+            before, overtaken = self._changed, True
+            try:  # asked when the first bytes are known
+                piece = self._piece(current, limit, size, changed, now) if size else None
+                overtaken = self.chain.overtaken()
+            finally:
+                if overtaken:  # or it cannot be known: nothing was read
+                    self._enter(0)
+                    self._changed = before
+            if overtaken:
                 return self._truncated(current, now)
             if piece is not None:
                 return piece
