@@ -40,6 +40,15 @@ def wait(condition, what, seconds=PATIENCE):
         time.sleep(0.05)
 
 
+def _used_by(program):
+    """{pid: seconds of computing} of a program's processes; one may end meanwhile."""
+    used = {}
+    for pid in family(program.pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            used[pid] = processor(pid)
+    return used
+
+
 def family(pid):
     """A process and all that descend from it, as far as they live."""
     found = [pid]
@@ -470,7 +479,7 @@ class Cells:
         self.moment = moment
         life, program = self.life, self.life.program
         self.mark()
-        before = {pid: processor(pid) for pid in family(program.pid)}
+        before = _used_by(program)
         self.full.take(life)
         what()
         if moment == "at the end":
@@ -479,7 +488,7 @@ class Cells:
         wait(self.settled, self.all_said)
         time.sleep(WATCHED)
         self.check()
-        now = {pid: processor(pid) for pid in family(program.pid)}
+        now = _used_by(program)
         spent = sum(now[pid] - before.get(pid, 0.0) for pid in now)
         assert spent < SPENT, f"{spent} s of computing: {self.all_said()}"
         self.full.give(life)

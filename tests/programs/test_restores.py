@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from archives import BOOT, Story, is_killed
+from stage import content, size, wait_until
 
 SHORT = """
 from tcppipe.files import history, ledger, recorded
@@ -154,6 +155,8 @@ def test_to_another_disk_while_copies_are_rotated(world, rotations, disk):
     world.follow("Another disk")
     world.compress(world.pieces()[:-1])
     story.goes_on()
+    mark = b'"mark":{"offset":%d,' % size(world.origin)
+    wait_until(lambda: mark in content(world.ledger), "no mark")
     story.ends(rotations)
     world.rotate_copy()
     world.compress(world.pieces())
