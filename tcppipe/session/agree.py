@@ -260,7 +260,8 @@ class _Agreement:
         """
         past = self.situation.past
         late: dict[int, Candidate] = {}
-        for place, entry in enumerate(past if self.have.minor >= CHECKS else past[-1:]):
+        first = 0 if self.have.minor >= CHECKS else max(0, len(past) - 1)
+        for place, entry in enumerate(past[first:], first):
             late.pop(entry.length, None)
             for candidate in self.situation.candidates:
                 size = candidate.size

@@ -537,6 +537,20 @@ def test_late_bytes_of_an_older_generation_than_the_lost_one():
     assert [(candidate.name, length) for candidate, length in plan.late] == [("log.2", len(OLD))]
 
 
+def test_an_older_sink_is_told_of_late_bytes_of_the_last_generation():
+    """Of these only, however many were delivered before."""
+    first = lines("first", 1000)
+    files = [
+        File("log.2", first + b"late line\n", 5, 20),
+        File("log.1", OLD + b"late line\n", 1, 25),
+        File("log", NEW, 3, 30, True),
+    ]
+    have = recorded(NEW, ino=3, previous=generation(OLD), previous_len=len(OLD), minor=1)
+    have = have._replace(previous_digest=digest_in(OLD, 0, len(OLD)))
+    plan = World(files, NEW, have).agree(past=[complete(first, 5), complete(OLD, 1)])
+    assert [(candidate.name, length) for candidate, length in plan.late] == [("log.1", len(OLD))]
+
+
 def test_late_bytes_where_the_ledger_is_older_than_the_copy():
     """The status file says where to go on; what was complete before may have grown."""
     files = [File("log.1", OLD + b"late line\n", 1, 25), File("log", NEW, 3, 30, True)]
