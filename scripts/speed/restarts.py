@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 
-from ground import arrives, digest_of
+from ground import Late, arrives, digest_of
 from ours import CHECKOUT, patched
 from runs import running
 
@@ -31,7 +31,10 @@ def restart(peer_class, ground, scale):
             shutil.copyfile(text, ready)
             ready.rename(origin)
             arrives([copy], scale.size, time.monotonic(), scale.patience)
-            time.sleep(scale.rest)
+            if how.endswith("unmarked"):
+                time.sleep(scale.rest)
+            else:
+                _is_durable(peer, scale)
             _end(peer, how.startswith("kill"))
             peer.sinks.env["PYTHONPATH"] = str(CHECKOUT)
             line = b"one line more\n"
@@ -46,6 +49,16 @@ def restart(peer_class, ground, scale):
             result[f"{how}: CPU s at the source"] = peer.sources.cpu() - before[1]
             result["identical"] &= digest_of(copy) == digest_of(origin)
     return result
+
+
+def _is_durable(peer, scale):
+    """Wait until the sink's ledger says that all of it is on the disk."""
+    mark, until = b'"mark":{"offset":%d,' % scale.size, time.monotonic() + scale.patience
+    (ledger,) = (peer.folder / "state").glob("*.ledger")
+    while mark not in ledger.read_bytes():
+        if time.monotonic() >= until:
+            raise Late(f"{ledger}: not marked to the end in {scale.patience} s")
+        time.sleep(0.01)
 
 
 def _end(peer, by_kill):
