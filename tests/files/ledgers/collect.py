@@ -18,6 +18,7 @@ import signal
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,7 +35,7 @@ FS.boot = staticmethod(lambda: boot()[::-1])
 """  # the machine was started anew
 
 
-class Case:
+class Case(ABC):
     """An origin /var/messages, its copy /archive/messages; `written`: what has to stand there."""
 
     options = ""
@@ -183,9 +184,9 @@ class Case:
 
     # --- the story, in two parts
 
+    @abstractmethod
     def play(self):
         """What the old programs do."""
-        raise NotImplementedError
 
     def meanwhile(self):
         """Nothing runs, and the origin goes on."""
@@ -613,7 +614,7 @@ class Several(Case):
             self.rotate()
         self.write(20)
         self.arrives()
-        time.sleep(1.5)
+        time.sleep(1.5)  # in which an old merged ledger may get what nothing there would tell of
         self.end()
 
 
